@@ -1,0 +1,15 @@
+import { errorArea } from "../model/sealift-error.ts";
+
+export const layoutError = errorArea({
+  LAYOUT_NOT_FOUND: 4,
+  LAYOUT_UNREADABLE: 5,
+  LAYOUT_NOT_A_LAYOUT: 3,
+  LAYOUT_TRUNCATED: 3,
+  LAYOUT_TAR_NOT_CANONICAL: 3,
+  LAYOUT_DUPLICATE_FILE: 3,
+  LAYOUT_FOREIGN_FILE: 3,
+  LAYOUT_BLOB_MISSING: 3,
+  LAYOUT_DIGEST_MISMATCH: 3,
+  LAYOUT_SIZE_MISMATCH: 3,
+  LAYOUT_WRITE_FAILED: 5,
+});

@@ -1,0 +1,171 @@
+/**
+ * Signature objects: the only blobs of a bundle that the release index does not reach. A closed list of
+ * two forms, those in which cosign looks for signatures:
+ *
+ * - `sigstore-bundle`: an OCI manifest with `subject`, artifactType and one layer of SIGSTORE_BUNDLE
+ *   (cosign 3; cosign 2 for attestations);
+ * - `simple-signing`: cosign 2's `sha256-<hex>.sig` manifest with one layer for each signature.
+ *
+ * Parsing says which release blob an object speaks about; verify/ decides whether it says the truth.
+ */
+import { REF_NAME_ANNOTATION } from "../model/annotations.ts";
+import { canonicalJson } from "../model/canonical-json.ts";
+import type { Descriptor } from "../model/descriptor.ts";
+import { type Digest, digestFromHex, digestOf, hexOf, isDigest } from "../model/digest.ts";
+import {
+  COSIGN_SIMPLE_SIGNING,
+  OCI_EMPTY,
+  OCI_IMAGE_CONFIG,
+  OCI_MANIFEST,
+  SIGSTORE_BUNDLE,
+} from "../model/media-types.ts";
+import { MANIFEST_MAX_BYTES, parseManifest } from "../model/oci.ts";
+import { layoutError } from "./error.ts";
+import type { Layout } from "./layout.ts";
+
+const SIGNATURE_TAG = /^sha256-([0-9a-f]{64})\.sig$/;
+const COSIGN_SIGNATURE = "dev.cosignproject.cosign/signature";
+/** An attestation holds its whole predicate in base64; an SBOM of 20 MB still fits. */
+export const SIGNATURE_MAX_BYTES = 32 * 1024 * 1024;
+export const SIGNATURE_OBJECTS_MAX = 4096;
+const SIMPLE_SIGNATURES_MAX = 64;
+
+export interface SignatureObject {
+  readonly kind: "sigstore-bundle" | "simple-signing";
+  /** The blob that the object is attached to: what it claims to speak about, unverified. */
+  readonly subject: Digest;
+  /** The manifest, as `index.json` lists it. */
+  readonly descriptor: Descriptor;
+  /** Config and layers. */
+  readonly blobs: readonly Descriptor[];
+  readonly signatures: readonly DetachedSignature[];
+}
+
+/** One signature as bytes: a Sigstore bundle's JSON, or a simple-signing payload with its signature. */
+export type DetachedSignature =
+  | { readonly kind: "sigstore-bundle"; readonly bundle: Buffer }
+  | { readonly kind: "simple-signing"; readonly payload: Buffer; readonly signature: string };
+
+/**
+ * Reads the object listed as `entry` in `index.json`, checking each blob's digest.
+ * @throws LAYOUT_FOREIGN_FILE if it is not of the closed list, and what `Layout.read` throws.
+ */
+export function readSignatureObject(layout: Layout, entry: Descriptor): SignatureObject {
+  const refuse = (what: string): never => {
+    throw layoutError("LAYOUT_FOREIGN_FILE", `manifest ${entry.digest}: ${what}`);
+  };
+  const manifest = parseManifest(layout.readDescriptor(entry, MANIFEST_MAX_BYTES));
+  const blobs = [manifest.config, ...manifest.layers];
+  const tag = SIGNATURE_TAG.exec(entry.annotations?.[REF_NAME_ANNOTATION] ?? "");
+  if (tag) {
+    if (manifest.layers.length === 0 || manifest.layers.length > SIMPLE_SIGNATURES_MAX) {
+      refuse(`got ${manifest.layers.length} signatures, want 1 to ${SIMPLE_SIGNATURES_MAX}`);
+    }
+    layout.readDescriptor(manifest.config, MANIFEST_MAX_BYTES);
+    const signatures = manifest.layers.map((layer): DetachedSignature => {
+      const signature = layer.annotations?.[COSIGN_SIGNATURE];
+      if (layer.mediaType !== COSIGN_SIMPLE_SIGNING || signature === undefined)
+        refuse("not a cosign signature manifest");
+      return {
+        kind: "simple-signing",
+        payload: layout.readDescriptor(layer, MANIFEST_MAX_BYTES),
+        signature: signature as string,
+      };
+    });
+    return { kind: "simple-signing", subject: digestFromHex(tag[1] as string), descriptor: entry, blobs, signatures };
+  }
+  const [layer, ...others] = manifest.layers;
+  if (
+    manifest.artifactType !== SIGSTORE_BUNDLE ||
+    layer?.mediaType !== SIGSTORE_BUNDLE ||
+    others.length > 0 ||
+    manifest.config.mediaType !== OCI_EMPTY ||
+    !isDigest(manifest.subject?.digest)
+  ) {
+    return refuse("neither part of the release nor a signature of a kind that Sealift accepts");
+  }
+  layout.readDescriptor(manifest.config, MANIFEST_MAX_BYTES);
+  const bundle = layout.readDescriptor(layer, SIGNATURE_MAX_BYTES);
+  const signatures: DetachedSignature[] = [{ kind: "sigstore-bundle", bundle }];
+  return { kind: "sigstore-bundle", subject: manifest.subject.digest, descriptor: entry, blobs, signatures };
+}
+
+/** A signature object with the bytes of its blobs: what a writer needs. */
+export interface NewSignatureObject extends SignatureObject {
+  readonly bytes: ReadonlyMap<Digest, Buffer>;
+}
+
+function assemble(
+  kind: SignatureObject["kind"],
+  subject: Digest,
+  manifest: object,
+  entry: Pick<Descriptor, "artifactType" | "annotations">,
+  blobs: readonly [Descriptor, Buffer][],
+  signatures: readonly DetachedSignature[],
+): NewSignatureObject {
+  const bytes = canonicalJson(manifest);
+  const descriptor: Descriptor = { mediaType: OCI_MANIFEST, digest: digestOf(bytes), size: bytes.length, ...entry };
+  const all = new Map(blobs.map(([blob, content]) => [blob.digest, content]));
+  all.set(descriptor.digest, bytes);
+  return { kind, subject, descriptor, blobs: blobs.map(([blob]) => blob), signatures, bytes: all };
+}
+
+function describe(mediaType: string, bytes: Buffer): Descriptor {
+  return { mediaType, digest: digestOf(bytes), size: bytes.length };
+}
+
+/**
+ * The referrer manifest that cosign 3 writes for one Sigstore bundle about `subject`, a descriptor
+ * without annotations. `predicateType` is copied into an annotation, where cosign filters by it.
+ */
+export function renderSigstoreReferrer(subject: Descriptor, predicateType: string, bundle: Buffer): NewSignatureObject {
+  const empty = Buffer.from("{}");
+  const config = describe(OCI_EMPTY, empty);
+  const layer = describe(SIGSTORE_BUNDLE, bundle);
+  const annotations = {
+    "dev.sigstore.bundle.content": "dsse-envelope",
+    "dev.sigstore.bundle.predicateType": predicateType,
+  };
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: OCI_MANIFEST,
+    artifactType: SIGSTORE_BUNDLE,
+    config,
+    layers: [layer],
+    subject,
+    annotations,
+  };
+  const blobs: [Descriptor, Buffer][] = [
+    [config, empty],
+    [layer, bundle],
+  ];
+  const entry = { artifactType: SIGSTORE_BUNDLE, annotations };
+  return assemble("sigstore-bundle", subject.digest, manifest, entry, blobs, [{ kind: "sigstore-bundle", bundle }]);
+}
+
+/** Cosign 2's `.sig` manifest for `subject`, with `signatures` in a fixed order, each once. */
+export function renderSimpleSigning(
+  subject: Digest,
+  signatures: readonly { readonly payload: Buffer; readonly signature: string }[],
+): NewSignatureObject {
+  const unique = new Map(signatures.map((item) => [`${digestOf(item.payload)} ${item.signature}`, item]));
+  const sorted = [...unique].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, item]) => item);
+  const layers = sorted.map(({ payload, signature }) => ({
+    ...describe(COSIGN_SIMPLE_SIGNING, payload),
+    annotations: { [COSIGN_SIGNATURE]: signature },
+  }));
+  const configBytes = canonicalJson({
+    architecture: "",
+    config: {},
+    created: "0001-01-01T00:00:00Z",
+    os: "",
+    rootfs: { type: "layers", diff_ids: layers.map((layer) => layer.digest) },
+  });
+  const config = describe(OCI_IMAGE_CONFIG, configBytes);
+  const manifest = { schemaVersion: 2, mediaType: OCI_MANIFEST, config, layers };
+  const blobs: [Descriptor, Buffer][] = [[config, configBytes]];
+  for (const [i, { payload }] of sorted.entries()) blobs.push([layers[i] as Descriptor, payload]);
+  const entry = { annotations: { [REF_NAME_ANNOTATION]: `sha256-${hexOf(subject)}.sig` } };
+  const detached = sorted.map((item): DetachedSignature => ({ kind: "simple-signing", ...item }));
+  return assemble("simple-signing", subject, manifest, entry, blobs, detached);
+}

@@ -1,0 +1,210 @@
+/**
+ * The appliance file: what a publisher writes by hand to describe an appliance, and its lock: what
+ * `bundle lock` writes beside it, naming every input by digest. Both are stored in the bundle, because
+ * `bundle rebuild` builds from them again.
+ */
+import type { Digest } from "./digest.ts";
+import { modelError } from "./error.ts";
+import { NAME_PATTERN, PLATFORM_PATTERN, VERSION_PATTERN } from "./release-manifest.ts";
+import { type JsonSchema, schemaProblem } from "./schema.ts";
+
+/** Where an image comes from; exactly one member. Paths are relative to the appliance file. */
+export type ImageSpec =
+  /** Made here from Debian and npm packages: a recipe file (bundles/source/recipe). */
+  | { readonly recipe: string }
+  /** `host[:port]/repository:tag` or `…@sha256:…`; a tag is resolved when the lock is written. */
+  | { readonly registry: string }
+  /** An OCI layout, directory or tar, and the ref.name in it: `path#name`, or `path` if it has one image. */
+  | { readonly layout: string }
+  /** A name that the local Docker engine knows. */
+  | { readonly engine: string };
+
+export interface ApplianceFile {
+  readonly schemaVersion: 1;
+  readonly appliance: string;
+  readonly channel: string;
+  readonly upgradeFrom?: string;
+  readonly securityFloor?: string;
+  readonly rollbackTo?: string;
+  readonly requires?: { readonly sealift?: string; readonly trust?: number };
+  readonly images: Readonly<Record<string, ImageSpec>>;
+  readonly files?: Readonly<Record<string, { readonly path: string; readonly mediaType: string }>>;
+  /** A Compose file whose services name images as `image: NAME`. */
+  readonly compose: string;
+  /** JSON Schema of the site's configuration. */
+  readonly configSchema: string;
+}
+
+/** One image's inputs, for one platform. */
+export type ImageLock =
+  | {
+      readonly kind: "recipe";
+      readonly recipe: Digest;
+      readonly debian: readonly DebianInput[];
+      readonly npm: readonly NpmInput[];
+    }
+  | { readonly kind: "registry"; readonly reference: string; readonly digest: Digest }
+  | { readonly kind: "layout"; readonly digest: Digest }
+  | { readonly kind: "engine"; readonly reference: string; readonly imageId: Digest };
+
+/** A .deb of Debian's archive. */
+export interface DebianInput {
+  readonly package: string;
+  readonly version: string;
+  readonly architecture: string;
+  /** `debian` or `debian-security`; the host that serves it is the builder's own choice. */
+  readonly archive: string;
+  /** Relative to the archive's root, as its Packages index has it. */
+  readonly path: string;
+  readonly sha256: Digest;
+  readonly size: number;
+}
+
+/** A package of the npm registry. */
+export interface NpmInput {
+  readonly name: string;
+  readonly version: string;
+  /** Subresource integrity, sha512, as package-lock.json has it. */
+  readonly integrity: string;
+}
+
+export interface ApplianceLock {
+  readonly schemaVersion: 1;
+  /** When the lock was written, RFC 3339 UTC, whole seconds: the `created` of everything built from it. */
+  readonly created: string;
+  /** platform → image name → inputs. */
+  readonly platforms: Readonly<Record<string, Readonly<Record<string, ImageLock>>>>;
+}
+
+const digestSchema = { type: "string", pattern: "^sha256:[0-9a-f]{64}$" };
+const names = { type: "string", pattern: NAME_PATTERN };
+const text = { type: "string", minLength: 1, maxLength: 1024 };
+const one = (member: string, value: object): object => ({
+  type: "object",
+  additionalProperties: false,
+  required: [member],
+  properties: { [member]: value },
+});
+
+/** Published as `sealift schema appliance`. */
+export const applianceFileSchema: JsonSchema = {
+  $schema: "https://json-schema.org/draft/2020-12/schema",
+  title: "Sealift appliance file",
+  type: "object",
+  additionalProperties: false,
+  required: ["schemaVersion", "appliance", "channel", "images", "compose", "configSchema"],
+  properties: {
+    schemaVersion: { const: 1 },
+    appliance: names,
+    channel: names,
+    upgradeFrom: { type: "string", maxLength: 256 },
+    securityFloor: { type: "string", pattern: VERSION_PATTERN },
+    rollbackTo: { type: "string", maxLength: 256 },
+    requires: {
+      type: "object",
+      additionalProperties: false,
+      properties: { sealift: { type: "string", pattern: VERSION_PATTERN }, trust: { type: "integer", minimum: 1 } },
+    },
+    images: {
+      type: "object",
+      minProperties: 1,
+      maxProperties: 256,
+      propertyNames: names,
+      additionalProperties: { oneOf: ["recipe", "registry", "layout", "engine"].map((kind) => one(kind, text)) },
+    },
+    files: {
+      type: "object",
+      maxProperties: 256,
+      propertyNames: names,
+      additionalProperties: {
+        type: "object",
+        additionalProperties: false,
+        required: ["path", "mediaType"],
+        properties: { path: text, mediaType: { type: "string", pattern: "^[a-z0-9.+-]+/[a-zA-Z0-9.+-]+$" } },
+      },
+    },
+    compose: text,
+    configSchema: text,
+  },
+};
+
+const lockMembers = (kind: string, properties: Record<string, object>): object => ({
+  type: "object",
+  additionalProperties: false,
+  required: ["kind", ...Object.keys(properties)],
+  properties: { kind: { const: kind }, ...properties },
+});
+
+export const applianceLockSchema: JsonSchema = {
+  $schema: "https://json-schema.org/draft/2020-12/schema",
+  title: "Sealift appliance lock",
+  type: "object",
+  additionalProperties: false,
+  required: ["schemaVersion", "created", "platforms"],
+  properties: {
+    schemaVersion: { const: 1 },
+    created: { type: "string", pattern: "^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\dZ$" },
+    platforms: {
+      type: "object",
+      propertyNames: { type: "string", pattern: PLATFORM_PATTERN },
+      additionalProperties: {
+        type: "object",
+        propertyNames: names,
+        additionalProperties: {
+          oneOf: [
+            lockMembers("recipe", {
+              recipe: digestSchema,
+              debian: {
+                type: "array",
+                items: {
+                  type: "object",
+                  additionalProperties: false,
+                  required: ["package", "version", "architecture", "archive", "path", "sha256", "size"],
+                  properties: {
+                    package: text,
+                    version: text,
+                    architecture: text,
+                    archive: { enum: ["debian", "debian-security"] },
+                    path: { type: "string", pattern: "^pool/[A-Za-z0-9.+_~:%/-]+\\.deb$" },
+                    sha256: digestSchema,
+                    size: { type: "integer", minimum: 1 },
+                  },
+                },
+              },
+              npm: {
+                type: "array",
+                items: {
+                  type: "object",
+                  additionalProperties: false,
+                  required: ["name", "version", "integrity"],
+                  properties: {
+                    name: { type: "string", pattern: "^(?:@[a-z0-9-]+/)?[a-z0-9._-]+$" },
+                    version: { type: "string", pattern: VERSION_PATTERN },
+                    integrity: { type: "string", pattern: "^sha512-[A-Za-z0-9+/]{86}==$" },
+                  },
+                },
+              },
+            }),
+            lockMembers("registry", { reference: text, digest: digestSchema }),
+            lockMembers("layout", { digest: digestSchema }),
+            lockMembers("engine", { reference: text, imageId: digestSchema }),
+          ],
+        },
+      },
+    },
+  },
+};
+
+/** @throws APPLIANCE_MALFORMED */
+export function checkApplianceFile(value: unknown): ApplianceFile {
+  const problem = schemaProblem(applianceFileSchema, value);
+  if (problem !== undefined) throw modelError("APPLIANCE_MALFORMED", `appliance file: ${problem}`);
+  return value as ApplianceFile;
+}
+
+/** @throws LOCK_MALFORMED */
+export function checkApplianceLock(value: unknown): ApplianceLock {
+  const problem = schemaProblem(applianceLockSchema, value);
+  if (problem !== undefined) throw modelError("LOCK_MALFORMED", `lock: ${problem}`);
+  return value as ApplianceLock;
+}

@@ -1,0 +1,28 @@
+/**
+ * JSON Schema 2020-12 validation for everything that comes from outside. One compiled validator per
+ * schema object; unknown members are refused where the schema says so, never dropped.
+ */
+import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
+
+export type JsonSchema = Readonly<Record<string, unknown>>;
+
+const compiled = new WeakMap<JsonSchema, ValidateFunction>();
+
+function compile(schema: JsonSchema): ValidateFunction {
+  const found = compiled.get(schema);
+  if (found) return found;
+  // strict: a schema with a keyword that Ajv does not know is our mistake and must not pass unseen.
+  const made = new Ajv2020({ strict: true, allErrors: false, ownProperties: true }).compile(schema);
+  compiled.set(schema, made);
+  return made;
+}
+
+/** What is wrong with `value`, in one line, or undefined if it has the schema's shape. */
+export function schemaProblem(schema: JsonSchema, value: unknown): string | undefined {
+  const validate = compile(schema);
+  if (validate(value)) return undefined;
+  const [error] = validate.errors ?? [];
+  if (!error) return "does not match the schema";
+  const extra = "additionalProperty" in error.params ? ` ${JSON.stringify(error.params["additionalProperty"])}` : "";
+  return `${error.instancePath || "/"}: ${error.message ?? "does not match"}${extra}`;
+}

@@ -1,0 +1,80 @@
+/**
+ * Where a verb's output goes (CLI.md "Rules for every verb"): results to stdout, progress and messages
+ * to stderr; with --json one document on stdout and nothing else there. Text that comes from a bundle
+ * passes through `plain`, so that no file can move the cursor or colour a lie.
+ */
+import type { SealiftError } from "../../bundles/model/sealift-error.ts";
+
+export interface Terminal {
+  readonly json: boolean;
+  readonly color: boolean;
+  /** A person is at both ends: prompts and moving progress are allowed. */
+  readonly interactive: boolean;
+  /** A line of the result; silent with --json. */
+  result(line: string): void;
+  /** The result document; silent without --json. */
+  document(value: unknown): void;
+  /** A line for the person, on stderr. */
+  note(line: string): void;
+  /** Starts a task that may take over a second; moves in place on a TTY, and else says where it is now and then. */
+  progress(what: string): Progress;
+}
+
+export interface Progress {
+  /** `detail` as in "412 of 980 MB". */
+  update(detail: string): void;
+  done(detail?: string): void;
+}
+
+const CONTROLS = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\u2028\u2029]/gu;
+
+/** `text` with every control, format and private-use character written as \u{…}. */
+export function plain(text: string): string {
+  return text.replace(CONTROLS, (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`);
+}
+
+export function errorLines(error: SealiftError): string[] {
+  return [
+    `sealift: error [${error.code}]: ${plain(error.message)}`,
+    ...error.hints.map((hint) => `  hint: ${plain(hint)}`),
+  ];
+}
+
+const PLAIN_INTERVAL_MS = 5_000;
+const LIVE_INTERVAL_MS = 100;
+
+export function createTerminal(options: { readonly json: boolean; readonly color: boolean }): Terminal {
+  const { stdout, stderr } = process;
+  const interactive = Boolean(process.stdin.isTTY && stderr.isTTY);
+  const live = Boolean(stderr.isTTY);
+  return {
+    json: options.json,
+    color: options.color && Boolean(stdout.isTTY),
+    interactive,
+    result: (line) => {
+      if (!options.json) stdout.write(`${line}\n`);
+    },
+    document: (value) => {
+      if (options.json) stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+    },
+    note: (line) => {
+      stderr.write(`${line}\n`);
+    },
+    progress: (what) => {
+      let last = Date.now();
+      const started = last;
+      return {
+        update: (detail) => {
+          const now = Date.now();
+          if (now - last < (live ? LIVE_INTERVAL_MS : PLAIN_INTERVAL_MS)) return;
+          last = now;
+          stderr.write(live ? `\r\x1b[K${what}: ${plain(detail)}` : `${what}: ${plain(detail)}\n`);
+        },
+        done: (detail) => {
+          const seconds = ((Date.now() - started) / 1000).toFixed(1);
+          stderr.write(`${live ? "\r\x1b[K" : ""}${what}: ${plain(detail ?? "done")} (${seconds} s)\n`);
+        },
+      };
+    },
+  };
+}

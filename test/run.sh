@@ -1,0 +1,21 @@
+#!/bin/sh
+# The test command: brings the toolchain, then runs one suite (unit, e2e, all, long, bench).
+set -eu
+cd "$(dirname "$0")/.."
+./sealift --version
+node=node_modules/.bin/node
+unit() {
+  # One process: 0.8 s instead of 40 s for 200 small files. What needs its own process is under test/e2e.
+  find test -name '*.test.ts' -not -path 'test/e2e/*' -not -path 'test/long/*' | sort | xargs \
+    "$node" --test --test-isolation=none --test-reporter=dot
+}
+e2e() {
+  sh test/support/peers.sh
+  find test/e2e -name '*.test.ts' | sort | xargs "$node" --test --test-concurrency=1 --test-reporter=spec
+}
+case ${1:-all} in
+  unit) unit ;;
+  e2e) e2e ;;
+  all) sh test/check.sh; unit; e2e ;;
+  *) echo "usage: test/run.sh unit|e2e|all" >&2; exit 2 ;;
+esac
