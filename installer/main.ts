@@ -1,11 +1,11 @@
 /** `sealift`: from arguments to one verb, and from any error to its line and exit code. The only process.exit. */
-import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { reasonOf, SealiftError } from "../bundles/model/sealift-error.ts";
 import type { Command, OptionValue } from "./commands/command.ts";
 import { usageError } from "./commands/command.ts";
 import { commands } from "./commands/commands.ts";
 import { installerError } from "./error.ts";
+import { sealiftVersion } from "./host/this-host.ts";
 import { createTerminal, errorLines } from "./ui/terminal.ts";
 
 const GLOBAL_OPTIONS = {
@@ -14,11 +14,6 @@ const GLOBAL_OPTIONS = {
   yes: { type: "boolean" },
   help: { type: "boolean", short: "h" },
 } as const;
-
-export function version(): string {
-  const text = readFileSync(new URL("../package.json", import.meta.url), "utf8");
-  return (JSON.parse(text) as { version: string }).version;
-}
 
 /** The verb that the first one or two words name, and the arguments after it. */
 function findVerb(argv: readonly string[]): { name: string; rest: readonly string[] } | undefined {
@@ -72,7 +67,7 @@ function parse(
 async function main(argv: readonly string[]): Promise<number> {
   const [first, ...others] = argv;
   if (first === "--version" || first === "version") {
-    process.stdout.write(`sealift ${version()}\n`);
+    process.stdout.write(`sealift ${sealiftVersion()}\n`);
     return 0;
   }
   if (first === undefined || first === "help" || first === "--help" || first === "-h") {

@@ -12,7 +12,7 @@ import type { BlobSource } from "../layout/blob-source.ts";
 import { blobFromFile } from "../layout/blob-source.ts";
 import { BundleWriter } from "../layout/bundle-writer.ts";
 import { type BundleEntry, type BundleRelease, contentDescriptor, renderIndexFile } from "../layout/contents.ts";
-import type { ImageLock } from "../model/appliance.ts";
+import type { ApplianceLock, ImageLock } from "../model/appliance.ts";
 import { canonicalJson } from "../model/canonical-json.ts";
 import { composeProblems } from "../model/compose-template.ts";
 import type { Descriptor } from "../model/descriptor.ts";
@@ -54,6 +54,8 @@ import { renderProvenance } from "./provenance.ts";
 
 export interface AssembleOptions {
   readonly directory: ApplianceDirectory;
+  /** The one beside the appliance file if absent. */
+  readonly lock?: ApplianceLock;
   readonly version: string;
   readonly platform: string;
   readonly out: string;
@@ -88,7 +90,7 @@ export async function assemble(options: AssembleOptions): Promise<Assembled> {
     );
   }
   const { directory } = options;
-  const lock = await readLock(directory);
+  const lock = options.lock ?? (await readLock(directory));
   const inputs = lockedImages(directory, lock.platforms[options.platform], options.platform);
   const context: SourceContext = {
     root: directory.root,

@@ -21,8 +21,8 @@ export const INDEX_FILE = "index.json";
 /** The only bytes that `oci-layout` may hold. */
 export const LAYOUT_FILE_BYTES = Buffer.from('{"imageLayoutVersion":"1.0.0"}');
 const BLOB_NAME = /^blobs\/sha256\/([0-9a-f]{64})$/;
-/** More files than this are refused: a release with 256 images of 60 layers has fewer. */
-export const FILES_MAX = 20_000;
+/** More files than this are refused: each file of a directory layout is an open descriptor of every caged process. */
+export const FILES_MAX = 8192;
 const CHUNK_BYTES = 1024 * 1024;
 
 export function blobName(digest: Digest): string {

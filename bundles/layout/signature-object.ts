@@ -46,6 +46,11 @@ export type DetachedSignature =
   | { readonly kind: "sigstore-bundle"; readonly bundle: Buffer }
   | { readonly kind: "simple-signing"; readonly payload: Buffer; readonly signature: string };
 
+/** Whether an entry of `index.json` says that it is a signature object; the others are images and files. */
+export function isSignatureEntry(entry: Descriptor): boolean {
+  return entry.artifactType === SIGSTORE_BUNDLE || SIGNATURE_TAG.test(entry.annotations?.[REF_NAME_ANNOTATION] ?? "");
+}
+
 /**
  * Reads the object listed as `entry` in `index.json`, checking each blob's digest.
  * @throws LAYOUT_FOREIGN_FILE if it is not of the closed list, and what `Layout.read` throws.

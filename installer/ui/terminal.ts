@@ -3,6 +3,7 @@
  * to stderr; with --json one document on stdout and nothing else there. Text that comes from a bundle
  * passes through `plain`, so that no file can move the cursor or colour a lie.
  */
+import { plain } from "../../bundles/model/plain-text.ts";
 import type { SealiftError } from "../../bundles/model/sealift-error.ts";
 
 export interface Terminal {
@@ -24,13 +25,6 @@ export interface Progress {
   /** `detail` as in "412 of 980 MB". */
   update(detail: string): void;
   done(detail?: string): void;
-}
-
-const CONTROLS = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\u2028\u2029]/gu;
-
-/** `text` with every control, format and private-use character written as \u{…}. */
-export function plain(text: string): string {
-  return text.replace(CONTROLS, (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`);
 }
 
 export function errorLines(error: SealiftError): string[] {

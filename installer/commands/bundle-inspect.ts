@@ -1,0 +1,57 @@
+import { readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
+import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
+import { isSignatureEntry, readSignatureObject } from "../../bundles/layout/signature-object.ts";
+import { plain } from "../../bundles/model/plain-text.ts";
+import { type Command, positionals } from "./command.ts";
+
+export const bundleInspect: Command = {
+  name: "bundle inspect",
+  summary: "say what is inside a bundle; verifies digests of what it reads, and no signature",
+  usage: "BUNDLE",
+  options: {},
+  run: async (invocation) => {
+    const [path = ""] = positionals(invocation, "bundle inspect", "BUNDLE");
+    const { terminal } = invocation;
+    const { layout, store } = openLayout(path);
+    try {
+      const index = readLayoutIndex(layout);
+      const release = readRelease(layout, index.release);
+      const signatures = index.others.filter(isSignatureEntry).map((entry) => readSignatureObject(layout, entry));
+      const { manifest } = release;
+      const names = new Map(manifest.images.map((image) => [image.digest, image.name]));
+      const images = [...release.images].map(([name, entry]) => ({
+        name,
+        digest: entry.descriptor.digest,
+        layers: entry.manifest.layers.length,
+        bytes: entry.manifest.layers.reduce((sum, layer) => sum + layer.size, 0),
+      }));
+      const attached = signatures.map((object) => ({
+        kind: object.kind,
+        about: object.subject === release.descriptor.digest ? "release" : (names.get(object.subject) ?? object.subject),
+        predicateType: object.descriptor.annotations?.["dev.sigstore.bundle.predicateType"] ?? "",
+        signatures: object.signatures.length,
+      }));
+      terminal.document({ digest: release.descriptor.digest, release: manifest, images, signatures: attached });
+      terminal.result(
+        `${manifest.appliance} ${manifest.version} (${manifest.channel}, ${manifest.platform}), made ${manifest.created}`,
+      );
+      terminal.result(`release ${release.descriptor.digest}`);
+      terminal.result(
+        `upgrade from ${manifest.upgradeFrom || "none"}; back to ${manifest.rollbackTo || "none"}; floor ${manifest.securityFloor}`,
+      );
+      for (const { name, digest, layers, bytes } of images) {
+        terminal.result(`image   ${name.padEnd(16)} ${digest}  ${layers} layers, ${(bytes / 1e6).toFixed(1)} MB`);
+      }
+      for (const { name, digest, size } of manifest.files) {
+        terminal.result(`file    ${name.padEnd(16)} ${digest}  ${(size / 1e6).toFixed(1)} MB`);
+      }
+      for (const { kind, about, predicateType, signatures: count } of attached) {
+        terminal.result(`signed  ${plain(about).padEnd(16)} ${count} × ${kind} ${plain(predicateType)}`);
+      }
+      terminal.result(`Not verified: no signature was checked. Next: sealift verify ${plain(path)}`);
+      return 0;
+    } finally {
+      closeStore(store);
+    }
+  },
+};

@@ -1,0 +1,130 @@
+/**
+ * What passes between `verify`'s parent process and the caged processes: one JSON line at a time, over
+ * pipes. The parent parses the verdict again (`parseJudgement`), because the cage has read hostile bytes.
+ */
+import type { Extent, Store } from "../../bundles/layout/layout.ts";
+import { type Digest, isDigest } from "../../bundles/model/digest.ts";
+import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
+import { verifyError } from "../error.ts";
+import { CHECKS, type Verdict } from "../verdict.ts";
+
+/** A blob that a hasher reads: its bytes and the digest that its name claims. */
+export interface HashTask {
+  readonly digest: Digest;
+  readonly extents: readonly Extent[];
+}
+
+/** Parent → judge, first line. `store.files[].fd` are numbers in the judge's own table. */
+export interface Case {
+  readonly nonce: string;
+  readonly store: Store;
+  /** Name → base64. */
+  readonly trustFiles: Readonly<Record<string, string>>;
+  readonly policy: string;
+  readonly time: Verdict["time"];
+  readonly scope: Verdict["scope"];
+  readonly sealiftVersion: string;
+  /** What the parent could set up around the judge; the finding of check `cage`. */
+  readonly walls: { readonly network: boolean; readonly user: boolean };
+}
+
+/** Judge → parent, first line: what the hashers are to read. */
+export interface HashRequest {
+  readonly tasks: readonly HashTask[];
+}
+
+/** Parent → judge, second line: digest by claimed digest. */
+export interface HashResults {
+  readonly got: Readonly<Record<Digest, Digest>>;
+}
+
+/** Judge → parent, second line. */
+export interface Judgement {
+  readonly nonce: string;
+  readonly verdict: Verdict;
+}
+
+const text = { type: "string", maxLength: 65_536 };
+const nullable = (schema: object): object => ({ anyOf: [schema, { type: "null" }] });
+const digest = { type: "string", pattern: "^sha256:[0-9a-f]{64}$" };
+const closed = (properties: Record<string, object>): JsonSchema => ({
+  type: "object",
+  additionalProperties: false,
+  required: Object.keys(properties),
+  properties,
+});
+
+const verdictShape = closed({
+  schemaVersion: { const: 1 },
+  decision: { enum: ["allow", "deny"] },
+  scope: { enum: ["site", "advisory"] },
+  subject: closed({ digest: nullable(digest), appliance: nullable(text), version: nullable(text) }),
+  policy: closed({ digest }),
+  trust: closed({ rootVersion: nullable({ type: "integer" }), targetsVersion: nullable({ type: "integer" }) }),
+  time: closed({ at: text, source: { enum: ["host-clock", "option"] } }),
+  findings: {
+    type: "array",
+    maxItems: 100_000,
+    items: closed({
+      check: { enum: [...CHECKS] },
+      subject: text,
+      status: { enum: ["pass", "fail", "error", "not-checked"] },
+      code: text,
+      message: text,
+      reason: text,
+    }),
+  },
+});
+
+/** Published as `sealift schema verdict`. */
+export const verdictSchema: JsonSchema = {
+  $schema: "https://json-schema.org/draft/2020-12/schema",
+  title: "Sealift verdict",
+  ...verdictShape,
+};
+
+const judgementSchema = closed({ nonce: text, verdict: verdictShape });
+
+const hashRequestSchema = closed({
+  tasks: {
+    type: "array",
+    maxItems: 20_000,
+    items: closed({
+      digest,
+      extents: {
+        type: "array",
+        items: closed({ fd: { type: "integer" }, position: { type: "integer" }, length: { type: "integer" } }),
+      },
+    }),
+  },
+});
+
+function parseLine(line: string, schema: JsonSchema, what: string): unknown {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    throw verifyError("CAGE_FAILED", `the caged verifier's ${what} is not JSON`);
+  }
+  const problem = schemaProblem(schema, value);
+  if (problem !== undefined) throw verifyError("CAGE_FAILED", `the caged verifier's ${what}: ${problem}`);
+  return value;
+}
+
+/** @throws CAGE_FAILED */
+export function parseHashRequest(line: string): HashRequest {
+  return parseLine(line, hashRequestSchema, "hash request") as HashRequest;
+}
+
+/** @throws CAGE_FAILED unless it is a verdict that answers `nonce`. */
+export function parseJudgement(line: string, nonce: string): Verdict {
+  const judgement = parseLine(line, judgementSchema, "verdict") as Judgement;
+  if (judgement.nonce !== nonce)
+    throw verifyError("CAGE_FAILED", "the caged verifier's verdict answers another question");
+  return judgement.verdict;
+}
+
+export function isHashResults(value: unknown): value is HashResults {
+  const got = (value as HashResults | null)?.got;
+  return typeof got === "object" && got !== null && Object.entries(got).flat().every(isDigest);
+}

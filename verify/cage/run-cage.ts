@@ -1,0 +1,207 @@
+/**
+ * The parent's side of the cage. `verify` runs as several child processes: one judge that parses, and
+ * hashers that only read and hash. Each is started with
+ *
+ * - the bundle as open file descriptors, so that none needs a path and nobody can swap the file between;
+ * - Node's permission model with read access to Sealift's own code and nothing else: a seat belt, since
+ *   it has known gaps (node:sqlite, workers; facts in SECURITY.md);
+ * - an empty environment and an empty working directory;
+ * - an empty network namespace and an unprivileged user where the host allows: the real walls.
+ */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { existsSync, mkdtempSync, rmdirSync, statSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import type { Store } from "../../bundles/layout/layout.ts";
+import { type Digest, parseDigest } from "../../bundles/model/digest.ts";
+import { verifyError } from "../error.ts";
+import type { Verdict } from "../verdict.ts";
+import { type Case, type HashTask, parseHashRequest, parseJudgement } from "./protocol.ts";
+
+/** Everything that the caged code imports lies below this. */
+const CODE_ROOT = fileURLToPath(new URL("../../", import.meta.url));
+const NOBODY = 65534;
+const FIRST_FD = 3;
+/** A hostile bundle must not make the verifier run for ever; hashing is not counted, it ends with the bytes. */
+const STDERR_MAX_BYTES = 16 * 1024;
+const HEAP_MAX_MB = 1024;
+
+export interface CageOptions {
+  readonly store: Store;
+  readonly trustFiles: ReadonlyMap<string, Buffer>;
+  readonly policyBytes: Buffer;
+  readonly time: Verdict["time"];
+  readonly scope: Verdict["scope"];
+  readonly sealiftVersion: string;
+  /** Bytes hashed so far, of all. */
+  readonly onProgress: (doneBytes: number, totalBytes: number) => void;
+}
+
+/** Verifies in the cage. @throws CAGE_FAILED if the caged processes do not answer as they must. */
+export async function verifyInCage(options: CageOptions): Promise<Verdict> {
+  const cage = new Cage(options.store);
+  try {
+    const judge = cage.start("judge.ts");
+    const hashers = Array.from({ length: availableParallelism() }, () => cage.start("hasher.ts"));
+    const nonce = randomUUID();
+    const question: Case = {
+      nonce,
+      store: { ...options.store, files: options.store.files.map((file, i) => ({ ...file, fd: FIRST_FD + i })) },
+      trustFiles: Object.fromEntries([...options.trustFiles].map(([name, bytes]) => [name, bytes.toString("base64")])),
+      policy: options.policyBytes.toString("base64"),
+      time: options.time,
+      scope: options.scope,
+      sealiftVersion: options.sealiftVersion,
+      walls: cage.walls,
+    };
+    judge.send(question);
+    let line = await judge.next();
+    if (line.startsWith('{"tasks":')) {
+      const { tasks } = parseHashRequest(line);
+      judge.send({ got: Object.fromEntries(await hashAll(hashers, tasks, options.onProgress)) });
+      line = await judge.next();
+    }
+    return parseJudgement(line, nonce);
+  } finally {
+    cage.close();
+  }
+}
+
+/** Gives each hasher the next task as soon as it is free. */
+async function hashAll(
+  hashers: readonly CagedProcess[],
+  tasks: readonly HashTask[],
+  onProgress: CageOptions["onProgress"],
+): Promise<Map<Digest, Digest>> {
+  const sizes = tasks.map((task) => task.extents.reduce((sum, extent) => sum + extent.length, 0));
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  const got = new Map<Digest, Digest>();
+  let next = 0;
+  let done = 0;
+  await Promise.all(
+    hashers.map(async (hasher) => {
+      for (let i = next++; i < tasks.length; i = next++) {
+        const task = tasks[i] as HashTask;
+        hasher.send(task);
+        const digest = parseDigest(await hasher.next());
+        if (digest) got.set(task.digest, digest);
+        done += sizes[i] as number;
+        onProgress(done, total);
+      }
+    }),
+  );
+  return got;
+}
+
+class Cage {
+  readonly walls: Case["walls"];
+  readonly #fds: readonly number[];
+  readonly #prefix: readonly string[];
+  readonly #directory: string;
+  readonly #processes: CagedProcess[] = [];
+
+  constructor(store: Store) {
+    this.#fds = store.files.map((file) => file.fd);
+    this.#directory = mkdtempSync(join(tmpdir(), "sealift-cage-"));
+    const { prefix, walls } = wallsOfThisHost();
+    this.#prefix = prefix;
+    this.walls = walls;
+  }
+
+  start(script: string): CagedProcess {
+    const [command = "", ...args] = [
+      ...this.#prefix,
+      process.execPath,
+      "--permission",
+      `--allow-fs-read=${CODE_ROOT}`,
+      `--max-old-space-size=${HEAP_MAX_MB}`,
+      "--disable-warning=SecurityWarning",
+      join(CODE_ROOT, "verify/cage", script),
+    ];
+    const child = spawn(command, args, {
+      cwd: this.#directory,
+      env: {},
+      stdio: ["pipe", "pipe", "pipe", ...this.#fds],
+    });
+    const caged = new CagedProcess(script, child);
+    this.#processes.push(caged);
+    return caged;
+  }
+
+  close(): void {
+    for (const caged of this.#processes) caged.kill();
+    rmdirSync(this.#directory);
+  }
+}
+
+/** One caged process and its lines. */
+class CagedProcess {
+  readonly #name: string;
+  readonly #child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+  #stderr = "";
+  #spawnError = "";
+
+  constructor(name: string, child: ChildProcess) {
+    this.#name = name;
+    this.#child = child;
+    child.on("error", (error) => {
+      this.#spawnError = error.message;
+    });
+    // A process that is gone is noticed when its answer does not come; EPIPE says nothing more.
+    child.stdin?.on("error", () => {});
+    child.stderr?.on("data", (chunk: Buffer) => {
+      if (this.#stderr.length < STDERR_MAX_BYTES) this.#stderr += chunk.toString("utf8");
+    });
+    this.#lines = createInterface({ input: child.stdout as NonNullable<typeof child.stdout> })[Symbol.asyncIterator]();
+  }
+
+  send(value: unknown): void {
+    this.#child.stdin?.write(`${JSON.stringify(value)}\n`);
+  }
+
+  async next(): Promise<string> {
+    const { value, done } = await this.#lines.next();
+    if (!done) return value;
+    const why = this.#spawnError || this.#stderr.trim().split("\n").slice(0, 6).join(" | ") || "no message";
+    throw verifyError("CAGE_FAILED", `the caged ${this.#name} ended without an answer: ${why}`);
+  }
+
+  kill(): void {
+    this.#child.kill("SIGKILL");
+  }
+}
+
+/** Finds out, once, what this host lets us put around a process. */
+function wallsOfThisHost(): { readonly prefix: readonly string[]; readonly walls: Case["walls"] } {
+  const root = process.getuid?.() === 0;
+  const dropUser = root && othersCanRead(CODE_ROOT) && othersCanRead(process.execPath);
+  const drop = dropUser ? ["--setgid", String(NOBODY), "--setuid", String(NOBODY)] : [];
+  const prefix = ["unshare", "--net", ...(root ? drop : ["--map-current-user"]), "--"];
+  const works = spawnSync(prefix[0] as string, [...prefix.slice(1), "true"], {
+    env: { PATH: "/usr/bin:/bin:/usr/sbin:/sbin" },
+    stdio: "ignore",
+  });
+  const user = dropUser || !root;
+  if (works.status === 0) return { prefix: [unsharePath(), ...prefix.slice(1)], walls: { network: true, user } };
+  return { prefix: [], walls: { network: false, user: !root } };
+}
+
+/** The cage's environment is empty, so the program is named by its path. */
+function unsharePath(): string {
+  return ["/usr/bin/unshare", "/bin/unshare"].find((path) => existsSync(path)) ?? "unshare";
+}
+
+/** Whether a user without rights can read `path`: not in a checkout under root's own home, for one. */
+function othersCanRead(path: string): boolean {
+  const READ_BIT = 0o004;
+  const SEARCH_BIT = 0o001;
+  if ((statSync(path).mode & READ_BIT) === 0) return false;
+  for (let at = path; at !== dirname(at); at = dirname(at)) {
+    if ((statSync(dirname(at)).mode & SEARCH_BIT) === 0) return false;
+  }
+  return true;
+}

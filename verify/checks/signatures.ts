@@ -1,0 +1,152 @@
+/**
+ * `signatures` (of the release), and the signed part of `images`, `sbom` and `provenance`: every
+ * signature in the bundle holds, comes from a key that the release trust knows, and says something that
+ * the key's role may say (bundles/model/signing-roles.ts); and for everything that must be signed there
+ * are as many distinct keys and distinct holders as the role's threshold asks.
+ *
+ * Neither cosign nor a hint in a bundle chooses a key; only the release trust does.
+ */
+import type { DetachedSignature, SignatureObject } from "../../bundles/layout/signature-object.ts";
+import { canonicalJson } from "../../bundles/model/canonical-json.ts";
+import { type Digest, digestOf } from "../../bundles/model/digest.ts";
+import { PREDICATE_COSIGN_SIGN } from "../../bundles/model/media-types.ts";
+import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
+import { maySign, type Role, type SubjectKind } from "../../bundles/model/signing-roles.ts";
+import { type VerifiedSignature, verifySigstoreBundle, verifySimpleSigning } from "../signature/signature.ts";
+import type { Trust, TrustKey } from "../trust/trust.ts";
+import { type Check, type Finding, failed, passed } from "../verdict.ts";
+
+/** A signature that holds, by a role that may give it. */
+export interface Signed {
+  readonly subject: Digest;
+  readonly predicateType: string;
+  /** Digest of the predicate in canonical JSON; of `{}` for a bare signature. */
+  readonly predicate: Digest;
+  readonly role: Role;
+  readonly key: TrustKey;
+}
+
+const EMPTY_PREDICATE = digestOf("{}");
+
+/** Verifies every signature of `objects`; a signature that does not hold is a finding, never skipped. */
+export function verifySignatures(
+  objects: readonly SignatureObject[],
+  kindOf: (subject: Digest) => SubjectKind | undefined,
+  trust: Trust,
+  check: Check,
+): { readonly signed: readonly Signed[]; readonly findings: readonly Finding[] } {
+  const signed: Signed[] = [];
+  const findings: Finding[] = [];
+  const roles = new Map(
+    [...trust.roles].flatMap(([role, { keys }]) => keys.map((key) => [key.fingerprint, { role, key }] as const)),
+  );
+  const keys = [...roles.values()].map(({ key }) => key);
+  for (const object of objects) {
+    const kind = kindOf(object.subject);
+    const refuse = (code: string, message: string): void => {
+      findings.push(failed(check, object.descriptor.digest, code, message));
+    };
+    if (kind === undefined) {
+      refuse("SIGNATURE_FOREIGN_SUBJECT", `signature object about ${object.subject}, which is not in the release`);
+      continue;
+    }
+    for (const signature of object.signatures) {
+      try {
+        const verified = verifyOne(signature, keys);
+        if (verified.subject !== object.subject) {
+          refuse(
+            "SIGNATURE_FOREIGN_SUBJECT",
+            `signature speaks about ${verified.subject}, but is attached to ${object.subject}`,
+          );
+          continue;
+        }
+        const signer = roles.get(verified.keyFingerprint);
+        if (!signer || !maySign(signer.role, verified.predicateType, kind)) {
+          refuse(
+            "SIGNATURE_ROLE_DENIED",
+            `${signer?.role ?? "unknown role"} ${verified.holder} signed ${verified.predicateType} about ${kind === "release" ? "the release" : "an image"}, which that role may not`,
+          );
+          continue;
+        }
+        signed.push({ ...verified, role: signer.role, key: signer.key });
+      } catch (cause) {
+        refuse(cause instanceof SealiftError ? cause.code : "SIGNATURE_INVALID", reasonOf(cause));
+      }
+    }
+  }
+  return { signed, findings };
+}
+
+interface OneSignature {
+  readonly subject: Digest;
+  readonly predicateType: string;
+  readonly predicate: Digest;
+  readonly keyFingerprint: string;
+  readonly holder: string;
+}
+
+function verifyOne(signature: DetachedSignature, keys: readonly TrustKey[]): OneSignature {
+  if (signature.kind === "simple-signing") {
+    const { digest, keyFingerprint, holder } = verifySimpleSigning(signature.payload, signature.signature, keys);
+    return {
+      subject: digest,
+      predicateType: PREDICATE_COSIGN_SIGN,
+      predicate: EMPTY_PREDICATE,
+      keyFingerprint,
+      holder,
+    };
+  }
+  const { statement, keyFingerprint, holder }: VerifiedSignature = verifySigstoreBundle(signature.bundle, keys);
+  return {
+    subject: statement.subject,
+    predicateType: statement.predicateType,
+    predicate: digestOf(canonicalJson(statement.predicate)),
+    keyFingerprint,
+    holder,
+  };
+}
+
+/** A thing that must be signed. */
+export interface Demand {
+  readonly check: Check;
+  /** For the report, e.g. an image's name. */
+  readonly name: string;
+  readonly subject: Digest;
+  readonly predicateType: string;
+  /** If given, only signatures over exactly this predicate count. */
+  readonly predicate?: Digest;
+  readonly role: Role;
+}
+
+/** Whether enough distinct keys and holders of the role have signed what is demanded. */
+export function checkDemand(demand: Demand, signed: readonly Signed[], trust: Trust): Finding {
+  const { check, name, subject, predicateType, predicate, role } = demand;
+  const threshold = trust.roles.get(role)?.threshold;
+  if (threshold === undefined) {
+    return failed(check, name, "TRUST_ROLE_MISSING", `the release trust names no ${role} keys`);
+  }
+  const about = signed.filter(
+    (item) => item.subject === subject && item.predicateType === predicateType && item.role === role,
+  );
+  const counted = predicate === undefined ? about : about.filter((item) => item.predicate === predicate);
+  const keys = new Set(counted.map((item) => item.key.fingerprint));
+  const holders = new Set(counted.map((item) => item.key.holder));
+  const have = Math.min(keys.size, holders.size);
+  const what = `${role} signature${threshold === 1 ? "" : "s"} over ${name} (${predicateType})`;
+  if (have >= threshold)
+    return passed(check, name, `${have} of ${threshold} ${what}: ${[...holders].sort().join(", ")}`);
+  if (counted.length < about.length) {
+    return failed(
+      check,
+      name,
+      "SIGNATURE_OTHER_PREDICATE",
+      `${role} signed another document than the release holds for ${name} (${predicateType})`,
+    );
+  }
+  return failed(
+    check,
+    name,
+    have === 0 ? "SIGNATURE_MISSING" : "SIGNATURE_THRESHOLD",
+    `got ${have} of ${threshold} ${what}`,
+  );
+}

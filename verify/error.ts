@@ -1,0 +1,7 @@
+import { errorArea } from "../bundles/model/sealift-error.ts";
+
+export const verifyError = errorArea({
+  POLICY_NOT_FOUND: 4,
+  POLICY_MALFORMED: 2,
+  CAGE_FAILED: 1,
+});

@@ -1,0 +1,86 @@
+/**
+ * What verification found: a document, not a boolean. `decide` is the only place where findings become
+ * a decision, and `allowedRelease` the only one where a decision becomes the right to deploy.
+ */
+import type { Digest } from "../bundles/model/digest.ts";
+import type { Policy } from "./policy.ts";
+
+/** Every check, in the order of a report. `verify/checks/` has one file for each that does something. */
+export const CHECKS = [
+  "cage",
+  "layout",
+  "digests",
+  "trust",
+  "signatures",
+  "release",
+  "identity",
+  "images",
+  "sbom",
+  "provenance",
+  "compose",
+  "scan",
+  "rebuilt",
+  "revocation",
+  "attestation",
+] as const;
+
+export type Check = (typeof CHECKS)[number];
+export type FindingStatus = "pass" | "fail" | "error" | "not-checked";
+
+export interface Finding {
+  readonly check: Check;
+  /** What it is about: an image's name, a blob's digest, a role. Text from the bundle: escape it for display. */
+  readonly subject: string;
+  readonly status: FindingStatus;
+  /** A code of runbooks/errors.md; empty when passed. */
+  readonly code: string;
+  readonly message: string;
+  /** Why a check was not made; empty otherwise. */
+  readonly reason: string;
+}
+
+export interface Verdict {
+  readonly schemaVersion: 1;
+  readonly decision: "allow" | "deny";
+  /** `site` only with an enrolled site's trust and policy at its own time; `advisory` authorizes nothing. */
+  readonly scope: "site" | "advisory";
+  /** `appliance` and `version` are null when the release could not be read or its signature does not hold. */
+  readonly subject: {
+    readonly digest: Digest | null;
+    readonly appliance: string | null;
+    readonly version: string | null;
+  };
+  readonly policy: { readonly digest: Digest };
+  readonly trust: { readonly rootVersion: number | null; readonly targetsVersion: number | null };
+  readonly time: { readonly at: string; readonly source: "host-clock" | "option" };
+  readonly findings: readonly Finding[];
+}
+
+export function passed(check: Check, subject: string, message: string): Finding {
+  return { check, subject, status: "pass", code: "", message, reason: "" };
+}
+
+export function failed(check: Check, subject: string, code: string, message: string): Finding {
+  return { check, subject, status: "fail", code, message, reason: "" };
+}
+
+export function notChecked(check: Check, subject: string, reason: string): Finding {
+  return { check, subject, status: "not-checked", code: "NOT_CHECKED", message: "not checked", reason };
+}
+
+/**
+ * Allows only if every check has at least one finding, none failed or erred, and each check that was not
+ * made is one that the policy accepts unmade. A check that is missing from `findings` denies.
+ */
+export function decide(findings: readonly Finding[], policy: Policy): "allow" | "deny" {
+  for (const check of CHECKS) {
+    const own = findings.filter((finding) => finding.check === check);
+    if (own.length === 0) return "deny";
+    for (const { status } of own) {
+      if (status === "pass") continue;
+      if (status === "not-checked" && policy.acceptNotChecked.includes(check)) continue;
+      return "deny";
+    }
+  }
+  return "allow";
+}

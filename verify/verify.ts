@@ -1,0 +1,255 @@
+/**
+ * Verification of a bundle, start to end. Runs inside the cage (cage/judge.ts) on open file descriptors
+ * and on bytes; it opens nothing itself.
+ *
+ * The order is part of the contract: the tar's form, then the release trust, then the signatures over
+ * the release's digest; nothing else of the bundle is parsed unless those hold. Hashing of the large
+ * blobs goes on beside all this, in other processes, and interprets nothing.
+ */
+import { type BundleRelease, readLayoutIndex, readRelease } from "../bundles/layout/contents.ts";
+import { type Layout, type LayoutFile, readLayout, type Store } from "../bundles/layout/layout.ts";
+import {
+  isSignatureEntry,
+  readSignatureObject,
+  SIGNATURE_OBJECTS_MAX,
+  type SignatureObject,
+} from "../bundles/layout/signature-object.ts";
+import type { Descriptor } from "../bundles/model/descriptor.ts";
+import { type Digest, digestOf } from "../bundles/model/digest.ts";
+import { PREDICATE_COSIGN_SIGN, PREDICATE_CYCLONEDX, PREDICATE_SLSA_PROVENANCE } from "../bundles/model/media-types.ts";
+import { reasonOf, SealiftError } from "../bundles/model/sealift-error.ts";
+import type { SubjectKind } from "../bundles/model/signing-roles.ts";
+import type { HashTask } from "./cage/protocol.ts";
+import { checkProvenance, checkSboms } from "./checks/attestations.ts";
+import { checkClosedWorld } from "./checks/closed-world.ts";
+import { checkCompose } from "./checks/compose.ts";
+import { checkIdentity } from "./checks/identity.ts";
+import { checkImageConfigs } from "./checks/images.ts";
+import { checkDemand, verifySignatures } from "./checks/signatures.ts";
+import { type Policy, parsePolicy } from "./policy.ts";
+import { loadTrust, type Trust } from "./trust/trust.ts";
+import { CHECKS, type Check, decide, type Finding, failed, notChecked, passed, type Verdict } from "./verdict.ts";
+
+export interface VerifyInput {
+  readonly store: Store;
+  readonly trustFiles: ReadonlyMap<string, Buffer>;
+  readonly policyBytes: Buffer;
+  readonly time: Verdict["time"];
+  readonly scope: Verdict["scope"];
+  readonly sealiftVersion: string;
+  readonly walls: { readonly network: boolean; readonly user: boolean };
+  /** Computes digests elsewhere; answers for each task, by the digest that it claims. */
+  readonly hash: (tasks: readonly HashTask[]) => Promise<ReadonlyMap<Digest, Digest>>;
+}
+
+/** Blobs up to this size are read and hashed here; larger ones go to the hashers. */
+const HASHED_HERE_MAX_BYTES = 256 * 1024;
+
+/** Never throws for what is in the bundle: what is wrong with it is in the findings. @throws POLICY_MALFORMED */
+export async function verifyRelease(input: VerifyInput): Promise<Verdict> {
+  const { policy, digest: policyDigest } = parsePolicy(input.policyBytes);
+  const report = new Report();
+  report.add(cageFinding(input.walls));
+  const layout = report.try("layout", "bundle", () => readLayout(input.store));
+  const hashing = layout && input.hash(hashTasks(layout));
+  const trust = report.try("trust", "release trust", () => loadTrust(input.trustFiles, new Date(input.time.at)));
+  if (trust)
+    report.add(
+      passed(
+        "trust",
+        "release trust",
+        `root ${trust.rootVersion}, targets ${trust.targetsVersion}, valid at ${input.time.at}`,
+      ),
+    );
+  const found = layout && report.try("layout", "index.json", () => findSignatures(layout));
+  const trusted = found && trust && checkReleaseSignatures(report, found, trust);
+  if (layout && found && trusted) {
+    const release = report.try("release", found.release.digest, () => readRelease(layout, found.release));
+    if (release) checkContents(report, input, { layout, release, found, trust, policy });
+  }
+  if (layout && hashing) report.add(...digestFindings(layout, await hashing));
+  report.fillGaps(
+    trusted ? "an earlier check failed" : "the release's signatures do not hold, so nothing else of it was read",
+  );
+  const findings = report.sorted();
+  return {
+    schemaVersion: 1,
+    decision: decide(findings, policy),
+    scope: input.scope,
+    subject: {
+      digest: found?.release.digest ?? null,
+      appliance: report.release?.manifest.appliance ?? null,
+      version: report.release?.manifest.version ?? null,
+    },
+    policy: { digest: policyDigest },
+    trust: { rootVersion: trust?.rootVersion ?? null, targetsVersion: trust?.targetsVersion ?? null },
+    time: input.time,
+    findings,
+  };
+}
+
+/** Findings as they come, and the one place where an exception becomes one. */
+class Report {
+  readonly #findings: Finding[] = [];
+  release: BundleRelease | undefined;
+
+  add(...findings: readonly Finding[]): void {
+    this.#findings.push(...findings);
+  }
+
+  /** The result of `work`; if it throws, a finding and undefined. */
+  try<T>(check: Check, subject: string, work: () => T): T | undefined {
+    try {
+      return work();
+    } catch (cause) {
+      if (cause instanceof SealiftError) this.add(failed(check, subject, cause.code, cause.message));
+      else this.add({ check, subject, status: "error", code: "INTERNAL", message: reasonOf(cause), reason: "" });
+      return undefined;
+    }
+  }
+
+  /** A check without any finding was not made; say so rather than leave it out. */
+  fillGaps(reason: string): void {
+    for (const check of CHECKS) {
+      if (!this.#findings.some((finding) => finding.check === check)) this.add(notChecked(check, "release", reason));
+    }
+  }
+
+  sorted(): Finding[] {
+    return CHECKS.flatMap((check) => this.#findings.filter((finding) => finding.check === check));
+  }
+}
+
+function cageFinding(walls: VerifyInput["walls"]): Finding {
+  const missing = [walls.network ? "" : "an empty network namespace", walls.user ? "" : "an unprivileged user"].filter(
+    Boolean,
+  );
+  return missing.length === 0
+    ? passed("cage", "verifier", "unprivileged, without a network, without access to files")
+    : notChecked(
+        "cage",
+        "verifier",
+        `this host did not allow ${missing.join(" and ")}; Node's permission model alone held the verifier`,
+      );
+}
+
+interface FoundSignatures {
+  readonly release: Descriptor;
+  readonly objects: readonly SignatureObject[];
+}
+
+function findSignatures(layout: Layout): FoundSignatures {
+  const { release, others } = readLayoutIndex(layout);
+  const entries = others.filter(isSignatureEntry);
+  if (entries.length > SIGNATURE_OBJECTS_MAX) {
+    throw new RangeError(`got ${entries.length} signature objects, want at most ${SIGNATURE_OBJECTS_MAX}`);
+  }
+  return { release, objects: entries.map((entry) => readSignatureObject(layout, entry)) };
+}
+
+/** The threshold of each role over the release's digest. Nothing of the release has been parsed yet. */
+function checkReleaseSignatures(report: Report, { release, objects }: FoundSignatures, trust: Trust): boolean {
+  const about = objects.filter((object) => object.subject === release.digest);
+  const { signed, findings } = verifySignatures(about, () => "release", trust, "signatures");
+  const demands = (["builder", "security", "release"] as const).map((role) =>
+    checkDemand(
+      { check: "signatures", name: "release", subject: release.digest, predicateType: PREDICATE_COSIGN_SIGN, role },
+      signed,
+      trust,
+    ),
+  );
+  report.add(...findings, ...demands);
+  return [...findings, ...demands].every((finding) => finding.status === "pass");
+}
+
+function checkContents(
+  report: Report,
+  input: VerifyInput,
+  context: {
+    readonly layout: Layout;
+    readonly release: BundleRelease;
+    readonly found: FoundSignatures;
+    readonly trust: Trust;
+    readonly policy: Policy;
+  },
+): void {
+  const { layout, release, found, trust, policy } = context;
+  report.release = release;
+  const { appliance, version, images } = release.manifest;
+  report.add(
+    passed(
+      "release",
+      release.descriptor.digest,
+      `${appliance} ${version}: ${images.length} images, ${release.files.size} files`,
+    ),
+  );
+  report.try("layout", "bundle", () => report.add(...checkClosedWorld(layout, release, found.objects)));
+  report.try("identity", "release", () =>
+    report.add(...checkIdentity(release.manifest, policy, trust, input.sealiftVersion)),
+  );
+  report.try("images", "release", () => report.add(...checkImageConfigs(layout, release)));
+  report.try("sbom", "release", () => report.add(...checkSboms(layout, release)));
+  report.try("provenance", "release", () => report.add(...checkProvenance(layout, release, policy)));
+  report.try("compose", "template", () => report.add(...checkCompose(layout, release)));
+  const subjects = new Map<Digest, SubjectKind>(images.map((image) => [image.digest, "image"]));
+  const others = found.objects.filter((object) => object.subject !== release.descriptor.digest);
+  const { signed, findings } = verifySignatures(others, (subject) => subjects.get(subject), trust, "images");
+  report.add(...findings);
+  for (const { name, digest: subject, sbom, provenance } of images) {
+    const role = "builder";
+    report.add(
+      checkDemand({ check: "images", name, subject, predicateType: PREDICATE_COSIGN_SIGN, role }, signed, trust),
+      checkDemand(
+        { check: "sbom", name, subject, predicateType: PREDICATE_CYCLONEDX, predicate: sbom, role },
+        signed,
+        trust,
+      ),
+      checkDemand(
+        { check: "provenance", name, subject, predicateType: PREDICATE_SLSA_PROVENANCE, predicate: provenance, role },
+        signed,
+        trust,
+      ),
+    );
+  }
+  report.add(
+    notChecked("scan", "release", "this version of Sealift does not read vulnerability scans"),
+    notChecked("rebuilt", "release", "no independent build signed the same digest; `sealift bundle rebuild` makes one"),
+    notChecked("revocation", "release trust", "this version of Sealift does not read revocations"),
+    notChecked("attestation", "release", "the release carries no reference values for a confidential VM"),
+  );
+}
+
+function largeBlobs(layout: Layout): { readonly digest: Digest; readonly file: LayoutFile }[] {
+  return layout
+    .blobDigests()
+    .map((digest) => ({ digest, file: layout.blob(digest) as LayoutFile }))
+    .filter(({ file }) => file.size > HASHED_HERE_MAX_BYTES);
+}
+
+/** Largest first, so that the last blob to finish is a small one. */
+function hashTasks(layout: Layout): HashTask[] {
+  return largeBlobs(layout)
+    .sort((a, b) => b.file.size - a.file.size)
+    .map(({ digest, file }) => ({ digest, extents: file.extents }));
+}
+
+function digestFindings(layout: Layout, got: ReadonlyMap<Digest, Digest>): Finding[] {
+  const findings: Finding[] = [];
+  let bytes = 0;
+  for (const want of layout.blobDigests()) {
+    const file = layout.blob(want) as LayoutFile;
+    bytes += file.size;
+    const actual =
+      file.size > HASHED_HERE_MAX_BYTES
+        ? got.get(want)
+        : digestOf(layout.readUnverified(file.name, HASHED_HERE_MAX_BYTES));
+    if (actual !== want) {
+      findings.push(
+        failed("digests", want, "LAYOUT_DIGEST_MISMATCH", `blob ${want}: got ${actual ?? "fewer bytes than promised"}`),
+      );
+    }
+  }
+  return findings.length > 0
+    ? findings
+    : [passed("digests", "bundle", `${layout.blobDigests().length} blobs, ${bytes} bytes, each hashed`)];
+}
