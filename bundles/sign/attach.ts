@@ -1,0 +1,127 @@
+/**
+ * Adds signature objects to a bundle. Everything that the release accounts for stays byte for byte where
+ * it is; only the tail of the tar (signatures and index.json) is written anew, into a new file that
+ * takes the old one's name when it is whole.
+ */
+import { open, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { BundleWriter, sizeBeforeSignatures } from "../layout/bundle-writer.ts";
+import { type BundleRelease, bare, fileOrder, groupBlobs, renderIndexFile } from "../layout/contents.ts";
+import { INDEX_FILE, LAYOUT_FILE_BYTES, type Layout, type LayoutFile, blobName } from "../layout/layout.ts";
+import {
+  type DetachedSignature,
+  type NewSignatureObject,
+  SIGNATURE_MAX_BYTES,
+  type SignatureObject,
+  renderSigstoreReferrer,
+  renderSimpleSigning,
+} from "../layout/signature-object.ts";
+import type { Descriptor } from "../model/descriptor.ts";
+import type { Digest } from "../model/digest.ts";
+import { statementOf } from "./detached-file.ts";
+import { signError } from "./error.ts";
+
+/** What may be signed in `release`: the release index and each image's manifest. */
+export function signableSubjects(release: BundleRelease): ReadonlyMap<Digest, Descriptor> {
+  const subjects = [release.descriptor, ...[...release.images.values()].map((entry) => bare(entry.descriptor))];
+  return new Map(subjects.map((descriptor) => [descriptor.digest, descriptor]));
+}
+
+/** Signatures made elsewhere, as objects of this bundle. @throws SIGNATURE_FOREIGN_SUBJECT | SIGNATURE_FILE_MALFORMED */
+export function objectsFrom(
+  subject: Digest,
+  signatures: readonly DetachedSignature[],
+  release: BundleRelease,
+): NewSignatureObject[] {
+  const descriptor = signableSubjects(release).get(subject);
+  if (!descriptor) {
+    throw signError("SIGNATURE_FOREIGN_SUBJECT", `signature is about ${subject}, which is neither this release nor one of its images`, {
+      hints: [`this release is ${release.descriptor.digest}`],
+    });
+  }
+  return signatures.map((signature) => {
+    if (signature.kind === "simple-signing") return renderSimpleSigning(subject, [signature]);
+    const statement = statementOf(signature.bundle);
+    if (statement?.subject !== subject) {
+      throw signError("SIGNATURE_FILE_MALFORMED", "Sigstore bundle: its statement is not about the digest it comes with");
+    }
+    return renderSigstoreReferrer(descriptor, statement.predicateType, signature.bundle);
+  });
+}
+
+/**
+ * The bundle's signatures with `added`: Sigstore bundles side by side, simple-signing layers merged into
+ * the one `.sig` manifest of their subject. The same signature twice stays once.
+ */
+export function mergeSignatures(
+  layout: Layout,
+  present: readonly SignatureObject[],
+  added: readonly NewSignatureObject[],
+): NewSignatureObject[] {
+  const merged = new Map<Digest, NewSignatureObject>();
+  const simple = new Map<Digest, { payload: Buffer; signature: string }[]>();
+  for (const object of [...present, ...added]) {
+    for (const signature of object.signatures) {
+      if (signature.kind !== "simple-signing") continue;
+      simple.set(object.subject, [...(simple.get(object.subject) ?? []), signature]);
+    }
+    if (object.kind === "sigstore-bundle") merged.set(object.descriptor.digest, withBytes(layout, object));
+  }
+  for (const [subject, signatures] of simple) {
+    const object = renderSimpleSigning(subject, signatures);
+    merged.set(object.descriptor.digest, object);
+  }
+  return [...merged.values()];
+}
+
+function withBytes(layout: Layout, object: SignatureObject | NewSignatureObject): NewSignatureObject {
+  if ("bytes" in object) return object;
+  const blobs = [object.descriptor, ...object.blobs];
+  return { ...object, bytes: new Map(blobs.map((blob) => [blob.digest, layout.readDescriptor(blob, SIGNATURE_MAX_BYTES)])) };
+}
+
+/** Writes the bundle at `layout.location` with exactly these signatures. @throws LAYOUT_WRITE_FAILED */
+export async function writeSignatures(
+  layout: Layout,
+  release: BundleRelease,
+  objects: readonly NewSignatureObject[],
+): Promise<void> {
+  const groups = groupBlobs(release, objects);
+  const bytes = new Map(objects.flatMap((object) => [...object.bytes]));
+  const index = renderIndexFile(release, objects);
+  if (layout.kind === "directory") return writeDirectory(layout, fileOrder(groups), bytes, index);
+  const kept = [...groups.payload, ...groups.documents].map((digest) => (layout.blob(digest) as LayoutFile).size);
+  const keepBytes = sizeBeforeSignatures([LAYOUT_FILE_BYTES.length, ...kept]);
+  const writer = await BundleWriter.continueFrom(layout.location, keepBytes, layout.location);
+  for (const digest of groups.signatures) await writer.writeBytes(bytes.get(digest) as Buffer);
+  await writer.finish(index);
+}
+
+/** New blobs first, then `index.json` by rename, then away with what nothing names any more. */
+async function writeDirectory(
+  layout: Layout,
+  wanted: readonly string[],
+  bytes: ReadonlyMap<Digest, Buffer>,
+  index: Buffer,
+): Promise<void> {
+  const root = layout.location;
+  for (const [digest, content] of bytes) await replaceFile(join(root, blobName(digest)), content);
+  await replaceFile(join(root, INDEX_FILE), index);
+  const keep = new Set(wanted);
+  for (const { name } of layout.files) {
+    if (!keep.has(name)) await rm(join(root, name), { force: true });
+  }
+}
+
+async function replaceFile(path: string, bytes: Buffer): Promise<void> {
+  const file = await open(`${path}.new`, "w", 0o644);
+  try {
+    await file.writeFile(bytes);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(`${path}.new`, path);
+  const directory = await open(dirname(path), "r");
+  await directory.sync().finally(() => directory.close());
+}

@@ -1,0 +1,70 @@
+import { statSync } from "node:fs";
+import { type BundleRelease, readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
+import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
+import {
+  type NewSignatureObject,
+  SIGNATURE_MAX_BYTES,
+  isSignatureEntry,
+  readSignatureObject,
+} from "../../bundles/layout/signature-object.ts";
+import { INDEX_FILE } from "../../bundles/layout/layout.ts";
+import { MANIFEST_MAX_BYTES, parseIndex } from "../../bundles/model/oci.ts";
+import { mergeSignatures, objectsFrom, signableSubjects, writeSignatures } from "../../bundles/sign/attach.ts";
+import { parseDetachedFile } from "../../bundles/sign/detached-file.ts";
+import { readBoundedFile } from "../host/read-file.ts";
+import { type Command, usageError } from "./command.ts";
+
+export const bundleAttach: Command = {
+  name: "bundle attach",
+  summary: "put signatures that were made elsewhere into a bundle",
+  usage: "BUNDLE FILE…",
+  details: [
+    "FILE may be: what `sealift bundle sign --digest` wrote; a Sigstore bundle (v0.3) from",
+    "`cosign attest-blob --new-bundle-format`; or a directory with an OCI layout that cosign or oras filled,",
+    "of which the signatures about this release and its images are taken.",
+    "Nothing is verified here; `sealift verify` judges every signature that is in the bundle.",
+  ],
+  options: {},
+  run: async (invocation) => {
+    const { terminal, args } = invocation;
+    const [path, ...files] = args;
+    if (path === undefined) throw usageError("bundle attach", "BUNDLE is missing");
+    if (files.length === 0) throw usageError("bundle attach", "FILE is missing");
+    const { layout, store } = openLayout(path);
+    try {
+      const index = readLayoutIndex(layout);
+      const release = readRelease(layout, index.release);
+      const present = index.others.filter(isSignatureEntry).map((entry) => readSignatureObject(layout, entry));
+      const added: NewSignatureObject[] = [];
+      for (const file of files) added.push(...(await objectsOf(file, release)));
+      const merged = mergeSignatures(layout, present, added);
+      await writeSignatures(layout, release, merged);
+      terminal.result(`attached ${added.length} signature objects to release ${release.descriptor.digest}`);
+      terminal.document({ digest: release.descriptor.digest, attached: added.length, total: merged.length });
+      return 0;
+    } finally {
+      closeStore(store);
+    }
+  },
+};
+
+async function objectsOf(path: string, release: BundleRelease): Promise<NewSignatureObject[]> {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return objectsOfLayout(path, release);
+  const { subject, signatures } = parseDetachedFile(await readBoundedFile(path, SIGNATURE_MAX_BYTES), path);
+  return objectsFrom(subject, signatures, release);
+}
+
+/** The signature objects of another OCI layout that speak about this release; what else is there is left alone. */
+function objectsOfLayout(path: string, release: BundleRelease): NewSignatureObject[] {
+  const { layout, store } = openLayout(path);
+  try {
+    const subjects = signableSubjects(release);
+    return parseIndex(layout.readUnverified(INDEX_FILE, MANIFEST_MAX_BYTES))
+      .manifests.filter(isSignatureEntry)
+      .map((entry) => readSignatureObject(layout, entry))
+      .filter((object) => subjects.has(object.subject))
+      .flatMap((object) => objectsFrom(object.subject, object.signatures, release));
+  } finally {
+    closeStore(store);
+  }
+}

@@ -1,0 +1,76 @@
+import { writeFile } from "node:fs/promises";
+import { readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
+import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
+import { isSignatureEntry, readSignatureObject } from "../../bundles/layout/signature-object.ts";
+import { parseDigest } from "../../bundles/model/digest.ts";
+import { ROLES, type Role } from "../../bundles/model/signing-roles.ts";
+import { mergeSignatures, writeSignatures } from "../../bundles/sign/attach.ts";
+import { loadPrivateKey } from "../../bundles/sign/key-file.ts";
+import { signDigest, signRelease } from "../../bundles/sign/sign-release.ts";
+import { installerError } from "../error.ts";
+import { keyPassword } from "../ui/key-password.ts";
+import { type Command, optionalOption, positionals, requiredOption, usageError } from "./command.ts";
+
+const NAME = "bundle sign";
+
+export const bundleSign: Command = {
+  name: NAME,
+  summary: "add a role's signatures to a bundle, or sign a release's digest on the key's own machine",
+  usage: "BUNDLE --role builder|security|release --key K   or   --digest sha256:… --key K --out FILE",
+  details: [
+    "--role R              builder signs images, SBOMs, provenance and the release; the others the release",
+    "--key K               private key file in cosign's format (`sealift key generate`)",
+    "--password-env VAR    read the key's password from this variable; else asked for on a terminal",
+    "--digest D --out FILE sign this release digest without the bundle; `sealift bundle attach` takes FILE in",
+  ],
+  options: {
+    role: { type: "string" },
+    key: { type: "string" },
+    "password-env": { type: "string" },
+    digest: { type: "string" },
+    out: { type: "string" },
+  },
+  run: async (invocation) => {
+    const { terminal } = invocation;
+    const digestText = optionalOption(invocation, "digest");
+    const roleText = optionalOption(invocation, "role");
+    const role = ROLES.find((known) => known === roleText);
+    if (roleText !== undefined && role === undefined) throw usageError(NAME, `--role: got ${JSON.stringify(roleText)}, want one of ${ROLES.join(", ")}`);
+    const keyPath = requiredOption(invocation, NAME, "key");
+    if (digestText !== undefined) {
+      positionals(invocation, NAME);
+      const digest = parseDigest(digestText);
+      if (!digest) throw usageError(NAME, `--digest: got ${JSON.stringify(digestText)}, want sha256: and 64 hexadecimal digits`);
+      if (role === "builder") {
+        terminal.note("note: this signs the release only; a builder's signatures over images and SBOMs need the bundle");
+      }
+      const out = requiredOption(invocation, NAME, "out");
+      const key = loadPrivateKey(keyPath, await keyPassword(invocation, keyPath));
+      await writeFile(out, signDigest(key, digest), { flag: "wx" }).catch((cause: unknown) => {
+        throw installerError("FILE_WRITE_FAILED", `${JSON.stringify(out)}: ${String(cause)}`, { cause });
+      });
+      terminal.result(`signed ${digest} into ${out}`);
+      terminal.result(`Next, where the bundle is: sealift bundle attach BUNDLE ${out}`);
+      terminal.document({ digest, out });
+      return 0;
+    }
+    const [path = ""] = positionals(invocation, NAME, "BUNDLE");
+    if (role === undefined) throw usageError(NAME, "--role is missing");
+    const key = loadPrivateKey(keyPath, await keyPassword(invocation, keyPath));
+    const { layout, store } = openLayout(path);
+    try {
+      const index = readLayoutIndex(layout);
+      const release = readRelease(layout, index.release);
+      const present = index.others.filter(isSignatureEntry).map((entry) => readSignatureObject(layout, entry));
+      const progress = terminal.progress("signing");
+      const added = signRelease(layout, release, role satisfies Role, key);
+      await writeSignatures(layout, release, mergeSignatures(layout, present, added));
+      progress.done(`${added.length} signature objects`);
+      terminal.result(`${role} signed release ${release.descriptor.digest}`);
+      terminal.document({ digest: release.descriptor.digest, role, added: added.length });
+      return 0;
+    } finally {
+      closeStore(store);
+    }
+  },
+};

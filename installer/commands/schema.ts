@@ -1,0 +1,28 @@
+import { applianceFileSchema, applianceLockSchema } from "../../bundles/model/appliance.ts";
+import { releaseManifestSchema } from "../../bundles/model/release-manifest.ts";
+import type { JsonSchema } from "../../bundles/model/schema.ts";
+import { verdictSchema } from "../../verify/cage/protocol.ts";
+import { policySchema } from "../../verify/policy.ts";
+import { type Command, positionals, usageError } from "./command.ts";
+
+const SCHEMAS: Readonly<Record<string, JsonSchema>> = {
+  appliance: applianceFileSchema,
+  lock: applianceLockSchema,
+  policy: policySchema,
+  release: releaseManifestSchema,
+  verdict: verdictSchema,
+};
+
+export const schema: Command = {
+  name: "schema",
+  summary: "print the JSON Schema of a document that Sealift reads or writes",
+  usage: Object.keys(SCHEMAS).join("|"),
+  options: {},
+  run: async (invocation) => {
+    const [name = ""] = positionals(invocation, "schema", "NAME");
+    const found = SCHEMAS[name];
+    if (!found) throw usageError("schema", `got ${JSON.stringify(name)}, want one of ${Object.keys(SCHEMAS).join(", ")}`);
+    process.stdout.write(`${JSON.stringify(found, null, 2)}\n`);
+    return 0;
+  },
+};
