@@ -169,9 +169,7 @@ export function smallRelease(options: SmallReleaseOptions = {}): SmallRelease {
     return { ...file, descriptor: put(OCI_MANIFEST, manifest), manifest };
   });
 
-  const references = new Map(
-    images.map((image) => [image.name, `127.83.76.1:5000/${appliance}/${image.name}@${image.descriptor.digest}`]),
-  );
+  const references = new Map(images.map((image) => [image.name, `${image.name}@${image.descriptor.digest}`]));
   const defaultCompose = { services: Object.fromEntries([...references].map(([name, image]) => [name, { image }])) };
   const compose = json(COMPOSE_TEMPLATE, options.compose?.(references) ?? defaultCompose);
   const configSchema = json(CONFIG_SCHEMA, { type: "object", additionalProperties: false, properties: {} });
@@ -231,7 +229,7 @@ export function smallRelease(options: SmallReleaseOptions = {}): SmallRelease {
     ...options.release,
   };
   const layers = releaseDocumentDigests(manifest).map((digest) => documents.get(digest) as Descriptor);
-  const documentManifest = renderDocumentManifest(json("application/vnd.sealift.release.v1+json", manifest), layers);
+  const documentManifest = renderDocumentManifest(json(RELEASE_DOCUMENT, manifest), layers);
   const document: Descriptor = { ...put(OCI_MANIFEST, documentManifest), artifactType: RELEASE_DOCUMENT };
   const entry = (item: (typeof images)[number] | (typeof files)[number], isFile: boolean): BundleEntry => ({
     descriptor: contentDescriptor(
@@ -269,6 +267,7 @@ function smallSbom(image: SmallImage, created: string): unknown {
         "bom-ref": image.descriptor.digest,
         name: image.name,
         version: image.descriptor.digest,
+        purl: `pkg:oci/${image.name}@sha256%3A${hex}`,
         hashes: [{ alg: "SHA-256", content: hex }],
       },
     },

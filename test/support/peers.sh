@@ -1,0 +1,117 @@
+#!/bin/sh
+# Brings the programs that the e2e tests compare Sealift with: cosign 2 and 3, oras, skopeo, a registry
+# and a Docker engine. They come from Debian packages and are unpacked under a cache directory; nothing
+# is installed on the machine, nothing runs as a service, and no root is needed. What cannot be had
+# leaves a file NAME.missing with the reason, and its tests are skipped with that reason.
+# Runs again in a moment when everything is there. test/support/peers.ts finds the programs.
+set -eu
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/sealift-test
+peers=$cache/peers
+bin=$peers/bin
+mkdir -p "$bin"
+log=$cache/peers.log
+: >"$log"
+
+missing() {
+  echo "$2" >"$bin/$1.missing"
+  echo "peers: $1 is not here: $2" >&2
+}
+
+# The host's own Debian archive, as its apt sources name it; only the suite is ours to choose.
+archive() {
+  apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+    sed -n 's/^Debian|Debian|//p' | head -n 1
+}
+host_suite() { . /etc/os-release && echo "${VERSION_CODENAME:-}"; }
+
+# apt with its own lists, cache and sources for one suite. Expired Release files are accepted: a frozen
+# mirror's are always expired, and the signature is checked all the same.
+private_apt() {
+  suite=$1
+  shift
+  state=$cache/apt/$suite
+  mkdir -p "$state/lists/partial" "$state/archives/partial"
+  apt-get -q -o "Dir::Etc::SourceList=$state/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+    -o "Dir::State::Lists=$state/lists" -o "Dir::Cache=$state" -o "Dir::Cache::Archives=$state/archives" \
+    -o Acquire::Check-Valid-Until=false -o Acquire::Languages=none -o "APT::Sandbox::User=" \
+    -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false -o APT::Update::Post-Invoke::= \
+    -o Debug::NoLocking=true -o Acquire::Retries=3 "$@" >>"$log" 2>&1
+}
+
+updated=
+update() {
+  case " $updated " in *" $1 "*) return 0 ;; esac
+  uri=$(archive)
+  [ -n "$uri" ] || { echo "no Debian archive among this machine's apt sources" >"$cache/reason"; return 1; }
+  keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+  [ -e "$keyring" ] || keyring=/etc/apt/trusted.gpg.d
+  mkdir -p "$cache/apt/$1"
+  echo "deb [signed-by=$keyring] $uri $1 main" >"$cache/apt/$1/sources.list"
+  private_apt "$1" update || { echo "apt-get update of suite $1 failed, see $log" >"$cache/reason"; return 1; }
+  updated="$updated $1"
+}
+
+# unpack NAME SUITE alone|closure PACKAGE...: into $peers/NAME, or leaves a reason.
+# "closure" adds the dependencies that this machine lacks.
+unpack() {
+  name=$1 suite=$2 how=$3
+  shift 3
+  update "$suite" || { missing "$name" "$(cat "$cache/reason")"; return 1; }
+  rm -rf "$peers/$name.new" "$cache/debs"
+  mkdir -p "$peers/$name.new" "$cache/debs"
+  if [ "$how" = alone ]; then
+    (cd "$cache/debs" && private_apt "$suite" download "$@") || { missing "$name" "no $* in suite $suite"; return 1; }
+  else
+    rm -f "$cache/apt/$suite/archives/"*.deb
+    private_apt "$suite" install --yes --reinstall --download-only --no-install-recommends "$@" ||
+      { missing "$name" "no $* in suite $suite"; return 1; }
+    mv "$cache/apt/$suite/archives/"*.deb "$cache/debs/"
+  fi
+  for deb in "$cache/debs/"*.deb; do dpkg -x "$deb" "$peers/$name.new"; done
+  rm -rf "$cache/debs" "${peers:?}/$name"
+  mv "$peers/$name.new" "$peers/$name"
+}
+
+# launcher NAME PROGRAM CHECK-ARGUMENT: a script that runs the unpacked program with its own libraries.
+launcher() {
+  root=$peers/$1
+  program=$root$2
+  [ -x "$program" ] || { missing "$1" "no $2 in the package"; return 1; }
+  cat >"$bin/$1.new" <<SCRIPT
+#!/bin/sh
+LD_LIBRARY_PATH="$root/usr/lib/$(gcc_triplet):$root/lib/$(gcc_triplet)" PATH="$root/usr/bin:$root/usr/sbin:$root/usr/libexec/docker:\$PATH" exec "$program" "\$@"
+SCRIPT
+  chmod 0755 "$bin/$1.new"
+  if ! "$bin/$1.new" "$3" >>"$log" 2>&1; then
+    missing "$1" "it does not start on this machine, see $log"
+    rm -f "$bin/$1.new"
+    return 1
+  fi
+  mv "$bin/$1.new" "$bin/$1"
+  rm -f "$bin/$1.missing"
+}
+gcc_triplet() {
+  case $(dpkg --print-architecture) in arm64) echo aarch64-linux-gnu ;; *) echo x86_64-linux-gnu ;; esac
+}
+
+if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
+  for name in cosign2 cosign3 oras skopeo registry dockerd; do
+    [ -x "$bin/$name" ] || missing "$name" "this machine has no apt-get"
+  done
+  exit 0
+fi
+
+[ -x "$bin/cosign2" ] || { unpack cosign2 trixie alone cosign && launcher cosign2 /usr/bin/cosign version; } || true
+[ -x "$bin/cosign3" ] || { unpack cosign3 forky alone cosign && launcher cosign3 /usr/bin/cosign version; } || true
+[ -x "$bin/oras" ] || { unpack oras trixie alone oras && launcher oras /usr/bin/oras version; } || true
+[ -x "$bin/skopeo" ] ||
+  { unpack skopeo "$(host_suite)" closure skopeo && launcher skopeo /usr/bin/skopeo --version; } || true
+[ -x "$bin/registry" ] ||
+  { unpack registry "$(host_suite)" closure docker-registry && launcher registry /usr/bin/docker-registry --version; } ||
+  true
+# Docker of Debian 13 runs on Debian 12 too, with the containerd and runc of the host's own suite.
+[ -x "$bin/dockerd" ] || {
+  unpack dockerd "$(host_suite)" closure containerd runc && mv "$peers/dockerd" "$peers/containerd" &&
+    unpack dockerd trixie alone docker.io && cp -a "$peers/containerd/." "$peers/dockerd/" &&
+    rm -rf "$peers/containerd" && launcher dockerd /usr/sbin/dockerd --version
+} || true

@@ -1,0 +1,40 @@
+/** The foreign programs that test/support/peers.sh brought, or why one is not there. */
+import { accessSync, constants, readFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+
+export type PeerName = "cosign2" | "cosign3" | "oras" | "skopeo" | "registry" | "dockerd";
+
+function directory(): string {
+  const cache = process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache");
+  return join(cache, "sealift-test/peers/bin");
+}
+
+/** The path of an executable, or undefined if it is not on this machine. */
+export function peer(name: PeerName): string | undefined {
+  const path = join(directory(), name);
+  try {
+    accessSync(path, constants.X_OK);
+    return path;
+  } catch {
+    return undefined;
+  }
+}
+
+/** For the `skip` option of a test: false if all are there, else the reason why the first is not. */
+export function skipWithout(...names: readonly PeerName[]): string | false {
+  const name = names.find((one) => peer(one) === undefined);
+  if (name === undefined) return false;
+  try {
+    return `${name}: ${readFileSync(join(directory(), `${name}.missing`), "utf8").trim()}`;
+  } catch {
+    return `${name} is not here; sh test/support/peers.sh brings it`;
+  }
+}
+
+/** The path of a peer in a test that `skipWithout` guards. */
+export function requirePeer(name: PeerName): string {
+  const path = peer(name);
+  if (path === undefined) throw new Error(`${name} is not here; sh test/support/peers.sh brings it`);
+  return path;
+}
