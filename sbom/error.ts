@@ -1,0 +1,17 @@
+import { errorArea } from "../bundles/model/sealift-error.ts";
+
+export const sbomError = errorArea({
+  SBOM_MEDIA_TYPE_UNSUPPORTED: 3,
+  SBOM_LAYER_MALFORMED: 3,
+  SBOM_LAYER_TOO_LARGE: 3,
+  SBOM_FILE_TOO_LARGE: 3,
+  SBOM_CONTENT_NOT_KEPT: 3,
+  SBOM_DIFF_ID_MISMATCH: 3,
+  SBOM_DPKG_MALFORMED: 3,
+  SBOM_DISTRO_UNKNOWN: 3,
+  SBOM_EMPTY: 3,
+  SBOM_TOO_LARGE: 3,
+  SBOM_MALFORMED: 3,
+  SBOM_IMAGE_NOT_FOUND: 4,
+  SBOM_SOURCE_UNSUPPORTED: 4,
+});

@@ -1,0 +1,322 @@
+/**
+ * Debian packages as dpkg's database in the image has them (dpkg(1), deb-control(5)): var/lib/dpkg/status,
+ * and status.d, one file a package, as distroless images have it.
+ *
+ * Listed is every package whose files are there: all states but `not-installed` and `config-files`. So a
+ * package on hold is listed, and one that was removed but not purged is not.
+ */
+
+import { compareDebianVersions, parseDebianVersion } from "../debian-version.ts";
+import { sbomError } from "../error.ts";
+import { byText, type Catalog, type CatalogPackage, type Occurrence } from "./catalog.ts";
+import type { FileNode, FileTree } from "./file-tree.ts";
+import type { OsRelease } from "./os-release.ts";
+import { renderPurl } from "./purl.ts";
+import { quote } from "./tar-reader.ts";
+
+const DATABASE = "var/lib/dpkg";
+
+interface DpkgRow {
+  readonly fields: ReadonlyMap<string, string>;
+  readonly occurrence: Occurrence;
+}
+
+interface Installed {
+  readonly key: string;
+  readonly name: string;
+  readonly version: string;
+  readonly architecture: string;
+  readonly state: string;
+  readonly fields: ReadonlyMap<string, string>;
+  readonly occurrences: Occurrence[];
+}
+
+/** One alternative of a dependency, or one thing provided. */
+interface Relation {
+  readonly name: string;
+  readonly architecture: string | undefined;
+  readonly operator: string | undefined;
+  readonly version: string | undefined;
+}
+
+/**
+ * @throws SBOM_DPKG_MALFORMED | SBOM_CONTENT_NOT_KEPT | SBOM_DISTRO_UNKNOWN if there are packages but no
+ * os-release: without it neither a purl nor a vulnerability scan could name them.
+ */
+export function catalogDpkg(tree: FileTree, os: OsRelease | undefined): Catalog {
+  const installed = new Map<string, Installed>();
+  for (const row of databaseRows(tree)) {
+    const found = readRow(row);
+    if (!found) continue;
+    const present = installed.get(found.key);
+    if (present) present.occurrences.push(row.occurrence);
+    else installed.set(found.key, found);
+  }
+  if (installed.size === 0) return { packages: [], skipped: [], ownedFiles: new Set() };
+  if (!os) {
+    throw sbomError("SBOM_DISTRO_UNKNOWN", `image has ${installed.size} Debian packages but no os-release with an ID`, {
+      hints: ["the image needs /etc/os-release or /usr/lib/os-release of its distribution"],
+    });
+  }
+  const rows = [...installed.values()].sort((a, b) => byText(a.key, b.key));
+  const relations = new Relations(rows);
+  return {
+    packages: rows.map((row) => describe(row, os, relations)),
+    skipped: [],
+    ownedFiles: ownedFiles(tree),
+  };
+}
+
+function* databaseRows(tree: FileTree): Generator<DpkgRow> {
+  const status = tree.lookup(`${DATABASE}/status`);
+  if (status?.kind === "file") yield* rowsOf(status, `/${DATABASE}/status`);
+  const directory = tree.lookup(`${DATABASE}/status.d`);
+  if (directory?.kind !== "directory") return;
+  for (const name of [...directory.children.keys()].sort(byText)) {
+    const node = tree.lookupFrom(directory, name);
+    if (node?.kind === "file" && !name.endsWith(".md5sums")) yield* rowsOf(node, `/${DATABASE}/status.d/${name}`);
+  }
+}
+
+function* rowsOf(node: FileNode, location: string): Generator<DpkgRow> {
+  for (const fields of parseControl(contentOf(node, location), location)) {
+    yield { fields, occurrence: { location, layer: node.layer } };
+  }
+}
+
+function contentOf(node: FileNode, location: string): string {
+  if (node.content === undefined) {
+    throw sbomError("SBOM_CONTENT_NOT_KEPT", `${quote(location)} is a link to a file whose content was not read`);
+  }
+  return Buffer.from(node.content).toString("utf8");
+}
+
+/** Paragraphs of `Name: value` lines (deb-control(5)); field names in lower case. */
+export function parseControl(text: string, location: string): Map<string, string>[] {
+  const paragraphs: Map<string, string>[] = [];
+  let fields = new Map<string, string>();
+  let last = "";
+  const refuse = (line: number, what: string): never => {
+    throw sbomError("SBOM_DPKG_MALFORMED", `${quote(location)} line ${line + 1}: ${what}`);
+  };
+  for (const [i, line] of text.split("\n").entries()) {
+    if (line.trim() === "") {
+      if (fields.size > 0) paragraphs.push(fields);
+      fields = new Map();
+      last = "";
+    } else if (line.startsWith(" ") || line.startsWith("\t")) {
+      if (last === "") refuse(i, "a continuation without a field");
+      // Only folded one-line fields are read; what is in long ones (descriptions, file lists) is left out.
+      if (FOLDED.has(last)) fields.set(last, `${fields.get(last)} ${line.trim()}`);
+    } else {
+      const match = /^([!-9;-~]+):(.*)$/.exec(line);
+      if (!match) return refuse(i, `got ${quote(line)}, want a field`);
+      last = (match[1] as string).toLowerCase();
+      if (fields.has(last)) refuse(i, `field ${quote(last)} is there twice`);
+      fields.set(last, (match[2] as string).trim());
+    }
+  }
+  if (fields.size > 0) paragraphs.push(fields);
+  return paragraphs;
+}
+
+const FOLDED: ReadonlySet<string> = new Set(["depends", "pre-depends", "provides"]);
+const NAME = /^[A-Za-z0-9][A-Za-z0-9+._-]*$/;
+const STATES: ReadonlySet<string> = new Set([
+  "not-installed",
+  "config-files",
+  "half-installed",
+  "unpacked",
+  "half-configured",
+  "triggers-awaited",
+  "triggers-pending",
+  "installed",
+]);
+
+function readRow({ fields, occurrence }: DpkgRow): Installed | undefined {
+  const refuse = (what: string): never => {
+    throw sbomError("SBOM_DPKG_MALFORMED", `${quote(occurrence.location)}: ${what}`);
+  };
+  const name = fields.get("package");
+  if (name === undefined || !NAME.test(name)) return refuse(`a package has the name ${quote(name ?? "")}`);
+  // status.d has control files as they are in the .deb, without a state: they were unpacked by another tool.
+  const state = fields.has("status") ? (fields.get("status") as string).split(/\s+/)[2] : "installed";
+  if (state === undefined || !STATES.has(state)) {
+    return refuse(`package ${name}: status ${quote(fields.get("status") ?? "")} is none that dpkg has`);
+  }
+  if (state === "not-installed" || state === "config-files") return undefined;
+  const version = fields.get("version") ?? "";
+  if (!parseDebianVersion(version)) return refuse(`package ${name}: version ${quote(version)} is none`);
+  const architecture = fields.get("architecture") ?? "";
+  if (!/^[a-z0-9-]*$/.test(architecture)) return refuse(`package ${name}: architecture ${quote(architecture)} is none`);
+  const key = `deb:${name}:${architecture}@${version}`;
+  return { key, name, version, architecture, state, fields, occurrences: [occurrence] };
+}
+
+function describe(row: Installed, os: OsRelease, relations: Relations): CatalogPackage {
+  const source = /^(\S+)(?:\s+\(([^)]+)\))?$/.exec(row.fields.get("source") ?? "");
+  const sourceName = source?.[1] ?? row.name;
+  const sourceVersion = source?.[2] ?? row.version;
+  const parsed = parseDebianVersion(sourceVersion);
+  const { dependsOn, isComplete } = relations.resolve(row);
+  const properties: [string, string][] = [
+    // As trivy writes them, so that trivy matches advisories, which name source packages.
+    ["aquasecurity:trivy:PkgType", os.id],
+    ["aquasecurity:trivy:SrcName", sourceName],
+    ["aquasecurity:trivy:SrcVersion", parsed?.upstream ?? sourceVersion],
+  ];
+  if (parsed && parsed.revision !== "") properties.push(["aquasecurity:trivy:SrcRelease", parsed.revision]);
+  if (parsed && parsed.epoch !== 0) properties.push(["aquasecurity:trivy:SrcEpoch", String(parsed.epoch)]);
+  if (row.state !== "installed") properties.push(["sealift:dpkg:state", row.state]);
+  const upstream = source?.[1] === undefined ? undefined : `${sourceName}${source[2] ? `@${source[2]}` : ""}`;
+  return {
+    key: row.key,
+    type: "library",
+    name: row.name,
+    version: row.version,
+    purl: renderPurl({
+      type: "deb",
+      namespace: os.id,
+      name: row.name,
+      version: row.version,
+      qualifiers: {
+        arch: row.architecture || undefined,
+        distro: os.version ? `${os.id}-${os.version}` : os.id,
+        // As syft writes it, so that grype matches: only where the source package has another name or version.
+        upstream,
+      },
+    }),
+    supplier: row.fields.get("maintainer") || undefined,
+    licences: [],
+    properties,
+    occurrences: row.occurrences,
+    dependsOn,
+    isDependencyListComplete: isComplete,
+  };
+}
+
+/** Which installed package satisfies which dependency, virtual packages included (Debian Policy 7.1, 7.5). */
+class Relations {
+  readonly #byName = new Map<string, Installed[]>();
+  readonly #providers = new Map<string, { readonly row: Installed; readonly version: string | undefined }[]>();
+
+  constructor(rows: readonly Installed[]) {
+    for (const row of rows) {
+      append(this.#byName, row.name, row);
+      for (const alternatives of parseRelations(row.fields.get("provides") ?? "")) {
+        for (const provided of alternatives ?? []) {
+          append(this.#providers, provided.name, { row, version: provided.version });
+        }
+      }
+    }
+  }
+
+  /** Every installed alternative counts: removing the first may leave the second to satisfy it. */
+  resolve(row: Installed): { readonly dependsOn: readonly string[]; readonly isComplete: boolean } {
+    const keys = new Set<string>();
+    let isComplete = true;
+    for (const field of ["pre-depends", "depends"]) {
+      for (const alternatives of parseRelations(row.fields.get(field) ?? "")) {
+        const found = (alternatives ?? []).flatMap((relation) => this.#satisfying(relation, row.architecture));
+        if (found.length === 0) isComplete = false;
+        for (const one of found) keys.add(one.key);
+      }
+    }
+    keys.delete(row.key);
+    return { dependsOn: [...keys].sort(byText), isComplete };
+  }
+
+  #satisfying(relation: Relation, architecture: string): Installed[] {
+    const real = (this.#byName.get(relation.name) ?? []).filter((row) => isSatisfied(relation, row.version));
+    const provided = (this.#providers.get(relation.name) ?? [])
+      // A provided name without a version satisfies only a relation without one.
+      .filter(({ version }) => relation.operator === undefined || isSatisfied(relation, version))
+      .map(({ row }) => row);
+    const all = [...real, ...provided];
+    const wanted = relation.architecture;
+    if (wanted !== undefined && wanted !== "any" && wanted !== "native") {
+      return all.filter((row) => row.architecture === wanted);
+    }
+    const same = all.filter((row) => row.architecture === architecture || row.architecture === "all");
+    return same.length > 0 ? same : all;
+  }
+}
+
+function append<T>(map: Map<string, T[]>, key: string, value: T): void {
+  const list = map.get(key);
+  if (list) list.push(value);
+  else map.set(key, [value]);
+}
+
+/** Each group of alternatives; undefined stands for a group that cannot be read. */
+function parseRelations(text: string): (readonly Relation[] | undefined)[] {
+  const groups = text.split(",").map((group) => group.trim());
+  return groups
+    .filter((group) => group !== "")
+    .map((group) => {
+      const alternatives = group.split("|").map((alternative) => parseRelation(alternative.trim()));
+      return alternatives.includes(undefined) ? undefined : (alternatives as Relation[]);
+    });
+}
+
+function parseRelation(text: string): Relation | undefined {
+  const match =
+    /^([A-Za-z0-9][A-Za-z0-9+._-]*)(?::([a-z0-9-]+))?\s*(?:\(\s*(<<|<=|=|>=|>>|<|>)\s*([^\s()]+)\s*\))?$/.exec(text);
+  return match
+    ? { name: match[1] as string, architecture: match[2], operator: match[3], version: match[4] }
+    : undefined;
+}
+
+function isSatisfied(relation: Relation, version: string | undefined): boolean {
+  if (relation.operator === undefined) return true;
+  const have = version === undefined ? undefined : parseDebianVersion(version);
+  const want = parseDebianVersion(relation.version ?? "");
+  if (!have || !want) return false;
+  const order = compareDebianVersions(have, want);
+  switch (relation.operator) {
+    case "<<":
+      return order < 0;
+    case ">>":
+      return order > 0;
+    case "=":
+      return order === 0;
+    // "<" and ">" are obsolete spellings of "<=" and ">=".
+    case "<":
+    case "<=":
+      return order <= 0;
+    default:
+      return order >= 0;
+  }
+}
+
+/** Files that dpkg's lists name; diversions and files that maintainer scripts made are not among them. */
+function ownedFiles(tree: FileTree): Set<FileNode> {
+  const owned = new Set<FileNode>();
+  const own = (path: string): void => {
+    const node = tree.lookupLink(path);
+    if (node?.kind === "file") owned.add(node);
+  };
+  const lines = (node: FileNode): string[] =>
+    node.content ? Buffer.from(node.content).toString("utf8").split("\n") : [];
+  for (const [name, node] of childrenOf(tree, `${DATABASE}/info`)) {
+    if (node.kind !== "file") continue;
+    // dpkg's own records belong to the package that they describe.
+    owned.add(node);
+    if (name.endsWith(".list")) for (const path of lines(node)) own(path);
+  }
+  for (const [, node] of childrenOf(tree, `${DATABASE}/status.d`)) {
+    if (node.kind !== "file") continue;
+    owned.add(node);
+    for (const line of lines(node)) {
+      const path = /^[0-9a-f]{32} {2}(.+)$/.exec(line)?.[1];
+      if (path !== undefined) own(path);
+    }
+  }
+  own(`${DATABASE}/status`);
+  return owned;
+}
+
+function childrenOf(tree: FileTree, path: string): Iterable<[string, import("./file-tree.ts").TreeNode]> {
+  const node = tree.lookup(path);
+  return node?.kind === "directory" ? node.children : [];
+}

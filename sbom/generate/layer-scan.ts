@@ -1,0 +1,377 @@
+/**
+ * One streaming pass over an image layer (image-spec v1.1, layer.md): the diff_id, every entry in the
+ * archive's order, and the content of the few files that say which packages there are. Nothing is
+ * decided here about what the image holds; file-tree.ts lays the layers upon each other.
+ *
+ * Memory does not grow with the layer's bytes, only with its number of entries (about 150 bytes each)
+ * and the content kept, and both have limits. What exceeds a limit fails; nothing is cut short.
+ */
+import { createHash } from "node:crypto";
+import { createGunzip, createZstdDecompress, type Gunzip, type ZstdDecompress } from "node:zlib";
+import { type Digest, digestFromHex } from "../../bundles/model/digest.ts";
+import { reasonOf } from "../../bundles/model/sealift-error.ts";
+import { sbomError } from "../error.ts";
+import { quote, type TarHeader, TarReader } from "./tar-reader.ts";
+
+export interface LayerEntry {
+  /** Relative to the root, without a leading slash, "." or ".."; "" is the root itself. */
+  readonly path: string;
+  readonly kind: TarHeader["kind"];
+  /** Of a symlink its text as it is; of a hardlink a path like `path`; else "". */
+  readonly link: string;
+  readonly isExecutable: boolean;
+  /** Undefined if the content was not kept. */
+  readonly content: Uint8Array | undefined;
+  /** The content was not kept because it was looked at and is no package.json with a name and a version. */
+  readonly isNoManifest: boolean;
+}
+
+export interface LayerScan {
+  /** SHA-256 of the uncompressed archive, as `rootfs.diff_ids` of the image configuration has it. */
+  readonly diffId: Digest;
+  readonly uncompressedBytes: number;
+  /** Paths that this layer removes from the layers below it. */
+  readonly whiteouts: readonly string[];
+  /** Directories whose content in the layers below is hidden. */
+  readonly opaqueDirectories: readonly string[];
+  /** In the archive's order; a path may come twice, and the last wins. */
+  readonly entries: readonly LayerEntry[];
+}
+
+export interface ScanLimits {
+  /** Uncompressed bytes of the layer: the guard against decompression bombs. */
+  readonly layerBytes: number;
+  readonly entries: number;
+  /** Bytes of all names together. */
+  readonly nameBytes: number;
+  /** Bytes of one file whose content is needed. */
+  readonly fileBytes: number;
+  /** Bytes of all content kept by name. */
+  readonly keptBytes: number;
+}
+
+export const SCAN_LIMITS: ScanLimits = {
+  layerBytes: 64 * 1024 ** 3,
+  entries: 1_000_000,
+  nameBytes: 128 * 1024 ** 2,
+  fileBytes: 32 * 1024 ** 2,
+  keptBytes: 96 * 1024 ** 2,
+};
+
+/** Content that may be wanted because a hardlink to it may follow, here or in a layer above. */
+const LINKABLE_FILE_MAX_BYTES = 128 * 1024;
+const LINKABLE_TOTAL_MAX_BYTES = 32 * 1024 ** 2;
+
+/** PATH_MAX of Linux: no runtime can unpack more. */
+const NAME_MAX_LENGTH = 4096;
+
+const WHITEOUT = ".wh.";
+const OPAQUE = ".wh..wh..opq";
+const WHITEOUT_META = ".wh..wh.";
+
+type Compression = "none" | "gzip" | "zstd";
+
+const COMPRESSION_OF: Readonly<Record<string, Compression>> = {
+  "application/vnd.oci.image.layer.v1.tar": "none",
+  "application/vnd.oci.image.layer.v1.tar+gzip": "gzip",
+  "application/vnd.oci.image.layer.v1.tar+zstd": "zstd",
+  "application/vnd.oci.image.layer.nondistributable.v1.tar": "none",
+  "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip": "gzip",
+  "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd": "zstd",
+  "application/vnd.docker.image.rootfs.diff.tar": "none",
+  "application/vnd.docker.image.rootfs.diff.tar.gzip": "gzip",
+  "application/vnd.docker.image.rootfs.diff.tar.zstd": "zstd",
+  "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": "gzip",
+};
+
+/**
+ * True for a file whose content the catalogers read: dpkg's database, os-release, and each package.json
+ * that can be a package's own (directly in a directory of node_modules, or outside any node_modules).
+ */
+export function isWanted(path: string): boolean {
+  if (path === "etc/os-release" || path === "usr/lib/os-release") return true;
+  if (/(?:^|\/)dpkg\/(?:status|status\.d\/[^/]+|info\/[^/]+\.list)$/.test(path)) return true;
+  if (path !== "package.json" && !path.endsWith("/package.json")) return false;
+  const inside = path.lastIndexOf("node_modules/");
+  if (inside < 0 || (inside > 0 && path[inside - 1] !== "/")) return true;
+  return /^(?:@[^/]+\/)?[^/]+\/package\.json$/.test(path.slice(inside + "node_modules/".length));
+}
+
+/**
+ * `scanLayer` for a caller that passes the bytes elsewhere too: `write` each chunk of the blob, then
+ * `end`. A chunk may be reused as soon as `write` has resolved. After a failure every further call fails
+ * in the same way; a caller that gives up calls `abort`.
+ */
+export class LayerScanner {
+  readonly #limits: ScanLimits;
+  readonly #hash = createHash("sha256");
+  readonly #tar: TarReader;
+  readonly #decompressor: Gunzip | ZstdDecompress | undefined;
+  readonly #whiteouts: string[] = [];
+  readonly #opaqueDirectories: string[] = [];
+  readonly #entries: LayerEntry[] = [];
+  #pending: Buffer[] = [];
+  #compressedBytes = 0;
+  #uncompressedBytes = 0;
+  #nameBytes = 0;
+  #entryCount = 0;
+  #keptBytes = 0;
+  #linkableBytes = 0;
+  #onEntryEnd: () => void = () => {};
+  #failure: unknown;
+  #rejectWaiter: ((cause: unknown) => void) | undefined;
+
+  /** @throws SBOM_MEDIA_TYPE_UNSUPPORTED */
+  constructor(mediaType: string, limits: Partial<ScanLimits> = {}) {
+    const compression = Object.hasOwn(COMPRESSION_OF, mediaType) ? COMPRESSION_OF[mediaType] : undefined;
+    if (compression === undefined) {
+      throw sbomError("SBOM_MEDIA_TYPE_UNSUPPORTED", `layer has media type ${quote(mediaType)}, want a tar layer`);
+    }
+    this.#limits = { ...SCAN_LIMITS, ...limits };
+    this.#tar = new TarReader({ onEntry: (header) => this.#entry(header), onEntryEnd: () => this.#onEntryEnd() });
+    if (compression === "none") return;
+    const decompressor =
+      compression === "gzip"
+        ? createGunzip({ chunkSize: 256 * 1024 })
+        : createZstdDecompress({ chunkSize: 256 * 1024 });
+    decompressor.on("data", (chunk: Buffer) => {
+      this.#pending.push(chunk);
+      // In a microtask, when the next piece is already being inflated on another thread.
+      if (this.#pending.length === 1) queueMicrotask(() => this.#drain());
+    });
+    decompressor.on("error", (cause) => this.#fail(malformed(cause)));
+    this.#decompressor = decompressor;
+  }
+
+  /** @throws SBOM_LAYER_MALFORMED | SBOM_LAYER_TOO_LARGE | SBOM_FILE_TOO_LARGE */
+  async write(chunk: Uint8Array): Promise<void> {
+    this.#assertWorking();
+    this.#compressedBytes += chunk.byteLength;
+    const decompressor = this.#decompressor;
+    if (!decompressor) {
+      this.#guard(() => this.#plain(chunk));
+    } else {
+      await this.#settled((resolve) => {
+        decompressor.write(chunk, (cause) => (cause ? this.#fail(malformed(cause)) : resolve()));
+      });
+    }
+    this.#assertWorking();
+  }
+
+  /** @throws as `write` does. The digest of the compressed bytes is the caller's to check. */
+  async end(): Promise<LayerScan> {
+    this.#assertWorking();
+    const decompressor = this.#decompressor;
+    if (decompressor) {
+      await this.#settled((resolve) => decompressor.once("end", resolve).end());
+      this.#drain();
+      this.#assertWorking();
+      if (decompressor.bytesWritten !== this.#compressedBytes) {
+        const extra = this.#compressedBytes - decompressor.bytesWritten;
+        this.#guard(() => {
+          throw malformed(`${extra} bytes follow the compressed data`);
+        });
+      }
+    }
+    this.#guard(() => this.#tar.end());
+    return {
+      diffId: digestFromHex(this.#hash.digest("hex")),
+      uncompressedBytes: this.#uncompressedBytes,
+      whiteouts: this.#whiteouts,
+      opaqueDirectories: this.#opaqueDirectories,
+      entries: this.#entries,
+    };
+  }
+
+  /** Frees what the scanner holds. */
+  abort(): void {
+    this.#fail(sbomError("SBOM_LAYER_MALFORMED", "layer: the scan was given up"));
+  }
+
+  #settled(start: (resolve: () => void) => void): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#rejectWaiter = reject;
+      start(() => {
+        this.#rejectWaiter = undefined;
+        resolve();
+      });
+    });
+  }
+
+  #drain(): void {
+    const chunks = this.#pending;
+    this.#pending = [];
+    if (this.#failure !== undefined) return;
+    try {
+      for (const chunk of chunks) this.#plain(chunk);
+    } catch (cause) {
+      this.#fail(cause);
+    }
+  }
+
+  #guard(work: () => void): void {
+    try {
+      work();
+    } catch (cause) {
+      this.#fail(cause);
+      throw cause;
+    }
+  }
+
+  #fail(cause: unknown): void {
+    this.#failure ??= cause;
+    this.#pending = [];
+    this.#decompressor?.destroy();
+    this.#rejectWaiter?.(this.#failure);
+    this.#rejectWaiter = undefined;
+  }
+
+  #assertWorking(): void {
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  #plain(chunk: Uint8Array): void {
+    this.#uncompressedBytes += chunk.byteLength;
+    if (this.#uncompressedBytes > this.#limits.layerBytes) {
+      throw tooLarge(`more than ${this.#limits.layerBytes} uncompressed bytes`);
+    }
+    this.#hash.update(chunk);
+    this.#tar.write(chunk);
+  }
+
+  #entry(header: TarHeader): ((chunk: Uint8Array) => void) | undefined {
+    this.#onEntryEnd = () => {};
+    this.#entryCount += 1;
+    this.#nameBytes += header.path.length + header.link.length;
+    if (this.#entryCount > this.#limits.entries) throw tooLarge(`more than ${this.#limits.entries} entries`);
+    if (this.#nameBytes > this.#limits.nameBytes) throw tooLarge(`names of more than ${this.#limits.nameBytes} bytes`);
+
+    if (header.path.length > NAME_MAX_LENGTH || header.link.length > NAME_MAX_LENGTH) {
+      throw malformed(`path ${quote(header.path)} or its link has more than ${NAME_MAX_LENGTH} characters`);
+    }
+    const path = cleanPath(header.path);
+    const slash = path.lastIndexOf("/");
+    const directory = slash < 0 ? "" : path.slice(0, slash);
+    const base = path.slice(slash + 1);
+    if (base.startsWith(WHITEOUT)) {
+      this.#whiteout(path, directory, base);
+      return undefined;
+    }
+    const link = header.kind === "hardlink" ? cleanPath(header.link) : header.link;
+    const entry = { path, kind: header.kind, link, isExecutable: header.isExecutable };
+    if (header.kind !== "file") {
+      this.#entries.push({ ...entry, content: undefined, isNoManifest: false });
+      return undefined;
+    }
+    return this.#file(entry, header);
+  }
+
+  #whiteout(path: string, directory: string, base: string): void {
+    if (base === OPAQUE) {
+      this.#opaqueDirectories.push(directory);
+    } else if (!base.startsWith(WHITEOUT_META)) {
+      // Other names with the doubled prefix are the old aufs driver's own; no runtime unpacks them.
+      const hidden = base.slice(WHITEOUT.length);
+      if (hidden === "" || hidden === "." || hidden === "..") throw malformed(`whiteout ${quote(path)} names no file`);
+      this.#whiteouts.push(directory === "" ? hidden : `${directory}/${hidden}`);
+    }
+  }
+
+  #file(
+    entry: Omit<LayerEntry, "content" | "isNoManifest">,
+    header: TarHeader,
+  ): ((chunk: Uint8Array) => void) | undefined {
+    const { sizeBytes, isSparse } = header;
+    const wanted = isWanted(entry.path);
+    if (wanted) {
+      if (isSparse) throw malformed(`file ${quote(entry.path)} is stored as a sparse file`);
+      if (sizeBytes > this.#limits.fileBytes) {
+        throw sbomError(
+          "SBOM_FILE_TOO_LARGE",
+          `file ${quote(entry.path)}: got ${sizeBytes} bytes, want at most ${this.#limits.fileBytes}`,
+        );
+      }
+      this.#keptBytes += sizeBytes;
+      if (this.#keptBytes > this.#limits.keptBytes) {
+        throw tooLarge(`package databases of more than ${this.#limits.keptBytes} bytes`);
+      }
+    } else if (isSparse || sizeBytes > LINKABLE_FILE_MAX_BYTES || sizeBytes < 2) {
+      this.#entries.push({ ...entry, content: undefined, isNoManifest: false });
+      return undefined;
+    }
+    let content: Buffer | undefined;
+    let filled = 0;
+    this.#onEntryEnd = () => {
+      if (sizeBytes === 0) content = Buffer.alloc(0);
+      const isNoManifest = !wanted && !(content && mayBeManifest(content));
+      if (!wanted && content && (isNoManifest || !this.#keepLinkable(content))) content = undefined;
+      this.#entries.push({ ...entry, content, isNoManifest });
+    };
+    return (chunk) => {
+      if (filled === 0 && (wanted || looksLikeJson(chunk))) content = Buffer.allocUnsafeSlow(sizeBytes);
+      content?.set(chunk, filled);
+      filled += chunk.byteLength;
+    };
+  }
+
+  /** A store of hardlinked packages (pnpm's) has its package.json files under other names. */
+  #keepLinkable(content: Buffer): boolean {
+    if (this.#linkableBytes + content.length > LINKABLE_TOTAL_MAX_BYTES) return false;
+    this.#linkableBytes += content.length;
+    return true;
+  }
+}
+
+/**
+ * Scans a layer from the bytes of its blob. `mediaType` is the descriptor's and decides the compression.
+ * @throws SBOM_MEDIA_TYPE_UNSUPPORTED | SBOM_LAYER_MALFORMED | SBOM_LAYER_TOO_LARGE | SBOM_FILE_TOO_LARGE,
+ * and what `stream` throws. Does not check the blob's digest, nor compare the diff_id with anything.
+ */
+export async function scanLayer(
+  stream: AsyncIterable<Uint8Array>,
+  mediaType: string,
+  limits: Partial<ScanLimits> = {},
+): Promise<LayerScan> {
+  const scanner = new LayerScanner(mediaType, limits);
+  try {
+    for await (const chunk of stream) await scanner.write(chunk);
+    return await scanner.end();
+  } catch (cause) {
+    scanner.abort();
+    throw cause;
+  }
+}
+
+function looksLikeJson(start: Uint8Array): boolean {
+  for (const byte of start.subarray(0, 64)) {
+    if (byte === 0x7b) return true;
+    // White space, and the three bytes of a byte order mark.
+    if (![0x20, 0x09, 0x0a, 0x0d, 0xef, 0xbb, 0xbf].includes(byte)) return false;
+  }
+  return false;
+}
+
+function mayBeManifest(content: Buffer): boolean {
+  return content.includes('"name"') && content.includes('"version"');
+}
+
+/** @throws SBOM_LAYER_MALFORMED if the path leads out of the root; Docker refuses such a layer too. */
+function cleanPath(raw: string): string {
+  if (!raw.includes("//") && !/(?:^|\/)\.{0,2}(?:\/|$)/.test(raw)) return raw;
+  const parts: string[] = [];
+  for (const part of raw.split("/")) {
+    if (part === "" || part === ".") continue;
+    if (part !== "..") parts.push(part);
+    else if (parts.pop() === undefined) throw malformed(`path ${quote(raw)} leads out of the image`);
+  }
+  return parts.join("/");
+}
+
+function malformed(cause: unknown): Error {
+  const what = typeof cause === "string" ? cause : reasonOf(cause);
+  return sbomError("SBOM_LAYER_MALFORMED", `layer: ${what}`, cause instanceof Error ? { cause } : {});
+}
+
+function tooLarge(what: string): Error {
+  return sbomError("SBOM_LAYER_TOO_LARGE", `layer: ${what}`);
+}
