@@ -7,14 +7,14 @@ import { open, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { BundleWriter, sizeBeforeSignatures } from "../layout/bundle-writer.ts";
 import { type BundleRelease, bare, fileOrder, groupBlobs, renderIndexFile } from "../layout/contents.ts";
-import { INDEX_FILE, LAYOUT_FILE_BYTES, type Layout, type LayoutFile, blobName } from "../layout/layout.ts";
+import { blobName, INDEX_FILE, LAYOUT_FILE_BYTES, type Layout, type LayoutFile } from "../layout/layout.ts";
 import {
   type DetachedSignature,
   type NewSignatureObject,
-  SIGNATURE_MAX_BYTES,
-  type SignatureObject,
   renderSigstoreReferrer,
   renderSimpleSigning,
+  SIGNATURE_MAX_BYTES,
+  type SignatureObject,
 } from "../layout/signature-object.ts";
 import type { Descriptor } from "../model/descriptor.ts";
 import type { Digest } from "../model/digest.ts";
@@ -35,15 +35,22 @@ export function objectsFrom(
 ): NewSignatureObject[] {
   const descriptor = signableSubjects(release).get(subject);
   if (!descriptor) {
-    throw signError("SIGNATURE_FOREIGN_SUBJECT", `signature is about ${subject}, which is neither this release nor one of its images`, {
-      hints: [`this release is ${release.descriptor.digest}`],
-    });
+    throw signError(
+      "SIGNATURE_FOREIGN_SUBJECT",
+      `signature is about ${subject}, which is neither this release nor one of its images`,
+      {
+        hints: [`this release is ${release.descriptor.digest}`],
+      },
+    );
   }
   return signatures.map((signature) => {
     if (signature.kind === "simple-signing") return renderSimpleSigning(subject, [signature]);
     const statement = statementOf(signature.bundle);
     if (statement?.subject !== subject) {
-      throw signError("SIGNATURE_FILE_MALFORMED", "Sigstore bundle: its statement is not about the digest it comes with");
+      throw signError(
+        "SIGNATURE_FILE_MALFORMED",
+        "Sigstore bundle: its statement is not about the digest it comes with",
+      );
     }
     return renderSigstoreReferrer(descriptor, statement.predicateType, signature.bundle);
   });
@@ -77,7 +84,10 @@ export function mergeSignatures(
 function withBytes(layout: Layout, object: SignatureObject | NewSignatureObject): NewSignatureObject {
   if ("bytes" in object) return object;
   const blobs = [object.descriptor, ...object.blobs];
-  return { ...object, bytes: new Map(blobs.map((blob) => [blob.digest, layout.readDescriptor(blob, SIGNATURE_MAX_BYTES)])) };
+  return {
+    ...object,
+    bytes: new Map(blobs.map((blob) => [blob.digest, layout.readDescriptor(blob, SIGNATURE_MAX_BYTES)])),
+  };
 }
 
 /** Writes the bundle at `layout.location` with exactly these signatures. @throws LAYOUT_WRITE_FAILED */

@@ -3,11 +3,12 @@
  * forms that cosign reads. `bundle sign --digest` writes it, `bundle attach` takes it in; `attach` takes
  * a bare Sigstore bundle as well, as `cosign attest-blob --new-bundle-format` writes it.
  */
+
+import type { DetachedSignature } from "../layout/signature-object.ts";
 import { canonicalJson } from "../model/canonical-json.ts";
 import { type Digest, isDigest } from "../model/digest.ts";
 import { SIGSTORE_BUNDLE } from "../model/media-types.ts";
 import { type JsonSchema, schemaProblem } from "../model/schema.ts";
-import type { DetachedSignature } from "../layout/signature-object.ts";
 import { signError } from "./error.ts";
 
 const DETACHED = "application/vnd.sealift.signature.v1+json";
@@ -59,12 +60,17 @@ export function parseDetachedFile(bytes: Buffer, name: string): DetachedFile {
     return refuse("not JSON");
   }
   if ((value as { mediaType?: unknown } | null)?.mediaType === SIGSTORE_BUNDLE) {
-    const { subject } = statementOf(bytes) ?? refuse("a Sigstore bundle, but not with an in-toto statement about one digest");
+    const { subject } =
+      statementOf(bytes) ?? refuse("a Sigstore bundle, but not with an in-toto statement about one digest");
     return { subject, signatures: [{ kind: "sigstore-bundle", bundle: bytes }] };
   }
   const problem = schemaProblem(detachedSchema, value);
   if (problem !== undefined) return refuse(problem);
-  const file = value as { subject: Digest; sigstoreBundle: object; simpleSigning: { payload: string; signature: string } };
+  const file = value as {
+    subject: Digest;
+    sigstoreBundle: object;
+    simpleSigning: { payload: string; signature: string };
+  };
   return {
     subject: file.subject,
     signatures: [
@@ -87,7 +93,8 @@ export function statementOf(bundle: Buffer): { readonly subject: Digest; readonl
       predicateType: unknown;
     };
     const subject = `sha256:${statement.subject[0]?.digest.sha256}`;
-    if (!isDigest(subject) || statement.subject.length !== 1 || typeof statement.predicateType !== "string") return undefined;
+    if (!isDigest(subject) || statement.subject.length !== 1 || typeof statement.predicateType !== "string")
+      return undefined;
     return { subject, predicateType: statement.predicateType };
   } catch {
     return undefined;

@@ -1,13 +1,12 @@
 import { statSync } from "node:fs";
 import { type BundleRelease, readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
-import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
+import { closeStore, INDEX_FILE, openLayout } from "../../bundles/layout/layout.ts";
 import {
-  type NewSignatureObject,
-  SIGNATURE_MAX_BYTES,
   isSignatureEntry,
+  type NewSignatureObject,
   readSignatureObject,
+  SIGNATURE_MAX_BYTES,
 } from "../../bundles/layout/signature-object.ts";
-import { INDEX_FILE } from "../../bundles/layout/layout.ts";
 import { MANIFEST_MAX_BYTES, parseIndex } from "../../bundles/model/oci.ts";
 import { mergeSignatures, objectsFrom, signableSubjects, writeSignatures } from "../../bundles/sign/attach.ts";
 import { parseDetachedFile } from "../../bundles/sign/detached-file.ts";

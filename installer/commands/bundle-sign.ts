@@ -35,14 +35,18 @@ export const bundleSign: Command = {
     const digestText = optionalOption(invocation, "digest");
     const roleText = optionalOption(invocation, "role");
     const role = ROLES.find((known) => known === roleText);
-    if (roleText !== undefined && role === undefined) throw usageError(NAME, `--role: got ${JSON.stringify(roleText)}, want one of ${ROLES.join(", ")}`);
+    if (roleText !== undefined && role === undefined)
+      throw usageError(NAME, `--role: got ${JSON.stringify(roleText)}, want one of ${ROLES.join(", ")}`);
     const keyPath = requiredOption(invocation, NAME, "key");
     if (digestText !== undefined) {
       positionals(invocation, NAME);
       const digest = parseDigest(digestText);
-      if (!digest) throw usageError(NAME, `--digest: got ${JSON.stringify(digestText)}, want sha256: and 64 hexadecimal digits`);
+      if (!digest)
+        throw usageError(NAME, `--digest: got ${JSON.stringify(digestText)}, want sha256: and 64 hexadecimal digits`);
       if (role === "builder") {
-        terminal.note("note: this signs the release only; a builder's signatures over images and SBOMs need the bundle");
+        terminal.note(
+          "note: this signs the release only; a builder's signatures over images and SBOMs need the bundle",
+        );
       }
       const out = requiredOption(invocation, NAME, "out");
       const key = loadPrivateKey(keyPath, await keyPassword(invocation, keyPath));

@@ -4,6 +4,10 @@ import type { Command } from "./command.ts";
 type Loader = () => Promise<Command>;
 
 export const commands: ReadonlyMap<string, Loader> = new Map<string, Loader>([
+  ["key generate", async () => (await import("./key-generate.ts")).keyGenerate],
+  ["trust init", async () => (await import("./trust-init.ts")).trustInit],
+  ["trust sign", async () => (await import("./trust-sign.ts")).trustSign],
+  ["trust show", async () => (await import("./trust-show.ts")).trustShow],
   ["bundle build", async () => (await import("./bundle-build.ts")).bundleBuild],
   ["bundle lock", async () => (await import("./bundle-lock.ts")).bundleLock],
   ["bundle rebuild", async () => (await import("./bundle-rebuild.ts")).bundleRebuild],

@@ -21,7 +21,8 @@ export const schema: Command = {
   run: async (invocation) => {
     const [name = ""] = positionals(invocation, "schema", "NAME");
     const found = SCHEMAS[name];
-    if (!found) throw usageError("schema", `got ${JSON.stringify(name)}, want one of ${Object.keys(SCHEMAS).join(", ")}`);
+    if (!found)
+      throw usageError("schema", `got ${JSON.stringify(name)}, want one of ${Object.keys(SCHEMAS).join(", ")}`);
     process.stdout.write(`${JSON.stringify(found, null, 2)}\n`);
     return 0;
   },

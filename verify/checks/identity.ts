@@ -16,6 +16,11 @@ export function checkIdentity(
   const refuse = (code: string, message: string): void => {
     findings.push(failed("identity", `${appliance} ${version}`, code, message));
   };
+  for (const [role, { covers, paths }] of trust.roles) {
+    if (!covers(appliance, version)) {
+      refuse("RELEASE_OUT_OF_SCOPE", `role ${role} may sign for ${paths.join(", ")}, not for ${appliance}/${version}`);
+    }
+  }
   if (policy.appliance !== undefined && appliance !== policy.appliance) {
     refuse(
       "RELEASE_FOREIGN_APPLIANCE",

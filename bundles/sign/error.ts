@@ -1,0 +1,17 @@
+import { errorArea } from "../model/sealift-error.ts";
+
+export const signError = errorArea({
+  KEY_NOT_FOUND: 4,
+  KEY_UNREADABLE: 5,
+  KEY_EXISTS: 4,
+  KEY_MALFORMED: 2,
+  KEY_NOT_P256: 2,
+  KEY_PASSWORD_MISSING: 2,
+  KEY_PASSWORD_WRONG: 3,
+  SIGNATURE_FILE_MALFORMED: 3,
+  SIGNATURE_FOREIGN_SUBJECT: 3,
+  TRUST_LINT: 2,
+  TRUST_EXISTS: 4,
+  TRUST_KEY_FOREIGN: 3,
+  TRUST_WRITE_FAILED: 5,
+});

@@ -1,0 +1,50 @@
+/** Reads a release trust directory from disk, outside the cage; nothing in it is parsed here. */
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { reasonOf } from "../../bundles/model/sealift-error.ts";
+import { trustError } from "./error.ts";
+
+const FILE_NAME = /^(?:[1-9][0-9]{0,8}\.(?:root|targets|snapshot)|timestamp)\.json$/;
+const FILE_MAX_BYTES = 1024 * 1024;
+const FILES_MAX = 1024;
+
+/** Name → bytes of the TUF metadata files; other files are left alone. @throws TRUST_NOT_FOUND | TRUST_UNREADABLE */
+export function readTrustDirectory(directory: string): Map<string, Buffer> {
+  let names: string[];
+  try {
+    names = readdirSync(directory)
+      .filter((name) => FILE_NAME.test(name))
+      .sort();
+  } catch (cause) {
+    const missing = (cause as NodeJS.ErrnoException).code === "ENOENT";
+    throw trustError(
+      missing ? "TRUST_NOT_FOUND" : "TRUST_UNREADABLE",
+      `release trust ${JSON.stringify(directory)}: ${reasonOf(cause)}`,
+      {
+        cause,
+        hints: missing
+          ? ["name the publisher's trust directory with --trust DIR; `sealift trust show DIR` prints its fingerprint"]
+          : [],
+      },
+    );
+  }
+  if (!names.includes("1.root.json")) {
+    throw trustError("TRUST_NOT_FOUND", `release trust ${JSON.stringify(directory)}: no 1.root.json in it`, {
+      hints: ["name the publisher's trust directory with --trust DIR"],
+    });
+  }
+  if (names.length > FILES_MAX) {
+    throw trustError("TRUST_UNREADABLE", `release trust: got ${names.length} files, want at most ${FILES_MAX}`);
+  }
+  return new Map(
+    names.map((name) => {
+      const path = join(directory, name);
+      try {
+        if (statSync(path).size > FILE_MAX_BYTES) throw new RangeError(`larger than ${FILE_MAX_BYTES} bytes`);
+        return [name, readFileSync(path)];
+      } catch (cause) {
+        throw trustError("TRUST_UNREADABLE", `${JSON.stringify(path)}: ${reasonOf(cause)}`, { cause });
+      }
+    }),
+  );
+}
