@@ -15,5 +15,8 @@ export const commands: ReadonlyMap<string, Loader> = new Map<string, Loader>([
   ["bundle attach", async () => (await import("./bundle-attach.ts")).bundleAttach],
   ["bundle inspect", async () => (await import("./bundle-inspect.ts")).bundleInspect],
   ["verify", async () => (await import("./verify.ts")).verify],
+  ["sbom generate", async () => (await import("./sbom-generate.ts")).sbomGenerate],
+  ["sbom show", async () => (await import("./sbom-show.ts")).sbomShow],
+  ["sbom validate", async () => (await import("./sbom-validate.ts")).sbomValidate],
   ["schema", async () => (await import("./schema.ts")).schema],
 ]);
