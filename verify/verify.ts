@@ -19,7 +19,7 @@ import { type Digest, digestOf } from "../bundles/model/digest.ts";
 import { PREDICATE_COSIGN_SIGN, PREDICATE_CYCLONEDX, PREDICATE_SLSA_PROVENANCE } from "../bundles/model/media-types.ts";
 import { reasonOf, SealiftError } from "../bundles/model/sealift-error.ts";
 import type { SubjectKind } from "../bundles/model/signing-roles.ts";
-import type { HashTask } from "./cage/protocol.ts";
+import { HASHED_BY_JUDGE_MAX_BYTES } from "./cage/hash-tasks.ts";
 import { checkProvenance, checkSboms } from "./checks/attestations.ts";
 import { checkClosedWorld } from "./checks/closed-world.ts";
 import { checkCompose } from "./checks/compose.ts";
@@ -38,12 +38,9 @@ export interface VerifyInput {
   readonly scope: Verdict["scope"];
   readonly sealiftVersion: string;
   readonly walls: { readonly network: boolean; readonly user: boolean };
-  /** Computes digests elsewhere; answers for each task, by the digest that it claims. */
-  readonly hash: (tasks: readonly HashTask[]) => Promise<ReadonlyMap<Digest, Digest>>;
+  /** The digests of the blobs in `hashTasks`, by the digest that each claims, once they are known. */
+  readonly hashed: () => Promise<ReadonlyMap<string, string>>;
 }
-
-/** Blobs up to this size are read and hashed here; larger ones go to the hashers. */
-const HASHED_HERE_MAX_BYTES = 256 * 1024;
 
 /** Never throws for what is in the bundle: what is wrong with it is in the findings. @throws POLICY_MALFORMED */
 export async function verifyRelease(input: VerifyInput): Promise<Verdict> {
@@ -51,7 +48,6 @@ export async function verifyRelease(input: VerifyInput): Promise<Verdict> {
   const report = new Report();
   report.add(cageFinding(input.walls));
   const layout = report.try("layout", "bundle", () => readLayout(input.store));
-  const hashing = layout && input.hash(hashTasks(layout));
   const trust = report.try("trust", "release trust", () => loadTrust(input.trustFiles, new Date(input.time.at)));
   if (trust)
     report.add(
@@ -67,7 +63,7 @@ export async function verifyRelease(input: VerifyInput): Promise<Verdict> {
     const release = report.try("release", found.release.digest, () => readRelease(layout, found.release));
     if (release) checkContents(report, input, { layout, release, found, trust, policy });
   }
-  if (layout && hashing) report.add(...digestFindings(layout, await hashing));
+  if (layout) report.add(...digestFindings(layout, await input.hashed()));
   report.fillGaps(
     trusted ? "an earlier check failed" : "the release's signatures do not hold, so nothing else of it was read",
   );
@@ -219,30 +215,16 @@ function checkContents(
   );
 }
 
-function largeBlobs(layout: Layout): { readonly digest: Digest; readonly file: LayoutFile }[] {
-  return layout
-    .blobDigests()
-    .map((digest) => ({ digest, file: layout.blob(digest) as LayoutFile }))
-    .filter(({ file }) => file.size > HASHED_HERE_MAX_BYTES);
-}
-
-/** Largest first, so that the last blob to finish is a small one. */
-function hashTasks(layout: Layout): HashTask[] {
-  return largeBlobs(layout)
-    .sort((a, b) => b.file.size - a.file.size)
-    .map(({ digest, file }) => ({ digest, extents: file.extents }));
-}
-
-function digestFindings(layout: Layout, got: ReadonlyMap<Digest, Digest>): Finding[] {
+function digestFindings(layout: Layout, got: ReadonlyMap<string, string>): Finding[] {
   const findings: Finding[] = [];
   let bytes = 0;
   for (const want of layout.blobDigests()) {
     const file = layout.blob(want) as LayoutFile;
     bytes += file.size;
     const actual =
-      file.size > HASHED_HERE_MAX_BYTES
+      file.size > HASHED_BY_JUDGE_MAX_BYTES
         ? got.get(want)
-        : digestOf(layout.readUnverified(file.name, HASHED_HERE_MAX_BYTES));
+        : digestOf(layout.readUnverified(file.name, HASHED_BY_JUDGE_MAX_BYTES));
     if (actual !== want) {
       findings.push(
         failed("digests", want, "LAYOUT_DIGEST_MISMATCH", `blob ${want}: got ${actual ?? "fewer bytes than promised"}`),

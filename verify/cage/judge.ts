@@ -4,9 +4,9 @@
  * started so that it has none (run-cage.ts).
  */
 import { createInterface } from "node:readline";
-import type { Digest } from "../../bundles/model/digest.ts";
-import { verifyRelease } from "../verify.ts";
-import { type Case, isHashResults, type Judgement } from "./protocol.ts";
+import { readLayout, type Store } from "../../bundles/layout/layout.ts";
+import { type HashTask, hashTasks } from "./hash-tasks.ts";
+import type { Case, HashResults, Judgement } from "./protocol.ts";
 
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 
@@ -18,16 +18,25 @@ async function nextLine(): Promise<string> {
 
 const write = (value: unknown): boolean => process.stdout.write(`${JSON.stringify(value)}\n`);
 
+/** No tasks if the store cannot be read as a layout; verifyRelease finds out why and says so. */
+function tasksOf(store: Store): HashTask[] {
+  try {
+    return hashTasks(readLayout(store));
+  } catch {
+    return [];
+  }
+}
+
 const question = JSON.parse(await nextLine()) as Case;
+write({ tasks: tasksOf(question.store) });
+const { verifyRelease } = await import("../verify.ts");
 const verdict = await verifyRelease({
   ...question,
   trustFiles: new Map(Object.entries(question.trustFiles).map(([name, bytes]) => [name, Buffer.from(bytes, "base64")])),
   policyBytes: Buffer.from(question.policy, "base64"),
-  hash: async (tasks) => {
-    write({ tasks });
-    const results: unknown = JSON.parse(await nextLine());
-    if (!isHashResults(results)) throw new Error("not digests");
-    return new Map(Object.entries(results.got) as [Digest, Digest][]);
+  hashed: async () => {
+    const { got } = JSON.parse(await nextLine()) as HashResults;
+    return new Map(Object.entries(got));
   },
 });
 write({ nonce: question.nonce, verdict } satisfies Judgement);

@@ -2,17 +2,12 @@
  * What passes between `verify`'s parent process and the caged processes: one JSON line at a time, over
  * pipes. The parent parses the verdict again (`parseJudgement`), because the cage has read hostile bytes.
  */
-import type { Extent, Store } from "../../bundles/layout/layout.ts";
-import { type Digest, isDigest } from "../../bundles/model/digest.ts";
+import type { Store } from "../../bundles/layout/layout.ts";
+import type { Digest } from "../../bundles/model/digest.ts";
 import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
 import { verifyError } from "../error.ts";
 import { CHECKS, type Verdict } from "../verdict.ts";
-
-/** A blob that a hasher reads: its bytes and the digest that its name claims. */
-export interface HashTask {
-  readonly digest: Digest;
-  readonly extents: readonly Extent[];
-}
+import type { HashTask } from "./hash-tasks.ts";
 
 /** Parent → judge, first line. `store.files[].fd` are numbers in the judge's own table. */
 export interface Case {
@@ -122,9 +117,4 @@ export function parseJudgement(line: string, nonce: string): Verdict {
   if (judgement.nonce !== nonce)
     throw verifyError("CAGE_FAILED", "the caged verifier's verdict answers another question");
   return judgement.verdict;
-}
-
-export function isHashResults(value: unknown): value is HashResults {
-  const got = (value as HashResults | null)?.got;
-  return typeof got === "object" && got !== null && Object.entries(got).flat().every(isDigest);
 }

@@ -19,7 +19,8 @@ import type { Store } from "../../bundles/layout/layout.ts";
 import { type Digest, parseDigest } from "../../bundles/model/digest.ts";
 import { verifyError } from "../error.ts";
 import type { Verdict } from "../verdict.ts";
-import { type Case, type HashTask, parseHashRequest, parseJudgement } from "./protocol.ts";
+import type { HashTask } from "./hash-tasks.ts";
+import { type Case, parseHashRequest, parseJudgement } from "./protocol.ts";
 
 /** Everything that the caged code imports lies below this. */
 const CODE_ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -45,7 +46,7 @@ export async function verifyInCage(options: CageOptions): Promise<Verdict> {
   const cage = new Cage(options.store);
   try {
     const judge = cage.start("judge.ts");
-    const hashers = Array.from({ length: availableParallelism() }, () => cage.start("hasher.ts"));
+    const hashers = Array.from({ length: availableParallelism() }, () => cage.start("hasher.js"));
     const nonce = randomUUID();
     const question: Case = {
       nonce,
@@ -58,13 +59,9 @@ export async function verifyInCage(options: CageOptions): Promise<Verdict> {
       walls: cage.walls,
     };
     judge.send(question);
-    let line = await judge.next();
-    if (line.startsWith('{"tasks":')) {
-      const { tasks } = parseHashRequest(line);
-      judge.send({ got: Object.fromEntries(await hashAll(hashers, tasks, options.onProgress)) });
-      line = await judge.next();
-    }
-    return parseJudgement(line, nonce);
+    const { tasks } = parseHashRequest(await judge.next());
+    judge.send({ got: Object.fromEntries(await hashAll(hashers, tasks, options.onProgress)) });
+    return parseJudgement(await judge.next(), nonce);
   } finally {
     cage.close();
   }

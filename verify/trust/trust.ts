@@ -20,6 +20,9 @@ export const HOLDER_MEMBER = "x-sealift-holder";
 export const TUF_KEY_TYPE = "ecdsa";
 export const TUF_KEY_SCHEME = "ecdsa-sha2-nistp256";
 
+/** What a delegation's `paths` may be: TUF patterns over `<appliance>/<version>`, without the rest of glob syntax. */
+const PATH = /^(?:\*|[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)\/\*$/;
+
 export interface TrustKey {
   /** SHA-256 of the SubjectPublicKeyInfo in DER, 64 hexadecimal digits. */
   readonly fingerprint: string;
@@ -73,12 +76,9 @@ function codeOf(cause: unknown): "TRUST_THRESHOLD" | "TRUST_EXPIRED" | "TRUST_RO
 }
 
 function load(files: ReadonlyMap<string, Buffer>, at: Date): Trust {
-  const file = (name: string): Buffer => {
-    const bytes = files.get(name);
-    if (!bytes) throw trustError("TRUST_MALFORMED", `release trust: ${name} is missing`);
-    return bytes;
-  };
-  const first = file("1.root.json");
+  // Every comparison with an invalid date is false, so nothing would ever be expired.
+  if (Number.isNaN(at.getTime())) throw new RangeError("the time to judge by is not a time");
+  const first = fileOf(files, "1.root.json");
   const store = new TrustedMetadataStore(first);
   if (store.root.signed.version !== 1) {
     throw trustError("TRUST_MALFORMED", `release trust: 1.root.json has version ${store.root.signed.version}`);
@@ -86,26 +86,25 @@ function load(files: ReadonlyMap<string, Buffer>, at: Date): Trust {
   lintRoot(store.root);
   // The workflow's "fixed update start time": ours is the time at which the verdict is asked for.
   // TypeScript calls the member private; there is no public way, and package.json pins tuf-js exactly.
+  if (!Reflect.has(store, "referenceTime")) throw new TypeError("tuf-js no longer keeps its reference time there");
   Reflect.set(store, "referenceTime", at);
   for (let version = 2; files.has(`${version}.root.json`); version += 1) {
-    lintRoot(store.updateRoot(file(`${version}.root.json`)));
+    lintRoot(store.updateRoot(fileOf(files, `${version}.root.json`)));
   }
   const rootVersion = store.root.signed.version;
-  const beyond = [...files.keys()].find(
-    (name) => name.endsWith(".root.json") && Number.parseInt(name, 10) > rootVersion,
-  );
+  const beyond = [...files.keys()].find((name) => rootVersionOf(name) > rootVersion);
   if (beyond !== undefined) {
     throw trustError(
       "TRUST_ROLLBACK",
       `release trust: ${beyond} is there, but ${rootVersion + 1}.root.json is missing`,
     );
   }
-  const timestamp = store.updateTimestamp(file("timestamp.json"));
-  const snapshot = store.updateSnapshot(file(`${timestamp.signed.snapshotMeta.version}.snapshot.json`));
+  const timestamp = store.updateTimestamp(fileOf(files, "timestamp.json"));
+  const snapshot = store.updateSnapshot(fileOf(files, `${timestamp.signed.snapshotMeta.version}.snapshot.json`));
   const targetsVersion = snapshot.signed.meta["targets.json"]?.version;
-  store.updateDelegatedTargets(file(`${targetsVersion}.targets.json`), "targets", "root");
+  store.updateDelegatedTargets(fileOf(files, `${targetsVersion}.targets.json`), "targets", "root");
   const targets = store.targets as Metadata<Targets>;
-  const expiries = [store.root.signed, timestamp.signed, snapshot.signed, targets.signed].map(({ expires }) => expires);
+  const expiries = [store.root.signed, timestamp.signed, snapshot.signed, targets.signed].map(expiryOf);
   return {
     rootVersion,
     targetsVersion: targets.signed.version,
@@ -113,6 +112,76 @@ function load(files: ReadonlyMap<string, Buffer>, at: Date): Trust {
     roles: readRoles(targets, store.root),
     expires: expiries.sort()[0] as string,
   };
+}
+
+/** What a release trust says, whether or not anybody has signed it. Never a reason to trust a key. */
+export interface TrustClaim {
+  readonly rootVersion: number;
+  readonly targetsVersion: number;
+  readonly rootThreshold: number;
+  readonly rootKeys: readonly TrustKey[];
+  readonly roles: ReadonlyMap<Role, TrustRole>;
+  /** File name → expiry, of the newest file of each kind. */
+  readonly expires: ReadonlyMap<string, string>;
+}
+
+/**
+ * What the newest files say, checked as `loadTrust` checks them except for signatures, expiry and the
+ * chain from the first root: for people who are to sign it, and for `trust show`.
+ * @throws TRUST_MALFORMED | TRUST_KEY_REUSED | TRUST_HOLDER_TWICE | TRUST_ROLE_MISSING | TRUST_THRESHOLD
+ */
+export function readTrustClaim(files: ReadonlyMap<string, Buffer>): TrustClaim {
+  try {
+    const parse = (name: string): JSONObject => JSON.parse(fileOf(files, name).toString("utf8")) as JSONObject;
+    const rootName = newestFile(files, "root");
+    const targetsName = newestFile(files, "targets");
+    const snapshotName = newestFile(files, "snapshot");
+    const root = Metadata.fromJSON(MetadataKind.Root, parse(rootName));
+    const targets = Metadata.fromJSON(MetadataKind.Targets, parse(targetsName));
+    const snapshot = Metadata.fromJSON(MetadataKind.Snapshot, parse(snapshotName));
+    const timestamp = Metadata.fromJSON(MetadataKind.Timestamp, parse("timestamp.json"));
+    lintRoot(root);
+    const rootRole = root.signed.roles["root"] as TufRole;
+    return {
+      rootVersion: root.signed.version,
+      targetsVersion: targets.signed.version,
+      rootThreshold: rootRole.threshold,
+      rootKeys: rootRole.keyIDs.map((id) => trustKey(keyOf(root.signed.keys, id))),
+      roles: readRoles(targets, root),
+      expires: new Map([
+        [rootName, expiryOf(root.signed)],
+        [targetsName, expiryOf(targets.signed)],
+        [snapshotName, expiryOf(snapshot.signed)],
+        ["timestamp.json", expiryOf(timestamp.signed)],
+      ]),
+    };
+  } catch (cause) {
+    if (cause instanceof SealiftError) throw cause;
+    throw trustError("TRUST_MALFORMED", `release trust: ${reasonOf(cause)}`, { cause });
+  }
+}
+
+function newestFile(files: ReadonlyMap<string, Buffer>, kind: string): string {
+  const versions = [...files.keys()].filter((name) => name.endsWith(`.${kind}.json`)).map((name) => Number.parseInt(name, 10));
+  return versions.length === 0 ? `1.${kind}.json` : `${Math.max(...versions)}.${kind}.json`;
+}
+
+function fileOf(files: ReadonlyMap<string, Buffer>, name: string): Buffer {
+  const bytes = files.get(name);
+  if (!bytes) throw trustError("TRUST_MALFORMED", `release trust: ${name} is missing`);
+  return bytes;
+}
+
+function rootVersionOf(name: string): number {
+  return name.endsWith(".root.json") ? Number.parseInt(name, 10) : 0;
+}
+
+/** One spelling only: `Date` reads "2030" and "Jan 1 2030", each in its own way, and they do not sort. */
+function expiryOf({ expires }: { readonly expires: string }): string {
+  if (!/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(expires)) {
+    throw trustError("TRUST_MALFORMED", `release trust: expiry ${JSON.stringify(expires)} is not RFC 3339 in UTC`);
+  }
+  return expires;
 }
 
 /** The key of a TUF key entry. @throws TRUST_MALFORMED for anything but P-256. */
@@ -124,17 +193,23 @@ export function trustKey(key: Key): TrustKey {
   if (key.keyType !== TUF_KEY_TYPE || key.scheme !== TUF_KEY_SCHEME)
     refuse(`got ${key.keyType} ${key.scheme}, want ${TUF_KEY_TYPE} ${TUF_KEY_SCHEME}`);
   if (typeof holder !== "string" || holder.length === 0 || holder.length > 128) refuse(`no ${HOLDER_MEMBER}`);
-  const publicKey = createPublicKey(key.keyVal["public"] ?? "");
-  if (publicKey.asymmetricKeyDetails?.namedCurve !== "prime256v1") refuse("not an ECDSA P-256 key");
-  const hash = createHash("sha256")
-    .update(publicKey.export({ format: "der", type: "spki" }))
-    .digest();
-  return { fingerprint: hash.toString("hex"), hint: hash.toString("base64"), holder: holder as string, publicKey };
+  const publicKey = publicKeyOf(key);
+  return { fingerprint: keyFingerprint(publicKey), hint: keyHint(publicKey), holder: holder as string, publicKey };
+}
+
+function publicKeyOf(key: Key): KeyObject {
+  try {
+    return parsePublicKey(key.keyVal["public"] ?? "", `key ${key.keyID}`);
+  } catch (cause) {
+    throw trustError("TRUST_MALFORMED", `release trust: ${reasonOf(cause)}`, { cause });
+  }
 }
 
 /** Root's keys must be distinct keys of distinct holders, or its threshold counts one person twice. */
 function lintRoot(root: Metadata<Root>): void {
-  for (const [name, { keyIDs }] of Object.entries(root.signed.roles)) {
+  expiryOf(root.signed);
+  for (const [name, { keyIDs, threshold }] of Object.entries(root.signed.roles)) {
+    lintThreshold(name, threshold, keyIDs);
     lintDistinct(
       name,
       keyIDs.map((id) => trustKey(keyOf(root.signed.keys, id))),
@@ -146,6 +221,12 @@ function keyOf(keys: Readonly<Record<string, Key>>, id: string): Key {
   const key = keys[id];
   if (!key) throw trustError("TRUST_MALFORMED", `release trust: key ${id} is named, but not there`);
   return key;
+}
+
+function lintThreshold(role: string, threshold: number, keys: readonly unknown[]): void {
+  if (!Number.isSafeInteger(threshold) || threshold < 1 || threshold > keys.length) {
+    throw trustError("TRUST_THRESHOLD", `release trust: role ${role} asks for ${threshold} of ${keys.length} keys`);
+  }
 }
 
 function lintDistinct(role: string, keys: readonly TrustKey[]): void {
@@ -179,16 +260,15 @@ function readRoles(targets: Metadata<Targets>, root: Metadata<Root>): Map<Role, 
       }
       usedBy.set(fingerprint, name);
     }
-    if (!Number.isSafeInteger(role.threshold) || role.threshold < 1 || role.threshold > keys.length) {
-      throw trustError(
-        "TRUST_THRESHOLD",
-        `release trust: role ${name} asks for ${role.threshold} of ${keys.length} keys`,
-      );
+    lintThreshold(name, role.threshold, keys);
+    const { paths } = role;
+    if (!paths || paths.length === 0 || !paths.every((path) => PATH.test(path))) {
+      throw trustError("TRUST_MALFORMED", `release trust: role ${name} wants paths of the form "appliance/*" or "*/*"`);
     }
     roles.set(name, {
       threshold: role.threshold,
       keys,
-      paths: role.paths ?? [],
+      paths,
       covers: (appliance, version) => role.isDelegatedPath(`${appliance}/${version}`),
     });
   }

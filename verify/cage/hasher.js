@@ -1,17 +1,21 @@
 /**
  * A caged process that hashes: reads runs of bytes from inherited file descriptors and answers with
- * their SHA-256. One task a line in (HashTask), one line out: the digest, or `short` if bytes are missing.
+ * their SHA-256. One task a line in (HashTask of hash-tasks.ts), one line out: the digest, or `short` if
+ * bytes are missing.
+ *
+ * JavaScript, alone in this project: several hashers start for each verification, and loading Node's type
+ * stripper takes each of them longer than hashing 60 MB.
  */
 import { createHash } from "node:crypto";
 import { readSync } from "node:fs";
 import { createInterface } from "node:readline";
-import type { HashTask } from "./protocol.ts";
 
 /** Large enough that the system call does not matter, small enough for the processor's cache. */
 const CHUNK_BYTES = 1024 * 1024;
 const chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES);
 
-function hash(task: HashTask): string {
+/** @param {import("./hash-tasks.ts").HashTask} task */
+function hash(task) {
   const sha256 = createHash("sha256");
   for (const { fd, position, length } of task.extents) {
     for (let done = 0; done < length; ) {
@@ -25,5 +29,5 @@ function hash(task: HashTask): string {
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
-  process.stdout.write(`${hash(JSON.parse(line) as HashTask)}\n`);
+  process.stdout.write(`${hash(JSON.parse(line))}\n`);
 }
