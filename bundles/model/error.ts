@@ -6,4 +6,6 @@ export const modelError = errorArea({
   RELEASE_MALFORMED: 3,
   APPLIANCE_MALFORMED: 2,
   LOCK_MALFORMED: 2,
+  KEY_MALFORMED: 2,
+  KEY_NOT_P256: 2,
 });

@@ -4,7 +4,6 @@
  * scrypt parameters and a NaCl secretbox over the PKCS #8 DER, in a PEM block.
  */
 import {
-  createHash,
   createPrivateKey,
   createPublicKey,
   generateKeyPairSync,
@@ -12,8 +11,10 @@ import {
   randomBytes,
   scryptSync,
 } from "node:crypto";
-import { closeSync, constants, fsyncSync, openSync, readFileSync, statSync, writeSync } from "node:fs";
+import { closeSync, constants, fsyncSync, openSync, readSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { xsalsa20poly1305 } from "@noble/ciphers/salsa.js";
+import { modelError } from "../model/error.ts";
+import { parsePublicKey, requireP256 } from "../model/public-key.ts";
 import { type JsonSchema, schemaProblem } from "../model/schema.ts";
 import { reasonOf } from "../model/sealift-error.ts";
 import { signError } from "./error.ts";
@@ -24,10 +25,18 @@ export type PublicKey = KeyObject;
 const PEM_LABEL = "ENCRYPTED SIGSTORE PRIVATE KEY";
 /** The label before cosign 2. */
 const OLD_PEM_LABEL = "ENCRYPTED COSIGN PRIVATE KEY";
+const PEM_BLOCK = /^\s*-----BEGIN ([A-Z ]+)-----\s([A-Za-z0-9+/=\s]+)-----END \1-----\s*$/;
 const KEY_FILE_MAX_BYTES = 16 * 1024;
 const SCRYPT = { N: 65536, r: 8, p: 1 };
-/** A key file is input: without a bound its parameters could ask for any amount of memory and time. */
+/**
+ * A key file is input: without a bound its parameters could ask for any amount of memory (128·N·r bytes)
+ * and time (N·r·p). Twice what cosign writes is allowed: 128 MiB, about half a second.
+ */
 const SCRYPT_N_MAX = 2 ** 18;
+const SCRYPT_NRP_MAX = 2 * SCRYPT.N * SCRYPT.r * SCRYPT.p;
+const NONCE_BYTES = 24;
+/** A P-256 key in PKCS #8 is 138 bytes; RSA-4096, refused with its own code, some 2,400. */
+const CIPHERTEXT_MAX_BYTES = 4096;
 
 const encryptedSchema: JsonSchema = {
   type: "object",
@@ -68,34 +77,9 @@ interface EncryptedKey {
   readonly ciphertext: string;
 }
 
-/** SHA-256 of the key's SubjectPublicKeyInfo in DER, 64 hexadecimal digits: a key's name everywhere in Sealift. */
-export function keyFingerprint(key: KeyObject): string {
-  return createHash("sha256").update(publicKeyDer(key)).digest("hex");
-}
-
-/** The hint of a Sigstore bundle, as cosign writes it: the same hash in base64. */
-export function keyHint(key: KeyObject): string {
-  return createHash("sha256").update(publicKeyDer(key)).digest("base64");
-}
-
-function publicKeyDer(key: KeyObject): Buffer {
-  const publicKey = key.type === "private" ? createPublicKey(key) : key;
-  return publicKey.export({ format: "der", type: "spki" });
-}
-
 export function publicKeyPem(key: KeyObject): string {
   const publicKey = key.type === "private" ? createPublicKey(key) : key;
   return publicKey.export({ format: "pem", type: "spki" }) as string;
-}
-
-function requireP256(key: KeyObject, what: string): KeyObject {
-  if (key.asymmetricKeyType !== "ec" || key.asymmetricKeyDetails?.namedCurve !== "prime256v1") {
-    throw signError(
-      "KEY_NOT_P256",
-      `${what}: got a ${key.asymmetricKeyDetails?.namedCurve ?? key.asymmetricKeyType} key, want ECDSA P-256`,
-    );
-  }
-  return key;
 }
 
 /** The PEM text of `key` under `password`, which may be empty, as cosign allows. */
@@ -117,39 +101,65 @@ export function encryptPrivateKey(key: PrivateKey, password: string): string {
   return `-----BEGIN ${PEM_LABEL}-----\n${lines.join("\n")}\n-----END ${PEM_LABEL}-----\n`;
 }
 
-/** Writes PREFIX.key (0600) and PREFIX.pub, neither of which may exist. @throws KEY_EXISTS | KEY_UNREADABLE */
+/**
+ * Writes PREFIX.key (0600) and PREFIX.pub, neither of which may exist; if the second cannot be written,
+ * the first goes too. @throws KEY_EXISTS | KEY_WRITE_FAILED
+ */
 export function generateKeyFiles(prefix: string, password: string): { readonly publicKey: PublicKey } {
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-  for (const path of [`${prefix}.key`, `${prefix}.pub`]) {
-    if (statSync(path, { throwIfNoEntry: false })) {
-      throw signError("KEY_EXISTS", `${JSON.stringify(path)} is there already`, {
-        hints: ["choose another --out; a key is never overwritten"],
-      });
-    }
+  const [keyPath, pubPath] = [`${prefix}.key`, `${prefix}.pub`];
+  // Before the key's file is made, so that an old .pub does not cost the new .key a write and a removal.
+  if (statSync(pubPath, { throwIfNoEntry: false })) throw keyExists(pubPath);
+  writeNew(keyPath, encryptPrivateKey(privateKey, password), 0o600);
+  try {
+    writeNew(pubPath, publicKeyPem(publicKey), 0o644);
+  } catch (cause) {
+    rmSync(keyPath, { force: true });
+    throw cause;
   }
-  writeNew(`${prefix}.key`, encryptPrivateKey(privateKey, password), 0o600);
-  writeNew(`${prefix}.pub`, publicKeyPem(publicKey), 0o644);
   return { publicKey };
 }
 
+function keyExists(path: string): Error {
+  return signError("KEY_EXISTS", `${JSON.stringify(path)} is there already`, {
+    hints: ["choose another --out; a key is never overwritten"],
+  });
+}
+
 function writeNew(path: string, text: string, mode: number): void {
+  let fd: number;
   try {
-    const fd = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, mode);
-    try {
-      writeSync(fd, text);
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
+    fd = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, mode);
   } catch (cause) {
-    throw signError("KEY_UNREADABLE", `${JSON.stringify(path)}: ${reasonOf(cause)}`, { cause });
+    if ((cause as NodeJS.ErrnoException).code === "EEXIST") throw keyExists(path);
+    throw signError("KEY_WRITE_FAILED", `${JSON.stringify(path)}: ${reasonOf(cause)}`, { cause });
+  }
+  try {
+    writeFileSync(fd, text);
+    fsyncSync(fd);
+  } catch (cause) {
+    rmSync(path, { force: true });
+    throw signError("KEY_WRITE_FAILED", `${JSON.stringify(path)}: ${reasonOf(cause)}`, { cause });
+  } finally {
+    closeSync(fd);
   }
 }
 
+/** Bounded by what is read, not by what `stat` says, because a key may come through a pipe. */
 function readKeyText(path: string): string {
   try {
-    if (statSync(path).size > KEY_FILE_MAX_BYTES) throw new RangeError(`larger than ${KEY_FILE_MAX_BYTES} bytes`);
-    return readFileSync(path, "utf8");
+    const fd = openSync(path, "r");
+    try {
+      const buffer = Buffer.alloc(KEY_FILE_MAX_BYTES + 1);
+      let length = 0;
+      for (let got = 1; got > 0 && length < buffer.length; length += got) {
+        got = readSync(fd, buffer, length, buffer.length - length, null);
+      }
+      if (length > KEY_FILE_MAX_BYTES) throw new RangeError(`larger than ${KEY_FILE_MAX_BYTES} bytes`);
+      return buffer.toString("utf8", 0, length);
+    } finally {
+      closeSync(fd);
+    }
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code === "ENOENT" ? "KEY_NOT_FOUND" : "KEY_UNREADABLE";
     throw signError(code, `key ${JSON.stringify(path)}: ${reasonOf(cause)}`, { cause });
@@ -161,57 +171,78 @@ export function isPrivateKeyFile(path: string): boolean {
   return readKeyText(path).includes("PRIVATE KEY-----");
 }
 
-/** @throws KEY_NOT_FOUND | KEY_UNREADABLE | KEY_MALFORMED | KEY_NOT_P256 | KEY_PASSWORD_WRONG */
+/**
+ * The private key in a file of `key generate` or of cosign 1, 2 or 3. Plain PEM keys are refused: a key
+ * that a copy of the file gives away should not sign releases.
+ * @throws KEY_NOT_FOUND | KEY_UNREADABLE, and what `parsePrivateKey` throws
+ */
 export function loadPrivateKey(path: string, password: string): PrivateKey {
   return parsePrivateKey(readKeyText(path), password, `key ${JSON.stringify(path)}`);
 }
 
-/** `what` names the key in errors. @throws KEY_MALFORMED | KEY_NOT_P256 | KEY_PASSWORD_WRONG */
+/** `what` names the key in errors. @throws KEY_MALFORMED | KEY_NOT_ENCRYPTED | KEY_NOT_P256 | KEY_PASSWORD_WRONG */
 export function parsePrivateKey(pem: string, password: string, what: string): PrivateKey {
-  const match = /^-----BEGIN ([A-Z ]+)-----\s([A-Za-z0-9+/=\s]+)-----END \1-----\s*$/.exec(pem.trimStart());
-  if (!match || (match[1] !== PEM_LABEL && match[1] !== OLD_PEM_LABEL)) {
-    throw signError("KEY_MALFORMED", `${what}: not an encrypted Sigstore private key`, {
-      hints: [
-        "sealift key generate and cosign generate-key-pair make one",
-        "cosign import-key-pair encrypts a plain PEM key",
-      ],
+  const [, label, body = ""] = PEM_BLOCK.exec(pem) ?? [];
+  if (label === "PRIVATE KEY" || label === "EC PRIVATE KEY" || label === "RSA PRIVATE KEY") {
+    throw signError("KEY_NOT_ENCRYPTED", `${what}: a private key without a password`, {
+      hints: ["cosign import-key-pair --key FILE encrypts it; then remove the plain file"],
     });
   }
-  let value: unknown;
-  try {
-    value = JSON.parse(Buffer.from(match[2] as string, "base64").toString("utf8"));
-  } catch (cause) {
-    throw signError("KEY_MALFORMED", `${what}: its body is not JSON`, { cause });
+  if (label !== PEM_LABEL && label !== OLD_PEM_LABEL) {
+    throw modelError("KEY_MALFORMED", `${what}: not an encrypted Sigstore private key`, {
+      hints: ["sealift key generate and cosign generate-key-pair make one"],
+    });
   }
-  const problem = schemaProblem(encryptedSchema, value);
-  if (problem !== undefined) throw signError("KEY_MALFORMED", `${what}: ${problem}`);
-  const { kdf, cipher, ciphertext } = value as EncryptedKey;
-  const { N, r, p } = kdf.params;
+  const encrypted = parseEncrypted(body, what);
+  const { N, r, p } = encrypted.params;
+  const secret = scryptSync(password, encrypted.salt, 32, { N, r, p, maxmem: 256 * N * r });
   let der: Uint8Array;
   try {
-    const secret = scryptSync(password, Buffer.from(kdf.salt, "base64"), 32, { N, r, p, maxmem: 256 * N * r });
-    der = xsalsa20poly1305(secret, Buffer.from(cipher.nonce, "base64")).decrypt(Buffer.from(ciphertext, "base64"));
+    der = xsalsa20poly1305(secret, encrypted.nonce).decrypt(encrypted.ciphertext);
   } catch (cause) {
     // The secretbox's tag fails for a wrong password and for a changed file alike.
     throw signError("KEY_PASSWORD_WRONG", `${what}: the password does not open it, or the file was changed`, { cause });
   }
+  let key: KeyObject;
   try {
-    return requireP256(createPrivateKey({ key: Buffer.from(der), format: "der", type: "pkcs8" }), what);
+    key = createPrivateKey({ key: Buffer.from(der), format: "der", type: "pkcs8" });
   } catch (cause) {
-    if (cause instanceof Error && cause.name === "SealiftError") throw cause;
-    throw signError("KEY_MALFORMED", `${what}: holds no PKCS #8 key`, { cause });
+    throw modelError("KEY_MALFORMED", `${what}: holds no PKCS #8 key`, { cause });
+  } finally {
+    der.fill(0);
+    secret.fill(0);
   }
+  requireP256(key, what);
+  return key;
+}
+
+function parseEncrypted(body: string, what: string) {
+  let value: unknown;
+  try {
+    value = JSON.parse(Buffer.from(body, "base64").toString("utf8"));
+  } catch (cause) {
+    throw modelError("KEY_MALFORMED", `${what}: its body is not JSON`, { cause });
+  }
+  const problem = schemaProblem(encryptedSchema, value);
+  if (problem !== undefined) throw modelError("KEY_MALFORMED", `${what}: ${problem}`);
+  const { kdf, cipher, ciphertext } = value as EncryptedKey;
+  const { N, r, p } = kdf.params;
+  if (!Number.isInteger(Math.log2(N)) || N * r * p > SCRYPT_NRP_MAX) {
+    throw modelError("KEY_MALFORMED", `${what}: scrypt parameters N=${N} r=${r} p=${p} are out of bounds`);
+  }
+  const parts = {
+    params: kdf.params,
+    salt: Buffer.from(kdf.salt, "base64"),
+    nonce: Buffer.from(cipher.nonce, "base64"),
+    ciphertext: Buffer.from(ciphertext, "base64"),
+  };
+  if (parts.nonce.length !== NONCE_BYTES || parts.ciphertext.length > CIPHERTEXT_MAX_BYTES) {
+    throw modelError("KEY_MALFORMED", `${what}: nonce or ciphertext of the wrong size`);
+  }
+  return parts;
 }
 
 /** @throws KEY_NOT_FOUND | KEY_UNREADABLE | KEY_MALFORMED | KEY_NOT_P256 */
 export function loadPublicKey(path: string): PublicKey {
-  const pem = readKeyText(path);
-  const what = `key ${JSON.stringify(path)}`;
-  if (!pem.includes("-----BEGIN PUBLIC KEY-----")) throw signError("KEY_MALFORMED", `${what}: not a PEM public key`);
-  try {
-    return requireP256(createPublicKey(pem), what);
-  } catch (cause) {
-    if (cause instanceof Error && cause.name === "SealiftError") throw cause;
-    throw signError("KEY_MALFORMED", `${what}: not a PEM public key`, { cause });
-  }
+  return parsePublicKey(readKeyText(path), `key ${JSON.stringify(path)}`);
 }

@@ -8,7 +8,8 @@ import { dsse } from "@sigstore/core";
 import { canonicalJson } from "../model/canonical-json.ts";
 import { type Digest, hexOf } from "../model/digest.ts";
 import { IN_TOTO_PAYLOAD, IN_TOTO_STATEMENT } from "../model/media-types.ts";
-import { keyHint, type PrivateKey } from "./key-file.ts";
+import { keyHint } from "../model/public-key.ts";
+import type { PrivateKey } from "./key-file.ts";
 
 /** The canonical bytes of a statement about one digest. */
 export function statementFor(subject: Digest, predicateType: string, predicate: unknown): Buffer {

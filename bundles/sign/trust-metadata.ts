@@ -7,17 +7,20 @@
  * first, so a site that gets no newer trust for a year says so.
  */
 import { sign } from "node:crypto";
-import { mkdir, open, readdir, readFile, rename, stat } from "node:fs/promises";
+import { mkdir, open, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { canonicalize } from "@tufjs/canonical-json";
 import { Key, Metadata, MetadataKind, MetaFile, Root, Signature, Snapshot, Targets, Timestamp } from "@tufjs/models";
 import { Delegations } from "@tufjs/models/dist/delegations.js";
 import { DelegatedRole, Role as TufRole } from "@tufjs/models/dist/role.js";
 import { digestOf, hexOf } from "../model/digest.ts";
-import { reasonOf } from "../model/sealift-error.ts";
+import { plain } from "../model/plain-text.ts";
+import { keyFingerprint, parsePublicKey } from "../model/public-key.ts";
+import { NAME_PATTERN } from "../model/release-manifest.ts";
+import { reasonOf, SealiftError } from "../model/sealift-error.ts";
 import { ROLES, type Role } from "../model/signing-roles.ts";
 import { signError } from "./error.ts";
-import { keyFingerprint, type PrivateKey, type PublicKey, publicKeyPem } from "./key-file.ts";
+import { type PrivateKey, type PublicKey, publicKeyPem } from "./key-file.ts";
 
 /** What verify/trust/trust.ts reads them by. */
 const HOLDER_MEMBER = "x-sealift-holder";
@@ -41,12 +44,17 @@ export interface TrustPlan {
   readonly now: Date;
 }
 
-/** @throws TRUST_LINT: what would let one person count as two, or could never be signed. */
+const HOLDER_MAX_LENGTH = 128;
+
+/** @throws TRUST_LINT: what would let one person count as two, could never be signed, or could not be read aloud. */
 export function lintTrustPlan(plan: TrustPlan): void {
   const used = new Map<string, string>();
   const refuse = (what: string): never => {
     throw signError("TRUST_LINT", `release trust: ${what}`);
   };
+  if (plan.appliance !== "*" && !new RegExp(NAME_PATTERN).test(plan.appliance)) {
+    refuse(`got appliance ${JSON.stringify(plan.appliance)}, want a name such as "gateway", or "*"`);
+  }
   const groups: [string, readonly KeyHolder[], number][] = [["root", plan.root, plan.rootThreshold]];
   for (const role of ROLES) {
     const group = plan.roles.get(role) ?? refuse(`no --role ${role}=PUB; every role needs a key`);
@@ -54,8 +62,13 @@ export function lintTrustPlan(plan: TrustPlan): void {
   }
   for (const [name, keys, threshold] of groups) {
     const holders = new Set(keys.map(({ holder }) => holder));
-    if (holders.size !== keys.length) refuse(`role ${name} has two keys of one holder`);
-    for (const { publicKey } of keys) {
+    if (holders.size !== keys.length) {
+      refuse(`role ${name} has two keys of one holder; name different holders as PUB@HOLDER`);
+    }
+    for (const { publicKey, holder } of keys) {
+      if (holder === "" || holder.length > HOLDER_MAX_LENGTH || plain(holder) !== holder) {
+        refuse(`got holder ${JSON.stringify(holder)}, want 1 to ${HOLDER_MAX_LENGTH} printable characters`);
+      }
       const fingerprint = keyFingerprint(publicKey);
       const other = used.get(fingerprint);
       if (other !== undefined)
@@ -138,24 +151,45 @@ export function planTrust(plan: TrustPlan): Map<string, AnyMetadata> {
   ]);
 }
 
-/** The id of `key` among the root keys, by its fingerprint. */
+/** The id of `key` among the root keys, by its fingerprint: another tool may write the same PEM otherwise. */
 function rootKeyId(root: Root, key: PrivateKey): string | undefined {
-  const pem = publicKeyPem(key);
-  return Object.values(root.keys).find((candidate) => candidate.keyVal["public"] === pem)?.keyID;
+  const fingerprint = keyFingerprint(key);
+  return Object.values(root.keys).find((candidate) => {
+    const publicKey = parsePublicKey(candidate.keyVal["public"] ?? "", `root key ${candidate.keyID}`);
+    return keyFingerprint(publicKey) === fingerprint;
+  })?.keyID;
 }
 
-function addSignature(metadata: AnyMetadata, keyID: string, key: PrivateKey): void {
-  metadata.sign((bytes) => new Signature({ keyID, sig: sign("sha256", bytes, key).toString("hex") }), true);
-}
-
-/** Signs all of `files` with a root key. @throws TRUST_KEY_FOREIGN */
-export function signTrust(files: ReadonlyMap<string, AnyMetadata>, key: PrivateKey): void {
-  const root = rootOf(files);
-  const keyID = rootKeyId(root.signed, key);
+/**
+ * Signs with a root key every file that still lacks signatures, and returns the names of these files. A
+ * file that has enough stays as it is, byte for byte: a further signature in `1.root.json` would change
+ * the fingerprint that is already on paper.
+ * @throws TRUST_KEY_FOREIGN
+ */
+export function signTrust(files: ReadonlyMap<string, AnyMetadata>, key: PrivateKey): string[] {
+  const root = rootOf(files).signed;
+  const keyID = rootKeyId(root, key);
   if (keyID === undefined) {
     throw signError("TRUST_KEY_FOREIGN", `key ${keyFingerprint(key)} is not a root key of this release trust`);
   }
-  for (const metadata of files.values()) addSignature(metadata, keyID, key);
+  const names: string[] = [];
+  for (const { file, signed, threshold } of signingState(files)) {
+    const metadata = files.get(file) as AnyMetadata;
+    if (signed >= threshold || holds(root, keyID, metadata)) continue;
+    metadata.sign((bytes) => new Signature({ keyID, sig: sign("sha256", bytes, key).toString("hex") }), true);
+    names.push(file);
+  }
+  return names;
+}
+
+/** Whether root key `id` has signed `metadata`. */
+function holds(root: Root, id: string, metadata: AnyMetadata): boolean {
+  try {
+    root.keys[id]?.verifySignature(metadata);
+    return root.keys[id] !== undefined;
+  } catch {
+    return false;
+  }
 }
 
 /** The root metadata of the highest version. */
@@ -174,51 +208,57 @@ export interface SigningState {
   readonly threshold: number;
 }
 
-/** How far each file is signed. */
+/** How far the newest file of each kind is signed, by the keys of the newest root. */
 export function signingState(files: ReadonlyMap<string, AnyMetadata>): SigningState[] {
   const root = rootOf(files).signed;
   const { keyIDs, threshold } = root.roles["root"] as TufRole;
-  return [...files].map(([file, metadata]) => {
-    const signed = keyIDs.filter((id) => {
-      try {
-        root.keys[id]?.verifySignature(metadata);
-        return root.keys[id] !== undefined;
-      } catch {
-        return false;
-      }
-    }).length;
+  const newest = new Map<MetadataKind, number>();
+  for (const { signed } of files.values()) {
+    newest.set(signed.type, Math.max(signed.version, newest.get(signed.type) ?? 0));
+  }
+  const current = [...files].filter(([, { signed }]) => signed.version === newest.get(signed.type));
+  return current.map(([file, metadata]) => {
+    const signed = keyIDs.filter((id) => holds(root, id, metadata)).length;
     return { file, signed, threshold };
   });
 }
 
-/** Reads the metadata of a trust directory for signing; verify/trust does the judging. @throws TRUST_LINT */
-export async function readTrustMetadata(directory: string): Promise<Map<string, AnyMetadata>> {
-  const files = new Map<string, AnyMetadata>();
-  try {
-    for (const name of (await readdir(directory)).filter((file) => file.endsWith(".json")).sort()) {
-      const json = JSON.parse(await readFile(join(directory, name), "utf8")) as { signed: { _type: MetadataKind } };
-      files.set(name, Metadata.fromJSON(json.signed._type as MetadataKind.Root, json as never));
+/**
+ * The metadata in the files of a trust directory (verify/trust/trust-directory.ts), for signing and for
+ * saying what is missing; verify/trust/trust.ts does the judging. @throws TRUST_UNPARSABLE
+ */
+export function parseTrustMetadata(files: ReadonlyMap<string, Buffer>): Map<string, AnyMetadata> {
+  const parsed = new Map<string, AnyMetadata>();
+  for (const [name, bytes] of files) {
+    try {
+      const json = JSON.parse(bytes.toString("utf8")) as { signed: { _type: MetadataKind } };
+      parsed.set(name, Metadata.fromJSON(json.signed._type as MetadataKind.Root, json as never));
+    } catch (cause) {
+      throw signError("TRUST_UNPARSABLE", `release trust: ${name}: ${reasonOf(cause)}`, { cause });
     }
-  } catch (cause) {
-    throw signError("TRUST_LINT", `release trust ${JSON.stringify(directory)}: ${reasonOf(cause)}`, { cause });
   }
-  return files;
+  return parsed;
 }
 
-/** Writes the files, each at once; with `isNew` the directory must not hold a trust yet. @throws TRUST_EXISTS | TRUST_WRITE_FAILED */
+/**
+ * Writes the files, each whole or not at all. With `isNew` the directory must hold no metadata yet, and
+ * the root comes last, so that an interrupted `trust init` leaves nothing that looks like a trust.
+ * @throws TRUST_EXISTS | TRUST_WRITE_FAILED
+ */
 export async function writeTrustMetadata(
   directory: string,
   files: ReadonlyMap<string, AnyMetadata>,
   isNew: boolean,
 ): Promise<void> {
-  if (isNew && (await stat(join(directory, "1.root.json")).catch(() => undefined))) {
-    throw signError("TRUST_EXISTS", `${JSON.stringify(directory)} holds a release trust already`, {
-      hints: ["choose another --out; a root is never overwritten"],
-    });
-  }
   try {
     await mkdir(directory, { recursive: true });
-    for (const [name, metadata] of files) {
+    if (isNew && (await readdir(directory)).some((name) => name.endsWith(".json"))) {
+      throw signError("TRUST_EXISTS", `${JSON.stringify(directory)} holds metadata already`, {
+        hints: ["choose another --out; a root is never overwritten"],
+      });
+    }
+    const isRoot = (name: string): number => Number(name.endsWith(".root.json"));
+    for (const [name, metadata] of [...files].sort(([a], [b]) => isRoot(a) - isRoot(b))) {
       const path = join(directory, name);
       const file = await open(`${path}.new`, "w", 0o644);
       try {
@@ -229,7 +269,10 @@ export async function writeTrustMetadata(
       }
       await rename(`${path}.new`, path);
     }
+    const handle = await open(directory, "r");
+    await handle.sync().finally(() => handle.close());
   } catch (cause) {
+    if (cause instanceof SealiftError) throw cause;
     throw signError("TRUST_WRITE_FAILED", `release trust ${JSON.stringify(directory)}: ${reasonOf(cause)}`, { cause });
   }
 }

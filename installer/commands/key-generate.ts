@@ -1,4 +1,5 @@
-import { generateKeyFiles, keyFingerprint } from "../../bundles/sign/key-file.ts";
+import { keyFingerprint } from "../../bundles/model/public-key.ts";
+import { generateKeyFiles } from "../../bundles/sign/key-file.ts";
 import { keyPassword } from "../ui/key-password.ts";
 import { type Command, positionals, requiredOption } from "./command.ts";
 

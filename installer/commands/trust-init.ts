@@ -1,13 +1,9 @@
 import { createPublicKey } from "node:crypto";
+import { existsSync } from "node:fs";
 import { basename } from "node:path";
+import { keyFingerprint } from "../../bundles/model/public-key.ts";
 import { ROLES, type Role } from "../../bundles/model/signing-roles.ts";
-import {
-  isPrivateKeyFile,
-  keyFingerprint,
-  loadPrivateKey,
-  loadPublicKey,
-  type PrivateKey,
-} from "../../bundles/sign/key-file.ts";
+import { isPrivateKeyFile, loadPrivateKey, loadPublicKey, type PrivateKey } from "../../bundles/sign/key-file.ts";
 import {
   type KeyHolder,
   planTrust,
@@ -58,7 +54,11 @@ export const trustInit: Command = {
       }
     }
     if (root.length === 0) throw usageError(NAME, "--root-key is missing");
-    const thresholds = new Map(repeatedOption(invocation, "threshold").map((text) => roleOption("threshold", text)));
+    const thresholds = new Map<Role, string>();
+    for (const [role, text] of repeatedOption(invocation, "threshold").map((item) => roleOption("threshold", item))) {
+      if (thresholds.has(role)) throw usageError(NAME, `--threshold ${role}=… is given twice`);
+      thresholds.set(role, text);
+    }
     const roles = new Map<Role, { keys: KeyHolder[]; threshold: number }>();
     for (const [role, text] of repeatedOption(invocation, "role").map((item) => roleOption("role", item))) {
       const { path, holder } = pathAndHolder(text);
@@ -114,10 +114,15 @@ function roleOption(option: string, text: string): [Role, string] {
   return [role, rest.join("=")];
 }
 
-/** `path/key.pub@Alice` → the path and Alice; without @, the file's name stands for the holder. */
+/**
+ * `path/key.pub@Alice` → the path and Alice; without @, the file's name stands for the holder. Both may
+ * hold an @ themselves: the shortest part before an @ that is a file is the path.
+ */
 function pathAndHolder(text: string): { readonly path: string; readonly holder: string } {
-  const at = text.lastIndexOf("@");
-  if (at > 0 && !text.slice(at).includes("/")) return { path: text.slice(0, at), holder: text.slice(at + 1) };
+  for (let at = text.indexOf("@"); at >= 0 && !existsSync(text); at = text.indexOf("@", at + 1)) {
+    const path = text.slice(0, at);
+    if (path !== "" && existsSync(path)) return { path, holder: text.slice(at + 1) };
+  }
   return { path: text, holder: basename(text).replace(/\.(?:pub|key|pem)$/, "") };
 }
 

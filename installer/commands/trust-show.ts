@@ -1,44 +1,93 @@
+import { createHash } from "node:crypto";
 import { plain } from "../../bundles/model/plain-text.ts";
-import { readTrustMetadata, signingState } from "../../bundles/sign/trust-metadata.ts";
-import { loadTrust } from "../../verify/trust/trust.ts";
+import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
+import { parseTrustMetadata, signingState } from "../../bundles/sign/trust-metadata.ts";
+import { loadTrust, readTrustClaim, type TrustClaim } from "../../verify/trust/trust.ts";
 import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
+import type { Terminal } from "../ui/terminal.ts";
 import { type Command, positionals } from "./command.ts";
 
 export const trustShow: Command = {
   name: "trust show",
-  summary: "print a release trust: its fingerprint for paper, roles, keys, holders, expiry",
+  summary: "print a release trust: its fingerprint for paper, roles, keys, holders, expiry, what is missing",
   usage: "DIR",
-  details: ["Exit 0: complete and valid now. Exit 3: signatures are missing, or it does not hold."],
+  details: [
+    "The root fingerprint is what `sha256sum DIR/1.root.json` prints, in groups.",
+    "Exit 0: complete and valid now. Exit 3: signatures are missing, or it does not hold.",
+  ],
   options: {},
   run: async (invocation) => {
     const [directory = ""] = positionals(invocation, "trust show", "DIR");
-    const { terminal } = invocation;
-    const missing = signingState(await readTrustMetadata(directory)).filter(
-      ({ signed, threshold }) => signed < threshold,
-    );
-    if (missing.length > 0) {
-      for (const { file, signed, threshold } of missing)
-        terminal.result(`incomplete: ${file} has ${signed} of ${threshold} signatures`);
-      terminal.result(`Next: sealift trust sign ${directory} --key KEY`);
-      terminal.document({ complete: false, missing });
-      return 3;
-    }
-    const trust = loadTrust(readTrustDirectory(directory), new Date());
-    const roles = [...trust.roles].map(([role, { threshold, keys, paths }]) => ({
+    return showTrust(readTrustDirectory(directory), directory, invocation.terminal);
+  },
+};
+
+/** Prints what the trust in `files` says and whether it holds now. Returns the exit code, 0 or 3. */
+export function showTrust(files: ReadonlyMap<string, Buffer>, directory: string, terminal: Terminal): number {
+  const claim = readTrustClaim(files);
+  const state = signingState(parseTrustMetadata(files));
+  const missing = state.filter(({ signed, threshold }) => signed < threshold);
+  const problem = missing.length > 0 ? undefined : problemNow(files);
+  const fingerprint = createHash("sha256")
+    .update(files.get("1.root.json") ?? "")
+    .digest("hex");
+  if (missing.some(({ file }) => file === "1.root.json")) {
+    terminal.result("root fingerprint: not final before the root has all its signatures");
+  } else {
+    terminal.result("root fingerprint (compare every group with the paper):");
+    terminal.result(`  ${(fingerprint.match(/.{8}/g) ?? []).join(" ")}`);
+  }
+  printClaim(claim, terminal);
+  for (const { file, signed, threshold } of missing) {
+    terminal.result(`incomplete: ${file} has ${signed} of ${threshold} signatures`);
+  }
+  if (missing.length > 0) terminal.result(`Next: sealift trust sign ${directory} --key KEY`);
+  if (problem) terminal.result(`does not hold now [${problem.code}]: ${plain(problem.message)}`);
+  terminal.document({
+    complete: missing.length === 0,
+    valid: missing.length === 0 && !problem,
+    problem: problem ? { code: problem.code, message: problem.message } : null,
+    rootFingerprint: fingerprint,
+    rootVersion: claim.rootVersion,
+    targetsVersion: claim.targetsVersion,
+    expires: Object.fromEntries(claim.expires),
+    root: { threshold: claim.rootThreshold, keys: claim.rootKeys.map(named) },
+    roles: [...claim.roles].map(([role, { threshold, keys, paths }]) => ({
       role,
       threshold,
       paths,
-      keys: keys.map(({ fingerprint, holder }) => ({ holder, fingerprint })),
-    }));
-    terminal.result("root fingerprint (compare every group with the paper):");
-    terminal.result(`  ${(trust.rootFingerprint.match(/.{8}/g) ?? []).join(" ")}`);
-    terminal.result(`root ${trust.rootVersion}, targets ${trust.targetsVersion}, valid until ${trust.expires}`);
-    for (const { role, threshold, paths, keys } of roles) {
-      terminal.result(`${role}: ${threshold} of ${keys.length}, for ${plain(paths.join(", "))}`);
-      for (const { holder, fingerprint } of keys) terminal.result(`  ${fingerprint}  ${plain(holder)}`);
-    }
-    const { rootVersion, targetsVersion, rootFingerprint, expires } = trust;
-    terminal.document({ complete: true, rootFingerprint, rootVersion, targetsVersion, expires, roles });
-    return 0;
-  },
-};
+      keys: keys.map(named),
+    })),
+    signatures: state,
+  });
+  return missing.length === 0 && !problem ? 0 : 3;
+}
+
+const named = ({ holder, fingerprint }: { readonly holder: string; readonly fingerprint: string }) => ({
+  holder,
+  fingerprint,
+});
+
+function problemNow(
+  files: ReadonlyMap<string, Buffer>,
+): { readonly code: string; readonly message: string } | undefined {
+  try {
+    loadTrust(files, new Date());
+    return undefined;
+  } catch (cause) {
+    return { code: cause instanceof SealiftError ? cause.code : "INTERNAL", message: reasonOf(cause) };
+  }
+}
+
+/** The keys and thresholds that a signer of the trust is about to vouch for. */
+export function printClaim(claim: TrustClaim, terminal: Terminal): void {
+  const group = (name: string, threshold: number, keys: TrustClaim["rootKeys"], scope: string): void => {
+    terminal.result(`${name}: ${threshold} of ${keys.length}${scope}`);
+    for (const { holder, fingerprint } of keys) terminal.result(`  ${fingerprint}  ${plain(holder)}`);
+  };
+  for (const [file, expires] of claim.expires) terminal.result(`${file.padEnd(18)} valid until ${expires}`);
+  group("root", claim.rootThreshold, claim.rootKeys, ", also for targets, snapshot and timestamp");
+  for (const [role, { threshold, keys, paths }] of claim.roles) {
+    group(role, threshold, keys, `, for ${paths.join(", ")}`);
+  }
+}

@@ -1,33 +1,40 @@
 import { loadPrivateKey } from "../../bundles/sign/key-file.ts";
-import { readTrustMetadata, signingState, signTrust, writeTrustMetadata } from "../../bundles/sign/trust-metadata.ts";
+import { parseTrustMetadata, signingState, signTrust, writeTrustMetadata } from "../../bundles/sign/trust-metadata.ts";
+import { readTrustClaim } from "../../verify/trust/trust.ts";
+import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
 import { keyPassword } from "../ui/key-password.ts";
 import { type Command, positionals, requiredOption } from "./command.ts";
+import { printClaim } from "./trust-show.ts";
 
 export const trustSign: Command = {
   name: "trust sign",
   summary: "sign a release trust with one more root key",
   usage: "DIR --key K [--password-env VAR]",
   details: [
-    "Carry DIR to the machine of a root key, sign, and carry it on; `sealift trust show DIR` says what is missing.",
+    "Carry DIR to the machine of a root key, read it with `sealift trust show DIR`, sign, and carry it on.",
+    "A file that has enough signatures already is left as it is.",
   ],
   options: { key: { type: "string" }, "password-env": { type: "string" } },
   run: async (invocation) => {
     const [directory = ""] = positionals(invocation, "trust sign", "DIR");
     const { terminal } = invocation;
     const path = requiredOption(invocation, "trust sign", "key");
+    const bytes = readTrustDirectory(directory);
+    // Nothing is signed that `verify` would refuse however many sign it.
+    printClaim(readTrustClaim(bytes), terminal);
+    const files = parseTrustMetadata(bytes);
     const key = loadPrivateKey(path, await keyPassword(invocation, path));
-    const files = await readTrustMetadata(directory);
-    signTrust(files, key);
-    await writeTrustMetadata(directory, files, false);
+    const signed = signTrust(files, key);
+    await writeTrustMetadata(directory, new Map([...files].filter(([name]) => signed.includes(name))), false);
     const state = signingState(files);
-    for (const { file, signed, threshold } of state) {
-      terminal.result(
-        `${file.padEnd(18)} ${signed} of ${threshold} signatures${signed < threshold ? ", incomplete" : ""}`,
-      );
+    terminal.result(signed.length === 0 ? "nothing left to sign with this key" : `signed ${signed.join(", ")}`);
+    for (const { file, signed: have, threshold } of state) {
+      terminal.result(`${file.padEnd(18)} ${have} of ${threshold} signatures${have < threshold ? ", incomplete" : ""}`);
     }
     terminal.document({
       directory,
-      complete: state.every(({ signed, threshold }) => signed >= threshold),
+      signed,
+      complete: state.every(({ signed: have, threshold }) => have >= threshold),
       files: state,
     });
     return 0;

@@ -26,13 +26,18 @@ export async function keyPassword(invocation: Invocation, what: string, twice = 
   return first;
 }
 
-/** Reads a line from the terminal without showing it. */
+/** Reads a line from the terminal without showing it. Ctrl-C ends the process as it does everywhere; Ctrl-D is no password. */
 async function ask(question: string): Promise<string> {
   process.stderr.write(question);
   const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
   const lines = createInterface({ input: process.stdin, output: silent, terminal: true });
   try {
-    return await lines.question("");
+    return await new Promise<string>((resolve, reject) => {
+      // readline's raw mode takes Ctrl-C for itself; without this the promise would never settle.
+      lines.once("SIGINT", () => process.kill(process.pid, "SIGINT"));
+      lines.once("close", () => reject(signError("KEY_PASSWORD_MISSING", "no password was typed")));
+      lines.question("").then(resolve, reject);
+    });
   } finally {
     lines.close();
     process.stderr.write("\n");

@@ -8,16 +8,20 @@
  */
 import { verify } from "node:crypto";
 import {
+  BUNDLE_V01_MEDIA_TYPE,
+  BUNDLE_V02_MEDIA_TYPE,
+  BUNDLE_V03_LEGACY_MEDIA_TYPE,
+  BUNDLE_V03_MEDIA_TYPE,
   bundleFromJSON,
   isBundleWithDsseEnvelope,
   isBundleWithPublicKey,
-  type SerializedBundle,
 } from "@sigstore/bundle";
+import { TrustedRoot } from "@sigstore/protobuf-specs";
 import { toSignedEntity, toTrustMaterial, Verifier } from "@sigstore/verify";
-import { type Digest, isDigest, parseDigest } from "../../bundles/model/digest.ts";
+import { type Digest, digestFromHex, isDigest } from "../../bundles/model/digest.ts";
 import { IN_TOTO_PAYLOAD } from "../../bundles/model/media-types.ts";
 import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
-import { reasonOf } from "../../bundles/model/sealift-error.ts";
+import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import type { TrustKey } from "../trust/trust.ts";
 import { signatureError } from "./error.ts";
 
@@ -29,11 +33,10 @@ const statementSchema: JsonSchema = {
   required: ["_type", "subject", "predicateType"],
   properties: {
     _type: { enum: STATEMENT_TYPES },
-    // One statement speaks about one thing: with two subjects it would not be clear what was reviewed.
     subject: {
       type: "array",
       minItems: 1,
-      maxItems: 1,
+      maxItems: 1024,
       items: {
         type: "object",
         required: ["digest"],
@@ -61,56 +64,113 @@ export interface VerifiedSignature {
   };
 }
 
+/** Who made a signature, and what is under it if it is a statement. */
+export interface SignedStatement<Subject> {
+  readonly key: TrustKey;
+  readonly subjects: readonly Subject[];
+  readonly predicateType: string;
+  readonly predicate: unknown;
+}
+
 /**
- * Verifies a Sigstore bundle with an in-toto statement in DSSE, signed by one of `keys`.
+ * Verifies a Sigstore bundle with an in-toto statement about one digest in DSSE, signed by one of `keys`.
+ * At most one verification per key; the caller bounds `json`.
  * @throws SIGNATURE_MALFORMED (not such a bundle) | SIGNATURE_UNKNOWN_KEY (no trusted key made it) |
  * SIGNATURE_STATEMENT_REFUSED (the signature holds, but what it covers is not one statement about one digest)
  */
 export function verifySigstoreBundle(json: Buffer, keys: readonly TrustKey[]): VerifiedSignature {
-  const bundle = parseBundle(json);
-  const { dsseEnvelope } = bundle.content;
-  if (dsseEnvelope.payloadType !== IN_TOTO_PAYLOAD) {
+  const { key, subjects, predicateType, predicate } = verifyStatement(parseKeyBundle(json), keys);
+  const [subject, ...others] = subjects;
+  // One statement speaks about one thing: with two subjects it would not be clear what was reviewed.
+  if (subject === undefined || others.length > 0) {
+    throw signatureError("SIGNATURE_STATEMENT_REFUSED", `signed statement: got ${subjects.length} subjects, want 1`);
+  }
+  return { keyFingerprint: key.fingerprint, holder: key.holder, statement: { subject, predicateType, predicate } };
+}
+
+/** A bundle that a key signed, parsed; nothing in it is verified. */
+export type KeyBundle = ReturnType<typeof parseKeyBundle>;
+
+/** Members that exclude each other, of which sigstore-js takes the first and cosign refuses both. */
+const ALTERNATIVES = [
+  ["messageSignature", "dsseEnvelope"],
+  ["publicKey", "certificate", "x509CertificateChain"],
+] as const;
+
+const MEDIA_TYPES: readonly string[] = [
+  BUNDLE_V01_MEDIA_TYPE,
+  BUNDLE_V02_MEDIA_TYPE,
+  BUNDLE_V03_LEGACY_MEDIA_TYPE,
+  BUNDLE_V03_MEDIA_TYPE,
+];
+
+/** @throws SIGNATURE_MALFORMED, also for a bundle that can be read in two ways, or that a certificate signed. */
+export function parseKeyBundle(json: Buffer) {
+  const refuse = (what: string, cause?: unknown): never => {
+    throw signatureError("SIGNATURE_MALFORMED", `Sigstore bundle: ${what}`, { cause });
+  };
+  let bundle: ReturnType<typeof bundleFromJSON>;
+  try {
+    const value = JSON.parse(json.toString("utf8")) as Record<string, Record<string, unknown>>;
+    const members = [...Object.keys(value), ...Object.keys(value["verificationMaterial"] ?? {})];
+    for (const names of ALTERNATIVES) {
+      const present = names.filter((name) => members.includes(name));
+      if (present.length > 1) return refuse(`holds both ${present.join(" and ")}`);
+    }
+    bundle = bundleFromJSON(value);
+  } catch (cause) {
+    if (cause instanceof SealiftError) throw cause;
+    return refuse(reasonOf(cause), cause);
+  }
+  // @sigstore/bundle looks only at how the type begins.
+  if (!MEDIA_TYPES.includes(bundle.mediaType)) refuse(`media type ${JSON.stringify(bundle.mediaType)} is not known`);
+  if (!isBundleWithPublicKey(bundle)) return refuse("signed with a certificate, want one signed with a key");
+  return bundle;
+}
+
+/** @throws what `verifySigstoreBundle` throws; any number of subjects. */
+export function verifyStatement(bundle: KeyBundle, keys: readonly TrustKey[]): SignedStatement<Digest> {
+  if (!isBundleWithDsseEnvelope(bundle)) {
+    throw signatureError("SIGNATURE_MALFORMED", "Sigstore bundle: want an in-toto statement in a DSSE envelope");
+  }
+  const { payloadType, payload, signatures } = bundle.content.dsseEnvelope;
+  if (payloadType !== IN_TOTO_PAYLOAD) {
     throw signatureError(
       "SIGNATURE_MALFORMED",
-      `Sigstore bundle: got payload type ${JSON.stringify(dsseEnvelope.payloadType)}, want ${IN_TOTO_PAYLOAD}`,
+      `Sigstore bundle: got payload type ${JSON.stringify(payloadType)}, want ${IN_TOTO_PAYLOAD}`,
     );
   }
-  if (dsseEnvelope.signatures.length !== 1) {
-    throw signatureError(
-      "SIGNATURE_MALFORMED",
-      `Sigstore bundle: got ${dsseEnvelope.signatures.length} signatures, want 1`,
-    );
+  if (signatures.length !== 1) {
+    throw signatureError("SIGNATURE_MALFORMED", `Sigstore bundle: got ${signatures.length} signatures, want 1`);
   }
   const { hint } = bundle.verificationMaterial.content.publicKey;
   const ordered = [...keys.filter((key) => key.hint === hint), ...keys.filter((key) => key.hint !== hint)];
-  // Without its log entries: sigstore-js would try to verify them and has no keys of logs here.
-  const bare = {
-    ...bundle,
-    verificationMaterial: { ...bundle.verificationMaterial, tlogEntries: [], timestampVerificationData: undefined },
-  };
-  const key = ordered.find((candidate) => holds(() => verifierFor(candidate).verify(toSignedEntity(bare as never))));
+  const entity = toSignedEntity(withoutWitnesses(bundle));
+  const key = ordered.find((candidate) => holds(() => verifierFor(candidate, NO_ROOT).verify(entity)));
   if (!key) throw unknownKey("Sigstore bundle", keys);
-  return { keyFingerprint: key.fingerprint, holder: key.holder, statement: parseStatement(dsseEnvelope.payload) };
+  return { key, ...parseStatement(payload) };
 }
 
-function parseBundle(json: Buffer) {
-  try {
-    const bundle = bundleFromJSON(JSON.parse(json.toString("utf8")) as SerializedBundle);
-    if (isBundleWithDsseEnvelope(bundle) && isBundleWithPublicKey(bundle)) return bundle;
-  } catch (cause) {
-    throw signatureError("SIGNATURE_MALFORMED", `not a Sigstore bundle: ${reasonOf(cause)}`, { cause });
-  }
-  throw signatureError("SIGNATURE_MALFORMED", "Sigstore bundle: want a DSSE envelope signed with a key");
+/** Without log entries and timestamps: sigstore-js verifies every one that is there, and has no keys for it here. */
+export function withoutWitnesses(bundle: KeyBundle): KeyBundle {
+  const { timestampVerificationData: _, ...material } = bundle.verificationMaterial;
+  return { ...bundle, verificationMaterial: { ...material, tlogEntries: [] } } as unknown as KeyBundle;
 }
 
-/** Accepts any time: whether a key may be used is said by the release trust, whose expiry is checked there. */
-function verifierFor(key: TrustKey): Verifier {
-  const empty = { certificateAuthorities: [], timestampAuthorities: [], tlogs: [], ctlogs: [] };
-  const material = toTrustMaterial(empty as never, () => ({ publicKey: key.publicKey, validFor: () => true }));
+const NO_ROOT: TrustedRoot = TrustedRoot.fromJSON({
+  mediaType: "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
+});
+
+/**
+ * Thresholds 0 are for keys only: with a certificate sigstore-js would then accept it at any time. Any
+ * time is valid for the key, because the release trust says whether it counts, and has an expiry itself.
+ */
+export function verifierFor(key: TrustKey, root: TrustedRoot): Verifier {
+  const material = toTrustMaterial(root, () => ({ publicKey: key.publicKey, validFor: () => true }));
   return new Verifier(material, { tlogThreshold: 0, timestampThreshold: 0, ctlogThreshold: 0 });
 }
 
-/** sigstore-js throws many kinds of error for a signature that does not hold. */
+/** sigstore-js throws many kinds of error for a signature that does not hold, raw TypeErrors among them. */
 function holds(check: () => unknown): boolean {
   try {
     check();
@@ -120,18 +180,25 @@ function holds(check: () => unknown): boolean {
   }
 }
 
-function parseStatement(payload: Buffer): VerifiedSignature["statement"] {
-  let value: unknown;
+function parsePayload(payload: Buffer): unknown {
   try {
-    value = JSON.parse(payload.toString("utf8"));
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(payload));
   } catch (cause) {
-    throw signatureError("SIGNATURE_STATEMENT_REFUSED", "signed payload is not JSON", { cause });
+    throw signatureError("SIGNATURE_STATEMENT_REFUSED", "signed payload is not JSON in UTF-8", { cause });
   }
+}
+
+function parseStatement(payload: Buffer): Omit<SignedStatement<Digest>, "key"> {
+  const value = parsePayload(payload);
   const problem = schemaProblem(statementSchema, value);
   if (problem !== undefined) throw signatureError("SIGNATURE_STATEMENT_REFUSED", `signed statement: ${problem}`);
-  const statement = value as { subject: [{ digest: { sha256: string } }]; predicateType: string; predicate?: unknown };
-  const subject = parseDigest(`sha256:${statement.subject[0].digest.sha256}`) as Digest;
-  return { subject, predicateType: statement.predicateType, predicate: statement.predicate ?? {} };
+  const { subject, predicateType, predicate } = value as {
+    subject: { digest: { sha256: string } }[];
+    predicateType: string;
+    predicate?: unknown;
+  };
+  const subjects = subject.map(({ digest }) => digestFromHex(digest.sha256));
+  return { subjects, predicateType, predicate: predicate ?? {} };
 }
 
 const simpleSigningSchema: JsonSchema = {
@@ -163,22 +230,14 @@ export function verifySimpleSigning(
   signature: string,
   keys: readonly TrustKey[],
 ): { readonly digest: Digest; readonly keyFingerprint: string; readonly holder: string } {
-  if (!/^[A-Za-z0-9+/]+={0,2}$/.test(signature)) {
+  const bytes = Buffer.from(signature, "base64");
+  // Node skips what is not base64; only one spelling of a signature is accepted.
+  if (bytes.length === 0 || bytes.toString("base64") !== signature) {
     throw signatureError("SIGNATURE_MALFORMED", "cosign signature: not base64");
   }
-  const bytes = Buffer.from(signature, "base64");
-  const key = keys.find((candidate) =>
-    holds(() => {
-      if (!verify("sha256", payload, candidate.publicKey, bytes)) throw new Error("does not hold");
-    }),
-  );
+  const key = keys.find((candidate) => holdsOver(payload, bytes, candidate));
   if (!key) throw unknownKey("cosign signature", keys);
-  let value: unknown;
-  try {
-    value = JSON.parse(payload.toString("utf8"));
-  } catch (cause) {
-    throw signatureError("SIGNATURE_STATEMENT_REFUSED", "signed payload is not JSON", { cause });
-  }
+  const value = parsePayload(payload);
   const problem = schemaProblem(simpleSigningSchema, value);
   if (problem !== undefined) throw signatureError("SIGNATURE_STATEMENT_REFUSED", `signed payload: ${problem}`);
   const digest = (value as { critical: { image: { "docker-manifest-digest": unknown } } }).critical.image[
@@ -186,6 +245,14 @@ export function verifySimpleSigning(
   ];
   if (!isDigest(digest)) throw signatureError("SIGNATURE_STATEMENT_REFUSED", "signed payload names no digest");
   return { digest, keyFingerprint: key.fingerprint, holder: key.holder };
+}
+
+function holdsOver(payload: Buffer, signature: Buffer, key: TrustKey): boolean {
+  try {
+    return verify("sha256", payload, key.publicKey, signature);
+  } catch {
+    return false;
+  }
 }
 
 function unknownKey(what: string, keys: readonly TrustKey[]): Error {

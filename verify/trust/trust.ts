@@ -7,9 +7,10 @@
  * in two roles or also held by root, and a holder twice in a role, are refused, since each would let one
  * person count as two.
  */
-import { createHash, createPublicKey, type KeyObject } from "node:crypto";
-import type { Key, Metadata, Root, Targets } from "@tufjs/models";
+import { createHash, type KeyObject } from "node:crypto";
+import { type Key, Metadata, MetadataKind, type Root, type Targets } from "@tufjs/models";
 import { TrustedMetadataStore } from "tuf-js/dist/store.js";
+import { keyFingerprint, keyHint, parsePublicKey } from "../../bundles/model/public-key.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import { ROLES, type Role } from "../../bundles/model/signing-roles.ts";
 import { trustError } from "./error.ts";
@@ -132,7 +133,7 @@ export interface TrustClaim {
  */
 export function readTrustClaim(files: ReadonlyMap<string, Buffer>): TrustClaim {
   try {
-    const parse = (name: string): JSONObject => JSON.parse(fileOf(files, name).toString("utf8")) as JSONObject;
+    const parse = (name: string) => JSON.parse(fileOf(files, name).toString("utf8"));
     const rootName = newestFile(files, "root");
     const targetsName = newestFile(files, "targets");
     const snapshotName = newestFile(files, "snapshot");
@@ -141,7 +142,7 @@ export function readTrustClaim(files: ReadonlyMap<string, Buffer>): TrustClaim {
     const snapshot = Metadata.fromJSON(MetadataKind.Snapshot, parse(snapshotName));
     const timestamp = Metadata.fromJSON(MetadataKind.Timestamp, parse("timestamp.json"));
     lintRoot(root);
-    const rootRole = root.signed.roles["root"] as TufRole;
+    const rootRole = root.signed.roles["root"] as { readonly keyIDs: readonly string[]; readonly threshold: number };
     return {
       rootVersion: root.signed.version,
       targetsVersion: targets.signed.version,
@@ -162,7 +163,9 @@ export function readTrustClaim(files: ReadonlyMap<string, Buffer>): TrustClaim {
 }
 
 function newestFile(files: ReadonlyMap<string, Buffer>, kind: string): string {
-  const versions = [...files.keys()].filter((name) => name.endsWith(`.${kind}.json`)).map((name) => Number.parseInt(name, 10));
+  const versions = [...files.keys()]
+    .filter((name) => name.endsWith(`.${kind}.json`))
+    .map((name) => Number.parseInt(name, 10));
   return versions.length === 0 ? `1.${kind}.json` : `${Math.max(...versions)}.${kind}.json`;
 }
 
