@@ -1,0 +1,259 @@
+/**
+ * Debian's archive as a source: which mirror the builder has, and which version of a package is newest in
+ * a suite, its -updates and its -security. InRelease is checked with gpgv against Debian's own keyring, the
+ * package lists against InRelease, so that a mirror can withhold packages but not change them.
+ */
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { DebianInput } from "../../model/appliance.ts";
+import { digestFromHex } from "../../model/digest.ts";
+import { compareDebianVersions } from "./debian-version.ts";
+import { fetchSmall, fetchToCache, withoutSecrets } from "./download.ts";
+import { recipeError } from "./error.ts";
+import { runTool } from "./run-tool.ts";
+
+export type ArchiveName = "debian" | "debian-security";
+
+export const DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
+const LABELS: Readonly<Record<ArchiveName, string>> = { debian: "Debian", "debian-security": "Debian-Security" };
+const VARIABLES: Readonly<Record<ArchiveName, string>> = {
+  debian: "SEALIFT_DEBIAN_MIRROR",
+  "debian-security": "SEALIFT_DEBIAN_SECURITY_MIRROR",
+};
+const RELEASE_MAX_BYTES = 4 * 1024 * 1024;
+const PACKAGES_MAX_BYTES = 256 * 1024 * 1024;
+
+/**
+ * Addresses where `archive` may lie, best first, without a final slash: what SEALIFT_DEBIAN_MIRROR or
+ * SEALIFT_DEBIAN_SECURITY_MIRROR says (several with spaces between), or else the builder's own apt sources.
+ * @throws SOURCE_MIRROR_UNKNOWN | SOURCE_TOOL_MISSING
+ */
+export async function debianMirrors(archive: ArchiveName): Promise<readonly string[]> {
+  const said = (process.env[VARIABLES[archive]] ?? "").split(/\s+/).filter((url) => url !== "");
+  const urls = said.length > 0 ? said : await aptMirrors(archive);
+  if (urls.length === 0 || urls.some((url) => !/^https?:$/.test(URL.parse(url)?.protocol ?? ""))) {
+    throw recipeError("SOURCE_MIRROR_UNKNOWN", `archive ${archive}: got no http address of a mirror`, {
+      hints: [`${VARIABLES[archive]}=URL sealift bundle lock --appliance FILE`],
+    });
+  }
+  return urls.map((url) => url.replace(/\/+$/, ""));
+}
+
+async function aptMirrors(archive: ArchiveName): Promise<string[]> {
+  // The lists need not have been fetched for this, as they must for `apt-get indextargets`.
+  const { stdout } = await runTool("apt-get", ["update", "--print-uris"], { maxBytes: 16 * 1024 * 1024, from: "apt" });
+  const bases = new Set<string>();
+  for (const line of stdout.toString("utf8").split("\n")) {
+    const base = /^'(https?:[^']+?)\/dists\/[^']+\/InRelease'/.exec(line)?.[1];
+    if (base !== undefined) bases.add(base);
+  }
+  const named = (name: string): string[] => [...bases].filter((base) => base.endsWith(`/${name}`));
+  // A mirror that has one archive mostly has the other beside it.
+  const siblings = named("debian").map((base) => base.replace(/debian$/, archive));
+  return [...new Set([...named(archive), ...siblings])];
+}
+
+export interface DebianQuery {
+  readonly suite: string;
+  readonly packages: readonly string[];
+  readonly architecture: string;
+  readonly cacheDir: string;
+  readonly keyring?: string;
+  readonly onProgress: (detail: string) => void;
+}
+
+/**
+ * The newest version of each package, sorted by name.
+ * @throws RECIPE_PACKAGE_UNKNOWN | SOURCE_ARCHIVE_UNTRUSTED | SOURCE_MIRROR_UNKNOWN | SOURCE_TOOL_MISSING |
+ * SOURCE_DOWNLOAD_FAILED | SOURCE_INTEGRITY_MISMATCH. Does not resolve dependencies. A mirror that serves an
+ * old suite is noticed only where the suite has a Valid-Until, as -updates and -security have.
+ */
+export async function newestPackages(query: DebianQuery): Promise<DebianInput[]> {
+  const wanted = new Set(query.packages);
+  const newest = new Map<string, DebianInput>();
+  const suites: [string, ArchiveName][] = [
+    [query.suite, "debian"],
+    [`${query.suite}-updates`, "debian"],
+    [`${query.suite}-security`, "debian-security"],
+  ];
+  for (const [suite, archive] of suites) {
+    query.onProgress(`package lists of ${suite}`);
+    for await (const found of packagesOf(suite, archive, wanted, query)) {
+      const known = newest.get(found.package);
+      if (!known || compareDebianVersions(found.version, known.version) > 0) newest.set(found.package, found);
+    }
+  }
+  const unknown = [...wanted].filter((name) => !newest.has(name));
+  if (unknown.length > 0) {
+    throw recipeError(
+      "RECIPE_PACKAGE_UNKNOWN",
+      `suite ${query.suite}: no package ${unknown.map((name) => JSON.stringify(name)).join(", ")} for ${query.architecture}`,
+    );
+  }
+  return [...newest.values()].sort((a, b) => (a.package < b.package ? -1 : 1));
+}
+
+async function* packagesOf(
+  suite: string,
+  archive: ArchiveName,
+  wanted: ReadonlySet<string>,
+  query: DebianQuery,
+): AsyncGenerator<DebianInput> {
+  const mirrors = await debianMirrors(archive);
+  for (const mirror of mirrors) {
+    const what = `suite ${suite} on ${JSON.stringify(withoutSecrets(mirror))}`;
+    const signed = await fetchSmall(`${mirror}/dists/${suite}/InRelease`, what, RELEASE_MAX_BYTES);
+    if (signed === undefined) continue;
+    const release = await verifyRelease(signed, query.keyring ?? DEBIAN_KEYRING, what);
+    checkRelease(release, suite, archive, what);
+    const name = `main/binary-${query.architecture}/Packages.xz`;
+    const listed = release.files.get(name);
+    if (!listed) throw recipeError("SOURCE_ARCHIVE_UNTRUSTED", `${what}: InRelease names no ${name}`);
+    const file = await fetchToCache(
+      {
+        what: `${name} of ${suite}`,
+        // By hash first: a mirror replaces the lists while we read.
+        urls: async () => [
+          `${mirror}/dists/${suite}/main/binary-${query.architecture}/by-hash/SHA256/${listed.hex}`,
+          `${mirror}/dists/${suite}/${name}`,
+        ],
+        algorithm: "sha256",
+        hex: listed.hex,
+        size: listed.size,
+        maxBytes: PACKAGES_MAX_BYTES,
+      },
+      query.cacheDir,
+    );
+    const { status, stdout, stderr } = await runTool("xz", ["--decompress", "--stdout", file], {
+      maxBytes: PACKAGES_MAX_BYTES,
+      from: "xz-utils",
+    });
+    if (status !== 0) throw recipeError("SOURCE_ARCHIVE_UNTRUSTED", `${what}: ${name}: ${stderr.trim()}`);
+    yield* parsePackages(stdout, wanted, archive, what);
+    return;
+  }
+  throw recipeError("SOURCE_MIRROR_UNKNOWN", `suite ${suite}: none of ${mirrors.length} mirrors has it`, {
+    hints: [`${VARIABLES[archive]}=URL sealift bundle lock --appliance FILE`],
+  });
+}
+
+export interface ReleaseFile {
+  readonly fields: ReadonlyMap<string, string>;
+  /** By path below the suite, from the SHA256 section. */
+  readonly files: ReadonlyMap<string, { readonly hex: string; readonly size: number }>;
+}
+
+/**
+ * The part of InRelease that its signatures cover. One good signature by an unexpired key of the keyring is
+ * enough, and any bad one refuses, as with apt: archives are signed by the keys of several releases.
+ * @throws SOURCE_ARCHIVE_UNTRUSTED | SOURCE_TOOL_MISSING
+ */
+export async function verifyRelease(signed: Buffer, keyring: string, what: string): Promise<ReleaseFile> {
+  const directory = await mkdtemp(join(tmpdir(), "sealift-release-"));
+  try {
+    const [input, output] = [join(directory, "InRelease"), join(directory, "Release")];
+    await writeFile(input, signed);
+    const args = ["--status-fd", "1", "--keyring", keyring, "--output", output, input];
+    const { stdout, stderr } = await runTool("gpgv", args, { maxBytes: 1024 * 1024, from: "gpgv" });
+    const statuses = stdout
+      .toString("utf8")
+      .split("\n")
+      .map((line) => /^\[GNUPG:\] (\S+)/.exec(line)?.[1]);
+    if (/keyblock resource.*(?:No such file|general error)/i.test(stderr)) {
+      throw recipeError("SOURCE_TOOL_MISSING", `keyring ${JSON.stringify(keyring)} is not on this machine`, {
+        hints: ["apt-get install debian-archive-keyring"],
+      });
+    }
+    if (!statuses.includes("GOODSIG") || statuses.includes("BADSIG")) {
+      const said = stderr.trim().split("\n").at(-1) ?? "";
+      throw recipeError("SOURCE_ARCHIVE_UNTRUSTED", `${what}: no good signature by a key of the keyring: ${said}`);
+    }
+    // Only what gpgv wrote out: text around the signed part of InRelease is anybody's.
+    return parseRelease((await readFile(output)).toString("utf8"));
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+function parseRelease(text: string): ReleaseFile {
+  const fields = new Map<string, string>();
+  const files = new Map<string, { hex: string; size: number }>();
+  let section = "";
+  for (const line of text.split("\n")) {
+    const field = /^([A-Za-z0-9-]+):\s*(.*)$/.exec(line);
+    if (field) {
+      section = field[1] as string;
+      fields.set(section, (field[2] as string).trim());
+    } else if (section === "SHA256") {
+      const [, hex, size, name] = /^ ([0-9a-f]{64})\s+(\d+)\s+(\S+)$/.exec(line) ?? [];
+      if (hex !== undefined && size !== undefined && name !== undefined) files.set(name, { hex, size: Number(size) });
+    }
+  }
+  return { fields, files };
+}
+
+function checkRelease({ fields }: ReleaseFile, suite: string, archive: ArchiveName, what: string): void {
+  const want: [string, string][] = [
+    ["Origin", "Debian"],
+    ["Label", LABELS[archive]],
+    ["Codename", suite],
+  ];
+  for (const [field, value] of want) {
+    if (fields.get(field) !== value) {
+      const got = JSON.stringify(fields.get(field));
+      throw recipeError("SOURCE_ARCHIVE_UNTRUSTED", `${what}: ${field}: got ${got}, want ${JSON.stringify(value)}`);
+    }
+  }
+  const until = fields.get("Valid-Until");
+  if (until !== undefined && !(Date.parse(until) > Date.now())) {
+    throw recipeError(
+      "SOURCE_ARCHIVE_UNTRUSTED",
+      `${what}: its package lists were valid until ${JSON.stringify(until)}`,
+      {
+        hints: ["the mirror is out of date, or this machine's clock is wrong"],
+      },
+    );
+  }
+}
+
+function* parsePackages(
+  text: Buffer,
+  wanted: ReadonlySet<string>,
+  archive: ArchiveName,
+  what: string,
+): Generator<DebianInput> {
+  for (let at = 0; at < text.length; ) {
+    const blank = text.indexOf("\n\n", at);
+    const end = blank < 0 ? text.length : blank;
+    const nameEnd = text.indexOf("\n", at);
+    const name = /^Package: (\S+)$/.exec(text.toString("latin1", at, nameEnd < 0 ? end : Math.min(nameEnd, end)))?.[1];
+    if (name !== undefined && wanted.has(name)) {
+      const fields = parseControl(text.toString("utf8", at, end));
+      const [version, architecture, path] = ["Version", "Architecture", "Filename"].map((field) => fields.get(field));
+      const [hex, size] = [fields.get("SHA256"), Number(fields.get("Size"))];
+      if (!version || !architecture || !path || !/^[0-9a-f]{64}$/.test(hex ?? "") || !Number.isSafeInteger(size)) {
+        throw recipeError("SOURCE_ARCHIVE_UNTRUSTED", `${what}: package ${JSON.stringify(name)} lacks a field`);
+      }
+      yield { package: name, version, architecture, archive, path, sha256: digestFromHex(hex as string), size };
+    }
+    at = end + 2;
+  }
+}
+
+/** The fields of one paragraph (deb822(5)); continuation lines are kept with their newlines. */
+export function parseControl(paragraph: string): Map<string, string> {
+  const fields = new Map<string, string>();
+  let last: string | undefined;
+  for (const line of paragraph.split("\n")) {
+    if (/^[ \t]/.test(line)) {
+      if (last !== undefined) fields.set(last, `${fields.get(last)}\n${line}`);
+      continue;
+    }
+    const colon = line.indexOf(":");
+    if (colon <= 0) continue;
+    last = line.slice(0, colon);
+    fields.set(last, line.slice(colon + 1).trim());
+  }
+  return fields;
+}
