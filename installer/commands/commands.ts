@@ -15,6 +15,7 @@ export const commands: ReadonlyMap<string, Loader> = new Map<string, Loader>([
   ["bundle attach", async () => (await import("./bundle-attach.ts")).bundleAttach],
   ["bundle inspect", async () => (await import("./bundle-inspect.ts")).bundleInspect],
   ["verify", async () => (await import("./verify.ts")).verify],
+  ["verify-blob", async () => (await import("./verify-blob.ts")).verifyBlobCommand],
   ["sbom generate", async () => (await import("./sbom-generate.ts")).sbomGenerate],
   ["sbom show", async () => (await import("./sbom-show.ts")).sbomShow],
   ["sbom validate", async () => (await import("./sbom-validate.ts")).sbomValidate],

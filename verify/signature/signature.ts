@@ -152,7 +152,7 @@ export function verifyStatement(bundle: KeyBundle, keys: readonly TrustKey[]): S
 }
 
 /** Without log entries and timestamps: sigstore-js verifies every one that is there, and has no keys for it here. */
-export function withoutWitnesses(bundle: KeyBundle): KeyBundle {
+function withoutWitnesses(bundle: KeyBundle): KeyBundle {
   const { timestampVerificationData: _, ...material } = bundle.verificationMaterial;
   return { ...bundle, verificationMaterial: { ...material, tlogEntries: [] } } as unknown as KeyBundle;
 }
