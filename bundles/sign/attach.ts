@@ -61,7 +61,7 @@ export function objectsFrom(
  * the one `.sig` manifest of their subject. The same signature twice stays once.
  */
 export function mergeSignatures(
-  layout: Layout,
+  layout: Pick<Layout, "readDescriptor">,
   present: readonly SignatureObject[],
   added: readonly NewSignatureObject[],
 ): NewSignatureObject[] {
@@ -81,7 +81,10 @@ export function mergeSignatures(
   return [...merged.values()];
 }
 
-function withBytes(layout: Layout, object: SignatureObject | NewSignatureObject): NewSignatureObject {
+function withBytes(
+  layout: Pick<Layout, "readDescriptor">,
+  object: SignatureObject | NewSignatureObject,
+): NewSignatureObject {
   if ("bytes" in object) return object;
   const blobs = [object.descriptor, ...object.blobs];
   return {

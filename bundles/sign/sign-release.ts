@@ -20,7 +20,12 @@ function reference(appliance: string, name: string): string {
 }
 
 /** Everything that `role` signs about the release in `layout`, ready to attach. */
-export function signRelease(layout: Layout, release: BundleRelease, role: Role, key: PrivateKey): NewSignatureObject[] {
+export function signRelease(
+  layout: Pick<Layout, "read">,
+  release: BundleRelease,
+  role: Role,
+  key: PrivateKey,
+): NewSignatureObject[] {
   const { appliance, images } = release.manifest;
   const objects = signSubject(key, release.descriptor, reference(appliance, "release"));
   if (role !== "builder") return objects;

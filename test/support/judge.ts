@@ -1,0 +1,62 @@
+/** Verification without the cage: the judge's own function in this process, and its hashing too. For speed. */
+import { createHash } from "node:crypto";
+import { readSync } from "node:fs";
+import { closeStore, openStore, readLayout, type Store } from "../../bundles/layout/layout.ts";
+import { canonicalJson } from "../../bundles/model/canonical-json.ts";
+import { hashTasks } from "../../verify/cage/hash-tasks.ts";
+import { DEFAULT_POLICY, type Policy } from "../../verify/policy.ts";
+import type { Finding, Verdict } from "../../verify/verdict.ts";
+import { verifyRelease } from "../../verify/verify.ts";
+import { SMALL_NOW } from "./signed-bundle.ts";
+
+export interface JudgeOptions {
+  readonly trustFiles: ReadonlyMap<string, Buffer>;
+  /** Members of the policy that differ from the default's. */
+  readonly policy?: Partial<Policy>;
+  /** RFC 3339; SMALL_NOW if not given. */
+  readonly at?: string;
+  readonly sealiftVersion?: string;
+}
+
+/** The verdict on the bundle at `path`. Throws what `openStore` throws. */
+export async function judge(path: string, options: JudgeOptions): Promise<Verdict> {
+  const store = openStore(path);
+  try {
+    return await verifyRelease({
+      store,
+      trustFiles: options.trustFiles,
+      policyBytes: canonicalJson({ ...DEFAULT_POLICY, ...options.policy }),
+      time: { at: options.at ?? SMALL_NOW, source: "option" },
+      scope: "advisory",
+      sealiftVersion: options.sealiftVersion ?? "0.1.0",
+      walls: { network: true, user: true },
+      hashed: async () => hashAll(store),
+    });
+  } finally {
+    closeStore(store);
+  }
+}
+
+/** What the caged hashers would answer. */
+function hashAll(store: Store): Map<string, string> {
+  const got = new Map<string, string>();
+  for (const { digest, extents } of hashTasks(readLayout(store))) {
+    const hash = createHash("sha256");
+    for (const { fd, position, length } of extents) {
+      const bytes = Buffer.alloc(length);
+      hash.update(bytes.subarray(0, readSync(fd, bytes, 0, length, position)));
+    }
+    got.set(digest, `sha256:${hash.digest("hex")}`);
+  }
+  return got;
+}
+
+/** The findings that deny, for a person who reads a failed test. */
+export function wrong(verdict: Verdict): Finding[] {
+  return verdict.findings.filter(({ status }) => status === "fail" || status === "error");
+}
+
+/** The codes of what is wrong, each once, sorted. */
+export function wrongCodes(verdict: Verdict): string[] {
+  return [...new Set(wrong(verdict).map(({ code }) => code))].sort();
+}
