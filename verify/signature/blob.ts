@@ -108,15 +108,27 @@ function verifyWitnesses(bundle: KeyBundle, artifact: Digest, key: TrustKey, roo
   }
 }
 
-/** sigstore-js takes a log or authority without a validity as valid at any time; a root that says so is refused. */
+const ROOT_MEDIA_TYPE = /^application\/vnd\.dev\.sigstore\.trustedroot(?:\+json;version=0\.[12]|\.v0\.[12]\+json)$/;
+
+/**
+ * sigstore-js takes a log or authority without a validity as valid at any time, and anything that is not a
+ * root as an empty one; both are refused here.
+ */
 function parseTrustedRoot(bytes: Buffer): TrustedRoot {
+  const refuse = (what: string, cause?: unknown): never => {
+    throw signatureError("SIGNATURE_ROOT_MALFORMED", `trusted root: ${what}`, { cause });
+  };
+  let root: TrustedRoot;
   try {
-    const root = TrustedRoot.fromJSON(JSON.parse(bytes.toString("utf8")));
-    const logs = [...root.tlogs, ...root.ctlogs].map((log) => log.publicKey?.validFor);
-    const authorities = [...root.certificateAuthorities, ...root.timestampAuthorities].map(({ validFor }) => validFor);
-    if ([...logs, ...authorities].every((period) => period?.start !== undefined)) return root;
+    root = TrustedRoot.fromJSON(JSON.parse(bytes.toString("utf8")));
   } catch (cause) {
-    throw signatureError("SIGNATURE_ROOT_MALFORMED", `trusted root: ${reasonOf(cause)}`, { cause });
+    return refuse(reasonOf(cause), cause);
   }
-  throw signatureError("SIGNATURE_ROOT_MALFORMED", "trusted root: a log or an authority has no start of validity");
+  if (!ROOT_MEDIA_TYPE.test(root.mediaType)) refuse(`media type ${JSON.stringify(root.mediaType)} is not known`);
+  const logs = [...root.tlogs, ...root.ctlogs].map((log) => log.publicKey?.validFor);
+  const authorities = [...root.certificateAuthorities, ...root.timestampAuthorities].map(({ validFor }) => validFor);
+  if ([...logs, ...authorities].some((period) => period?.start === undefined)) {
+    refuse("a log or an authority has no start of validity");
+  }
+  return root;
 }
