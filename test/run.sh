@@ -1,5 +1,5 @@
 #!/bin/sh
-# The test command: brings the toolchain, then runs one suite (unit, e2e, all, long, bench).
+# The test command: brings the toolchain, then runs one suite (unit, e2e, all, bench).
 set -eu
 cd "$(dirname "$0")/.."
 ./sealift --version
@@ -16,6 +16,7 @@ e2e() {
 case ${1:-all} in
   unit) unit ;;
   e2e) e2e ;;
+  bench) "$node" test/bench/bench.ts ;;
   all) sh test/check.sh; unit; e2e ;;
-  *) echo "usage: test/run.sh unit|e2e|all" >&2; exit 2 ;;
+  *) echo "usage: test/run.sh unit|e2e|bench|all" >&2; exit 2 ;;
 esac

@@ -9,7 +9,7 @@ import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs
 import { availableParallelism, cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { writeSignedBundle } from "../support/signed-bundle.ts";
+import { signedBundle, writeSignedBundle, writeTrustFiles } from "../support/signed-bundle.ts";
 import { smallRelease } from "../support/small-bundle.ts";
 
 const ROUNDS = 9;
@@ -24,13 +24,17 @@ interface Run {
 
 /** GNU time reports wall time and peak memory of the whole tree's largest process. */
 function run(command: readonly string[], wantedStatus = 0): Run {
-  const { status, stderr } = spawnSync("/usr/bin/time", ["-f", "%e %M", ...command], { encoding: "utf8", stdio: ["ignore", "ignore", "pipe"] });
+  const { status, stderr } = spawnSync("/usr/bin/time", ["-f", "%e %M", ...command], {
+    encoding: "utf8",
+    stdio: ["ignore", "ignore", "pipe"],
+  });
   if (status !== wantedStatus) throw new Error(`${command.join(" ")}: exit ${status}\n${stderr}`);
   const [seconds, kib] = (stderr.trim().split("\n").at(-1) ?? "").split(" ").map(Number);
   return { seconds: seconds as number, peakMiB: (kib as number) / 1024 };
 }
 
-const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number;
+const median = (values: readonly number[]): number =>
+  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number;
 const round = (value: number): number => Math.round(value * 1000) / 1000;
 
 function compare(a: readonly string[], b: readonly string[]) {
@@ -55,11 +59,23 @@ try {
     mediaType: "application/octet-stream",
     bytes: randomFillSync(Buffer.alloc(128 * 1024 * 1024)),
   }));
-  await writeSignedBundle({ bundle, trust, small: smallRelease({ files }) });
+  const signed = signedBundle({ small: smallRelease({ files }), now: new Date() });
+  await writeSignedBundle(bundle, signed);
+  await writeTrustFiles(trust, signed.trustFiles);
   const verify = compare([sealift, "verify", bundle, "--trust", trust], ["sha256sum", bundle]);
 
   const built = join(scratch, "built.tar");
-  const build = [sealift, "bundle", "build", "--appliance", join(root, "compose/appliance.yaml"), "--version", "1.0.0", "--out", built];
+  const build = [
+    sealift,
+    "bundle",
+    "build",
+    "--appliance",
+    join(root, "compose/appliance.yaml"),
+    "--version",
+    "1.0.0",
+    "--out",
+    built,
+  ];
   run(build);
   const copied = join(scratch, "copied.tar");
   const rebuild = compare(build, ["cp", built, copied]);

@@ -1,0 +1,190 @@
+import assert from "node:assert/strict";
+import { readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import test, { type TestContext } from "node:test";
+import { readApplianceDirectory } from "../../bundles/assemble/appliance-directory.ts";
+import { type Assembled, assemble } from "../../bundles/assemble/assemble.ts";
+import { refreshLock } from "../../bundles/assemble/lock.ts";
+import {
+  DOCUMENT_MAX_BYTES,
+  fileOrder,
+  groupBlobs,
+  readLayoutIndex,
+  readRelease,
+} from "../../bundles/layout/contents.ts";
+import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
+import { digestOf } from "../../bundles/model/digest.ts";
+import { parseSbom } from "../../sbom/document.ts";
+import { scratch } from "../support/scratch.ts";
+import { smallRelease, writeSmallBundle } from "../support/small-bundle.ts";
+
+const coded = (code: string) => (error: { code?: string }) => error.code === code;
+const LOCKED_AT = new Date("2026-03-04T05:06:07.890Z");
+
+const APPLIANCE = {
+  schemaVersion: 1,
+  appliance: "test",
+  channel: "stable",
+  upgradeFrom: ">=0.9.0 <1.0.0",
+  images: { gateway: { layout: "images.tar#gateway" }, audit: { layout: "images.tar#audit" } },
+  files: { model: { path: "model.bin", mediaType: "application/octet-stream" } },
+  compose: "compose.yaml",
+  configSchema: "config.schema.json",
+};
+
+/** An appliance whose images come out of another bundle: no network, no engine. */
+async function appliance(
+  t: TestContext,
+  changes: object = {},
+  compose = "services:\n  a: {image: audit}\n  g: {image: gateway}\n",
+) {
+  const root = await scratch(t);
+  await writeSmallBundle(join(root, "images.tar"), smallRelease());
+  await writeFile(join(root, "model.bin"), "some weights");
+  await writeFile(join(root, "compose.yaml"), compose);
+  await writeFile(join(root, "config.schema.json"), '{"type":"object"}');
+  const path = join(root, "appliance.yaml");
+  await writeFile(path, JSON.stringify({ ...APPLIANCE, ...changes }));
+  return { root, path };
+}
+
+async function lock(path: string, root: string): Promise<void> {
+  await refreshLock({
+    directory: await readApplianceDirectory(path),
+    platforms: ["linux/amd64"],
+    cacheDir: join(root, "cache"),
+    now: LOCKED_AT,
+    onProgress: () => {},
+  });
+}
+
+async function build(path: string, root: string, name = "out.tar", version = "1.0.0"): Promise<Assembled> {
+  return assemble({
+    directory: await readApplianceDirectory(path),
+    version,
+    platform: "linux/amd64",
+    out: join(root, name),
+    cacheDir: join(root, "cache"),
+    sealiftVersion: "0.1.0",
+    ignoreBuiltLayers: false,
+    onProgress: () => {},
+  });
+}
+
+test("builds a bundle whose files are those of its release, in canonical order, and nothing else", async (t) => {
+  const { root, path } = await appliance(t);
+  await lock(path, root);
+  const assembled = await build(path, root);
+  const { layout, store } = openLayout(join(root, "out.tar"));
+  t.after(() => closeStore(store));
+  const release = readRelease(layout, readLayoutIndex(layout).release);
+  assert.equal(release.descriptor.digest, assembled.digest);
+  assert.deepEqual(
+    layout.files.map((file) => file.name),
+    fileOrder(groupBlobs(release, [])),
+  );
+  assert.equal(release.manifest.created, "2026-03-04T05:06:07Z");
+  assert.deepEqual(release.manifest.files, [
+    {
+      name: "model",
+      digest: release.files.get("model")?.descriptor.digest,
+      mediaType: "application/octet-stream",
+      size: 12,
+    },
+  ]);
+  const template = JSON.parse(layout.read(release.manifest.compose, DOCUMENT_MAX_BYTES).toString("utf8"));
+  assert.equal(template.services.g.image, `gateway@${release.images.get("gateway")?.descriptor.digest}`);
+  for (const image of release.manifest.images) {
+    const sbom = parseSbom(layout.read(image.sbom, DOCUMENT_MAX_BYTES));
+    assert.deepEqual(
+      sbom.components.flatMap(({ purl }) => (purl?.startsWith("pkg:deb") ? [purl.split("?")[0]] : [])),
+      ["pkg:deb/debian/base-files@13.8"],
+    );
+    const provenance = JSON.parse(layout.read(image.provenance, DOCUMENT_MAX_BYTES).toString("utf8"));
+    assert.equal(provenance.runDetails.builder.id, "https://sealift.dev/builder/v0.1.0");
+    assert.ok(provenance.buildDefinition.resolvedDependencies.length > 0);
+  }
+});
+
+test("gives the same bytes twice, from different directories", async (t) => {
+  const one = await appliance(t);
+  const two = await appliance(t);
+  for (const { root, path } of [one, two]) {
+    await lock(path, root);
+    await build(path, root);
+  }
+  const [a, b] = await Promise.all([one, two].map(({ root }) => readFile(join(root, "out.tar"))));
+  assert.equal(digestOf(a as Buffer), digestOf(b as Buffer));
+});
+
+test("another version, lock or file is another release", async (t) => {
+  const { root, path } = await appliance(t);
+  await lock(path, root);
+  const digests = new Set([(await build(path, root)).digest, (await build(path, root, "b.tar", "1.0.1")).digest]);
+  await writeFile(join(root, "model.bin"), "other weights");
+  digests.add((await build(path, root, "c.tar")).digest);
+  assert.equal(digests.size, 3);
+});
+
+test("needs a lock, one for these images, and one for this platform", async (t) => {
+  const { root, path } = await appliance(t);
+  await assert.rejects(build(path, root), coded("LOCK_MISSING"));
+  await lock(path, root);
+  await writeFile(path, JSON.stringify({ ...APPLIANCE, images: { gateway: APPLIANCE.images.gateway } }));
+  await assert.rejects(build(path, root), coded("LOCK_STALE"));
+  await writeFile(join(root, "appliance.lock.json"), '{"schemaVersion":1}');
+  await assert.rejects(build(path, root), coded("LOCK_MALFORMED"));
+  await writeFile(join(root, "appliance.lock.json"), "{");
+  await assert.rejects(build(path, root), coded("LOCK_MALFORMED"));
+});
+
+test("refuses an image that is no longer the one in the lock", async (t) => {
+  const { root, path } = await appliance(t);
+  await lock(path, root);
+  await writeSmallBundle(join(root, "images.tar"), smallRelease({ created: "2027-01-01T00:00:00Z" }));
+  await assert.rejects(build(path, root), (error: { code?: string }) => /^SOURCE_/.test(error.code ?? ""));
+  assert.ok(!(await readdir(root)).some((name) => name.startsWith("out.tar")));
+});
+
+const refused: readonly (readonly [string, string, object, string?])[] = [
+  ["an unknown member", "APPLIANCE_MALFORMED", { surprise: 1 }],
+  ["two sources for an image", "APPLIANCE_MALFORMED", { images: { a: { layout: "x", registry: "y" } } }],
+  ["a name with a slash", "APPLIANCE_MALFORMED", { images: { "../a": { layout: "x" } } }],
+  ["a file that is not there", "APPLIANCE_FILE_MISSING", { files: { model: { path: "none", mediaType: "a/b" } } }],
+  ["a Compose file that is not there", "APPLIANCE_FILE_MISSING", { compose: "none.yaml" }],
+  ["a tag in the Compose file", "COMPOSE_REFUSED", {}, "services:\n  a: {image: 'nginx:latest'}\n"],
+  ["a privileged service", "COMPOSE_REFUSED", {}, "services:\n  a: {image: audit, privileged: true}\n"],
+  [
+    "a mount of the host",
+    "COMPOSE_REFUSED",
+    {},
+    "services:\n  a: {image: audit, volumes: ['/var/run/docker.sock:/s']}\n",
+  ],
+  ["Compose YAML that is none", "APPLIANCE_MALFORMED", {}, "services: [\n"],
+  [
+    "an alias bomb",
+    "APPLIANCE_MALFORMED",
+    {},
+    `a: &a [1,1]\n${Array.from({ length: 9 }, (_, i) => `b${i}: &b${i} [*${i ? `b${i - 1}` : "a"},*${i ? `b${i - 1}` : "a"},*${i ? `b${i - 1}` : "a"}]`).join("\n")}\nservices: {}\n`,
+  ],
+];
+
+for (const [what, code, changes, compose] of refused) {
+  test(`refuses ${what} and leaves nothing behind`, async (t) => {
+    const { root, path } = await appliance(t, changes, compose);
+    await assert.rejects(async () => {
+      await lock(path, root);
+      await build(path, root);
+    }, coded(code));
+    assert.ok(!(await readdir(root)).some((name) => name.startsWith("out.tar")));
+  });
+}
+
+test("refuses a version that is not semver, and an appliance file that is not there", async (t) => {
+  const { root, path } = await appliance(t);
+  await lock(path, root);
+  for (const version of ["1.0", "v1.0.0", "1.0.0+build", "01.0.0", ""]) {
+    await assert.rejects(build(path, root, "out.tar", version), coded("VERSION_MALFORMED"));
+  }
+  await assert.rejects(build(join(root, "none.yaml"), root), coded("APPLIANCE_NOT_FOUND"));
+});
