@@ -1,0 +1,46 @@
+/** Error answers as RFC 9457 says: `application/problem+json`, a type that never changes its meaning. */
+import type { ServerResponse } from "node:http";
+
+export interface Problem {
+  readonly status: number;
+  /** The last part of the type's URI. */
+  readonly name: string;
+  readonly title: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export const PROBLEMS = {
+  badRequest: { status: 400, name: "bad-request", title: "The request is not HTTP that this service reads" },
+  notFound: { status: 404, name: "not-found", title: "There is nothing at this address" },
+  methodNotAllowed: { status: 405, name: "method-not-allowed", title: "This address does not take this method" },
+  internal: { status: 500, name: "internal", title: "The service failed" },
+  notReady: { status: 503, name: "not-ready", title: "The service cannot work at the moment" },
+} as const satisfies Record<string, Problem>;
+
+const TYPE_BASE = "https://sealift.dev/problems/";
+
+export function problemBody(problem: Problem, requestId: string): string {
+  const { status, name, title } = problem;
+  return JSON.stringify({ type: `${TYPE_BASE}${name}`, title, status, requestId });
+}
+
+export function sendProblem(response: ServerResponse, problem: Problem, requestId: string): void {
+  const body = problemBody(problem, requestId);
+  response.writeHead(problem.status, {
+    ...problem.headers,
+    "content-type": "application/problem+json",
+    "content-length": Buffer.byteLength(body),
+    "cache-control": "no-store",
+  });
+  response.end(body);
+}
+
+export function sendJson(response: ServerResponse, status: number, value: unknown): void {
+  const body = JSON.stringify(value);
+  response.writeHead(status, {
+    "content-type": "application/json",
+    "content-length": Buffer.byteLength(body),
+    "cache-control": "no-store",
+  });
+  response.end(body);
+}
