@@ -19,5 +19,6 @@ export const commands: ReadonlyMap<string, Loader> = new Map<string, Loader>([
   ["sbom generate", async () => (await import("./sbom-generate.ts")).sbomGenerate],
   ["sbom show", async () => (await import("./sbom-show.ts")).sbomShow],
   ["sbom validate", async () => (await import("./sbom-validate.ts")).sbomValidate],
+  ["kit build", async () => (await import("./kit-build.ts")).kitBuild],
   ["schema", async () => (await import("./schema.ts")).schema],
 ]);

@@ -388,10 +388,10 @@ function* tarEntries(tar: string, members: readonly TarMember[], what: string): 
 }
 
 /** The files of an npm package, without the directory that they all lie in; modes as npm sets them. */
-async function npmFiles(
+export async function npmFiles(
   input: NpmInput,
   spool: string,
-  context: SourceContext,
+  context: Pick<SourceContext, "cacheDir" | "root">,
 ): Promise<Map<string, Extract<TreeEntry, { type: "file" }>>> {
   const what = `npm package ${npmKey(input)}`;
   const tarball = await fetchNpmPackage(input, context.cacheDir, () => npmRegistry(context.root));

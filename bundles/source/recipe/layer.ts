@@ -102,7 +102,8 @@ export async function layerIsThere(layer: WrittenLayer): Promise<boolean> {
   );
 }
 
-async function* tarBytes(entries: readonly [string, TreeEntry][]): AsyncGenerator<Buffer> {
+/** The tar of `entries` (sorted by path), in chunks of any length: header, contents and padding of each, and the end. */
+export async function* tarBytes(entries: readonly [string, TreeEntry][]): AsyncGenerator<Buffer> {
   for (const [path, entry] of entries) {
     yield renderEntryHeader(path, entry);
     if (entry.type !== "file") continue;

@@ -65,8 +65,17 @@ const packageLockSchema: JsonSchema = {
 
 const CPU: Readonly<Record<string, string>> = { amd64: "x64", arm64: "arm64" };
 
-/** @throws RECIPE_MALFORMED if the file is not such a lock, or lacks a package that is needed. */
-export function workspaceClosure(bytes: Buffer, workspace: string, architecture: string): WorkspaceClosure {
+/**
+ * `workspace` is empty for the root itself. `takesOptional` tells which optional dependencies to take, by
+ * name; all that suit the architecture if it is not given.
+ * @throws RECIPE_MALFORMED if the file is not such a lock, or lacks a package that is needed.
+ */
+export function workspaceClosure(
+  bytes: Buffer,
+  workspace: string,
+  architecture: string,
+  takesOptional: (name: string) => boolean = () => true,
+): WorkspaceClosure {
   const malformed = (what: string, cause?: unknown): Error =>
     recipeError("RECIPE_MALFORMED", `package-lock.json: ${what}`, { cause });
   let value: unknown;
@@ -101,7 +110,8 @@ export function workspaceClosure(bytes: Buffer, workspace: string, architecture:
     }
     const required = Object.keys(entry.dependencies ?? {});
     // npm installs peers beside their dependent where it can; those that are in the lock are needed.
-    const wished = [...Object.keys(entry.optionalDependencies ?? {}), ...Object.keys(entry.peerDependencies ?? {})];
+    const optional = Object.keys(entry.optionalDependencies ?? {}).filter(takesOptional);
+    const wished = [...optional, ...Object.keys(entry.peerDependencies ?? {})];
     for (const [name, must] of [
       ...required.map((n) => [n, true] as const),
       ...wished.map((n) => [n, false] as const),
@@ -122,7 +132,8 @@ export function workspaceClosure(bytes: Buffer, workspace: string, architecture:
       }
     }
   }
-  const safe = [...workspaces, ...links.keys(), ...packages.keys()].every(isPlainPath);
+  const paths = [...workspaces, ...links.keys(), ...packages.keys()];
+  const safe = paths.every((path) => isPlainPath(path) || (path === "" && workspace === ""));
   if (!safe) throw malformed("a path in it leads out of its directory");
   return { workspaces: [...workspaces].sort(), links, packages };
 }
