@@ -1,5 +1,5 @@
 /** Reads a release trust directory from disk, outside the cage; nothing in it is parsed here. */
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readdirSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { trustError } from "./error.ts";
@@ -40,11 +40,25 @@ export function readTrustDirectory(directory: string): Map<string, Buffer> {
     names.map((name) => {
       const path = join(directory, name);
       try {
-        if (statSync(path).size > FILE_MAX_BYTES) throw new RangeError(`larger than ${FILE_MAX_BYTES} bytes`);
-        return [name, readFileSync(path)];
+        return [name, readBounded(path)];
       } catch (cause) {
         throw trustError("TRUST_UNREADABLE", `${JSON.stringify(path)}: ${reasonOf(cause)}`, { cause });
       }
     }),
   );
+}
+
+/** Only of a regular file, and non-blocking until that is known: a directory from outside may hold a device or a pipe. */
+function readBounded(path: string): Buffer {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const stat = fstatSync(fd);
+    const { size } = stat;
+    if (!stat.isFile()) throw new TypeError("not a regular file");
+    if (size > FILE_MAX_BYTES) throw new RangeError(`larger than ${FILE_MAX_BYTES} bytes`);
+    const buffer = Buffer.alloc(size);
+    return buffer.subarray(0, readSync(fd, buffer, 0, size, 0));
+  } finally {
+    closeSync(fd);
+  }
 }
