@@ -1,5 +1,6 @@
 /** `sealift`: from arguments to one verb, and from any error to its line and exit code. The only process.exit. */
 import { parseArgs } from "node:util";
+import { plainJson } from "../bundles/model/plain-text.ts";
 import { reasonOf, SealiftError } from "../bundles/model/sealift-error.ts";
 import type { Command, OptionValue } from "./commands/command.ts";
 import { usageError } from "./commands/command.ts";
@@ -99,9 +100,7 @@ try {
         });
   if (error.code === "INTERNAL" && cause instanceof Error) process.stderr.write(`${cause.stack ?? ""}\n`);
   if (process.argv.includes("--json")) {
-    process.stdout.write(
-      `${JSON.stringify({ error: { code: error.code, message: error.message, hints: error.hints } })}\n`,
-    );
+    process.stdout.write(`${plainJson({ error: { code: error.code, message: error.message, hints: error.hints } })}\n`);
   }
   process.stderr.write(`${errorLines(error).join("\n")}\n`);
   process.exitCode = error.exit;

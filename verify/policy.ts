@@ -4,7 +4,7 @@
  */
 import { canonicalJson } from "../bundles/model/canonical-json.ts";
 import { type Digest, digestOf } from "../bundles/model/digest.ts";
-import { NAME_PATTERN, VERSION_PATTERN } from "../bundles/model/release-manifest.ts";
+import { NAME_PATTERN, VERSION_MAX_LENGTH, VERSION_PATTERN } from "../bundles/model/release-manifest.ts";
 import { type JsonSchema, schemaProblem } from "../bundles/model/schema.ts";
 import { verifyError } from "./error.ts";
 
@@ -40,7 +40,7 @@ export const policySchema: JsonSchema = {
     name: { type: "string", pattern: NAME_PATTERN },
     appliance: { type: "string", pattern: NAME_PATTERN },
     channels: { type: "array", minItems: 1, uniqueItems: true, items: { type: "string", pattern: NAME_PATTERN } },
-    minimumVersion: { type: "string", pattern: VERSION_PATTERN },
+    minimumVersion: { type: "string", pattern: VERSION_PATTERN, maxLength: VERSION_MAX_LENGTH },
     builders: {
       type: "array",
       minItems: 1,
@@ -67,9 +67,9 @@ export function parsePolicy(bytes: Buffer): { readonly policy: Policy; readonly 
   }
   let value: unknown;
   try {
-    value = JSON.parse(bytes.toString("utf8"));
+    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (cause) {
-    throw verifyError("POLICY_MALFORMED", "policy: not JSON", { cause });
+    throw verifyError("POLICY_MALFORMED", "policy: not JSON in UTF-8", { cause });
   }
   const problem = schemaProblem(policySchema, value);
   if (problem !== undefined) {

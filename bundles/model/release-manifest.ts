@@ -75,10 +75,14 @@ export interface ReleaseManifest {
 const digestSchema = { type: "string", pattern: "^sha256:[0-9a-f]{64}$" };
 export const NAME_PATTERN = "^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$";
 const nameSchema = { type: "string", pattern: NAME_PATTERN };
-/** semver.org's own expression, without build metadata: two builds of one version would tie. */
+/**
+ * semver.org's own expression, without build metadata, because two builds of one version would tie, and
+ * with numbers of at most 15 digits, because semver's comparison throws above 2^53.
+ */
 export const VERSION_PATTERN =
-  "^(?:0|[1-9]\\d*)\\.(?:0|[1-9]\\d*)\\.(?:0|[1-9]\\d*)(?:-(?:0|[1-9]\\d*|\\d*[a-zA-Z-][0-9a-zA-Z-]*)(?:\\.(?:0|[1-9]\\d*|\\d*[a-zA-Z-][0-9a-zA-Z-]*))*)?$";
-const versionSchema = { type: "string", pattern: VERSION_PATTERN, maxLength: 64 };
+  "^(?:0|[1-9]\\d{0,14})\\.(?:0|[1-9]\\d{0,14})\\.(?:0|[1-9]\\d{0,14})(?:-(?:0|[1-9]\\d*|\\d*[a-zA-Z-][0-9a-zA-Z-]*)(?:\\.(?:0|[1-9]\\d*|\\d*[a-zA-Z-][0-9a-zA-Z-]*))*)?$";
+export const VERSION_MAX_LENGTH = 64;
+const versionSchema = { type: "string", pattern: VERSION_PATTERN, maxLength: VERSION_MAX_LENGTH };
 const rangeSchema = { type: "string", maxLength: 256 };
 export const PLATFORM_PATTERN = "^linux/(?:amd64|arm64)$";
 

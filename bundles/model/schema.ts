@@ -17,12 +17,21 @@ function compile(schema: JsonSchema): ValidateFunction {
   return made;
 }
 
+/** Deeper JSON is refused: canonical JSON and Ajv recurse, and nothing that we read needs half of it. */
+const NESTING_MAX = 64;
+
 /** What is wrong with `value`, in one line, or undefined if it has the schema's shape. */
 export function schemaProblem(schema: JsonSchema, value: unknown): string | undefined {
+  if (isDeeperThan(NESTING_MAX, value)) return `/: nested deeper than ${NESTING_MAX} levels`;
   const validate = compile(schema);
   if (validate(value)) return undefined;
   const [error] = validate.errors ?? [];
   if (!error) return "does not match the schema";
   const extra = "additionalProperty" in error.params ? ` ${JSON.stringify(error.params["additionalProperty"])}` : "";
   return `${error.instancePath || "/"}: ${error.message ?? "does not match"}${extra}`;
+}
+
+function isDeeperThan(levels: number, value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return levels === 0 || Object.values(value).some((member) => isDeeperThan(levels - 1, member));
 }

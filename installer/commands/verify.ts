@@ -1,6 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { closeStore, openStore } from "../../bundles/layout/layout.ts";
+import { plainJson } from "../../bundles/model/plain-text.ts";
 import { verifyInCage } from "../../verify/cage/run-cage.ts";
 import { DEFAULT_POLICY_BYTES } from "../../verify/policy.ts";
 import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
@@ -61,8 +62,7 @@ export const verify: Command = {
           progress.update(`${Math.round(done / 1e6)} of ${Math.round(total / 1e6)} MB hashed`),
       });
       progress.done(verdict.decision === "allow" ? "allowed" : "denied");
-      const text =
-        format === "json" ? `${JSON.stringify(verdict, null, 2)}\n` : `${renderVerdictText(verdict).join("\n")}\n`;
+      const text = format === "json" ? `${plainJson(verdict)}\n` : `${renderVerdictText(verdict).join("\n")}\n`;
       process.stdout.write(text);
       const report = optionalOption(invocation, "report");
       if (report !== undefined) {

@@ -3,7 +3,7 @@
  * to stderr; with --json one document on stdout and nothing else there. Text that comes from a bundle
  * passes through `plain`, so that no file can move the cursor or colour a lie.
  */
-import { plain } from "../../bundles/model/plain-text.ts";
+import { plain, plainJson } from "../../bundles/model/plain-text.ts";
 import type { SealiftError } from "../../bundles/model/sealift-error.ts";
 
 export interface Terminal {
@@ -49,7 +49,7 @@ export function createTerminal(options: { readonly json: boolean; readonly color
       if (!options.json) stdout.write(`${line}\n`);
     },
     document: (value) => {
-      if (options.json) stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+      if (options.json) stdout.write(`${plainJson(value)}\n`);
     },
     note: (line) => {
       stderr.write(`${line}\n`);
