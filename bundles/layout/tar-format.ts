@@ -59,10 +59,13 @@ export interface TarEntry {
 /** Fills `buffer` from `position` and returns how many bytes there were: fewer only at the end. */
 export type ReadAt = (buffer: Uint8Array, position: number) => number;
 
+/** More files than this are refused: each file of a directory layout is an open descriptor of every caged process. */
+export const FILES_MAX = 8192;
+
 /**
  * Lists the entries of the tar in `sizeBytes` bytes, reading only headers, padding and the end.
- * @throws LAYOUT_TAR_NOT_CANONICAL | LAYOUT_TRUNCATED | LAYOUT_DUPLICATE_FILE.
- * Does not check names, order or any content.
+ * @throws LAYOUT_TAR_NOT_CANONICAL | LAYOUT_TRUNCATED | LAYOUT_DUPLICATE_FILE, and LAYOUT_NOT_A_LAYOUT for
+ * more than FILES_MAX entries. Does not check names, order or any content.
  */
 export function scanTar(readAt: ReadAt, sizeBytes: number): TarEntry[] {
   const entries: TarEntry[] = [];
@@ -86,6 +89,7 @@ export function scanTar(readAt: ReadAt, sizeBytes: number): TarEntry[] {
     if (!renderHeader(name, size).equals(block)) refuse("header differs from the one that Sealift writes");
     if (seen.has(name)) throw layoutError("LAYOUT_DUPLICATE_FILE", `tar: ${JSON.stringify(name)} is there twice`);
     seen.add(name);
+    if (seen.size > FILES_MAX) throw layoutError("LAYOUT_NOT_A_LAYOUT", `tar: more than ${FILES_MAX} files`);
     const start = position + BLOCK_BYTES;
     const next = start + paddedSize(size);
     if (next > sizeBytes) truncated();
