@@ -29,6 +29,6 @@ export function renderVerdictText(verdict: Verdict): string[] {
 
 function findingLine({ check, subject, status, code, message, reason }: Finding): string {
   const what = status === "not-checked" ? reason : message;
-  const tail = code === "" || status === "not-checked" ? "" : ` [${code}]`;
+  const tail = code === "" || status === "not-checked" ? "" : ` [${plain(code)}]`;
   return `  ${MARKS[status].padEnd(12)}${check.padEnd(12)}${plain(subject)}: ${plain(what)}${tail}`;
 }

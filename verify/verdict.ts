@@ -56,16 +56,40 @@ export interface Verdict {
   readonly findings: readonly Finding[];
 }
 
+/** A hostile bundle chooses the length of some names; a finding needs the beginning. */
+const TEXT_MAX_LENGTH = 2048;
+/** Of one check; a bundle with so much wrong is wrong enough. */
+const FINDINGS_MAX = 2000;
+
+/** Text for a finding, cut to a bounded length. */
+function bounded(text: string): string {
+  return text.length > TEXT_MAX_LENGTH ? `${text.slice(0, TEXT_MAX_LENGTH)}…` : text;
+}
+
 export function passed(check: Check, subject: string, message: string): Finding {
-  return { check, subject, status: "pass", code: "", message, reason: "" };
+  return { check, subject: bounded(subject), status: "pass", code: "", message: bounded(message), reason: "" };
 }
 
 export function failed(check: Check, subject: string, code: string, message: string): Finding {
-  return { check, subject, status: "fail", code, message, reason: "" };
+  return { check, subject: bounded(subject), status: "fail", code, message: bounded(message), reason: "" };
+}
+
+/** A check that could not come to an end: a defect of ours, and it denies. */
+export function erred(check: Check, subject: string, message: string): Finding {
+  return { check, subject: bounded(subject), status: "error", code: "INTERNAL", message: bounded(message), reason: "" };
 }
 
 export function notChecked(check: Check, subject: string, reason: string): Finding {
   return { check, subject, status: "not-checked", code: "NOT_CHECKED", message: "not checked", reason };
+}
+
+/** In the order of CHECKS. Of a check with too many, the worst are kept, so that the decision stays the same. */
+export function sortFindings(findings: readonly Finding[]): Finding[] {
+  const rank = ({ status }: Finding): number => ["error", "fail", "not-checked", "pass"].indexOf(status);
+  return CHECKS.flatMap((check) => {
+    const own = findings.filter((finding) => finding.check === check);
+    return own.length <= FINDINGS_MAX ? own : own.sort((a, b) => rank(a) - rank(b)).slice(0, FINDINGS_MAX);
+  });
 }
 
 /**

@@ -6,29 +6,40 @@
  * the release's digest; nothing else of the bundle is parsed unless those hold. Hashing of the large
  * blobs goes on beside all this, in other processes, and interprets nothing.
  */
-import { type BundleRelease, readLayoutIndex, readRelease } from "../bundles/layout/contents.ts";
+import { type BundleRelease, bare, readLayoutIndex, readRelease, releaseAt } from "../bundles/layout/contents.ts";
+import { layoutError } from "../bundles/layout/error.ts";
 import { type Layout, type LayoutFile, readLayout, type Store } from "../bundles/layout/layout.ts";
 import {
   isSignatureEntry,
   readSignatureObject,
-  SIGNATURE_OBJECTS_MAX,
+  SIGNATURES_MAX_BYTES,
   type SignatureObject,
 } from "../bundles/layout/signature-object.ts";
 import type { Descriptor } from "../bundles/model/descriptor.ts";
 import { type Digest, digestOf } from "../bundles/model/digest.ts";
 import { PREDICATE_COSIGN_SIGN, PREDICATE_CYCLONEDX, PREDICATE_SLSA_PROVENANCE } from "../bundles/model/media-types.ts";
 import { reasonOf, SealiftError } from "../bundles/model/sealift-error.ts";
-import type { SubjectKind } from "../bundles/model/signing-roles.ts";
 import { HASHED_BY_JUDGE_MAX_BYTES } from "./cage/hash-tasks.ts";
 import { checkProvenance, checkSboms } from "./checks/attestations.ts";
 import { checkClosedWorld } from "./checks/closed-world.ts";
 import { checkCompose } from "./checks/compose.ts";
 import { checkIdentity } from "./checks/identity.ts";
 import { checkImageConfigs } from "./checks/images.ts";
-import { checkDemand, verifySignatures } from "./checks/signatures.ts";
+import { checkDemand, type Signable, verifySignatures } from "./checks/signatures.ts";
 import { type Policy, parsePolicy } from "./policy.ts";
 import { loadTrust, type Trust } from "./trust/trust.ts";
-import { CHECKS, type Check, decide, type Finding, failed, notChecked, passed, type Verdict } from "./verdict.ts";
+import {
+  CHECKS,
+  type Check,
+  decide,
+  erred,
+  type Finding,
+  failed,
+  notChecked,
+  passed,
+  sortFindings,
+  type Verdict,
+} from "./verdict.ts";
 
 export interface VerifyInput {
   readonly store: Store;
@@ -99,7 +110,7 @@ class Report {
       return work();
     } catch (cause) {
       if (cause instanceof SealiftError) this.add(failed(check, subject, cause.code, cause.message));
-      else this.add({ check, subject, status: "error", code: "INTERNAL", message: reasonOf(cause), reason: "" });
+      else this.add(erred(check, subject, reasonOf(cause)));
       return undefined;
     }
   }
@@ -112,7 +123,7 @@ class Report {
   }
 
   sorted(): Finding[] {
-    return CHECKS.flatMap((check) => this.#findings.filter((finding) => finding.check === check));
+    return sortFindings(this.#findings);
   }
 }
 
@@ -136,17 +147,25 @@ interface FoundSignatures {
 
 function findSignatures(layout: Layout): FoundSignatures {
   const { release, others } = readLayoutIndex(layout);
-  const entries = others.filter(isSignatureEntry);
-  if (entries.length > SIGNATURE_OBJECTS_MAX) {
-    throw new RangeError(`got ${entries.length} signature objects, want at most ${SIGNATURE_OBJECTS_MAX}`);
+  // By digest, so that an object which index.json lists twice counts once and index.json is found wrong.
+  const objects = new Map<Digest, SignatureObject>();
+  let bytes = 0;
+  for (const entry of others.filter(isSignatureEntry)) {
+    const object = readSignatureObject(layout, entry);
+    objects.set(object.descriptor.digest, object);
+    bytes += [object.descriptor, ...object.blobs].reduce((sum, blob) => sum + blob.size, 0);
+    if (bytes > SIGNATURES_MAX_BYTES) {
+      throw layoutError("LAYOUT_SIZE_MISMATCH", `signature objects: want at most ${SIGNATURES_MAX_BYTES} bytes in all`);
+    }
   }
-  return { release, objects: entries.map((entry) => readSignatureObject(layout, entry)) };
+  return { release: releaseAt(release), objects: [...objects.values()] };
 }
 
 /** The threshold of each role over the release's digest. Nothing of the release has been parsed yet. */
 function checkReleaseSignatures(report: Report, { release, objects }: FoundSignatures, trust: Trust): boolean {
   const about = objects.filter((object) => object.subject === release.digest);
-  const { signed, findings } = verifySignatures(about, () => "release", trust, "signatures");
+  const signables = new Map([[release.digest, { kind: "release" as const, descriptor: release }]]);
+  const { signed, findings } = verifySignatures(about, signables, trust, "signatures");
   const demands = (["builder", "security", "release"] as const).map((role) =>
     checkDemand(
       { check: "signatures", name: "release", subject: release.digest, predicateType: PREDICATE_COSIGN_SIGN, role },
@@ -187,9 +206,14 @@ function checkContents(
   report.try("sbom", "release", () => report.add(...checkSboms(layout, release)));
   report.try("provenance", "release", () => report.add(...checkProvenance(layout, release, policy)));
   report.try("compose", "template", () => report.add(...checkCompose(layout, release)));
-  const subjects = new Map<Digest, SubjectKind>(images.map((image) => [image.digest, "image"]));
+  const signables = new Map<Digest, Signable>(
+    [...release.images.values()].map(({ descriptor }) => [
+      descriptor.digest,
+      { kind: "image", descriptor: bare(descriptor) },
+    ]),
+  );
   const others = found.objects.filter((object) => object.subject !== release.descriptor.digest);
-  const { signed, findings } = verifySignatures(others, (subject) => subjects.get(subject), trust, "images");
+  const { signed, findings } = verifySignatures(others, signables, trust, "images");
   report.add(...findings);
   for (const { name, digest: subject, sbom, provenance } of images) {
     const role = "builder";

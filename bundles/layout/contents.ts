@@ -121,7 +121,7 @@ export function readRelease(layout: Layout, descriptor: Descriptor): BundleRelea
       refuse(`the manifest of file ${JSON.stringify(file.name)} does not hold exactly that file`);
     }
   }
-  return { descriptor: bare(descriptor), manifest: release, document, images, files };
+  return { descriptor: releaseAt(descriptor), manifest: release, document, images, files };
 }
 
 /** The entry in a release index for an image or file called `item.name`. */
@@ -139,6 +139,11 @@ export function contentDescriptor(
   if (isFile) return { ...common, artifactType: RELEASE_FILE };
   const [os = "", architecture = ""] = (item.platform ?? "").split("/");
   return { ...common, platform: { os, architecture } };
+}
+
+/** The release index that `index.json` lists as `entry`, whatever media type it says there. */
+export function releaseAt({ digest, size }: Descriptor): Descriptor {
+  return { mediaType: OCI_INDEX, digest, size };
 }
 
 /** A descriptor without the members that depend on where it is listed. */

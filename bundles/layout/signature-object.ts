@@ -6,7 +6,9 @@
  *   (cosign 3; cosign 2 for attestations);
  * - `simple-signing`: cosign 2's `sha256-<hex>.sig` manifest with one layer for each signature.
  *
- * Parsing says which release blob an object speaks about; verify/ decides whether it says the truth.
+ * Parsing says which release blob an object speaks about; verify/ decides whether it says the truth, and
+ * demands the one form that the `render…` functions give. Nobody signs the objects themselves, so any
+ * freedom of form would be a place where a stranger's bytes could ride along.
  */
 import { REF_NAME_ANNOTATION } from "../model/annotations.ts";
 import { canonicalJson } from "../model/canonical-json.ts";
@@ -14,6 +16,7 @@ import type { Descriptor } from "../model/descriptor.ts";
 import { type Digest, digestFromHex, digestOf, hexOf, isDigest } from "../model/digest.ts";
 import {
   COSIGN_SIMPLE_SIGNING,
+  IN_TOTO_PAYLOAD,
   OCI_EMPTY,
   OCI_IMAGE_CONFIG,
   OCI_MANIFEST,
@@ -27,14 +30,17 @@ const SIGNATURE_TAG = /^sha256-([0-9a-f]{64})\.sig$/;
 const COSIGN_SIGNATURE = "dev.cosignproject.cosign/signature";
 /** An attestation holds its whole predicate in base64; an SBOM of 20 MB still fits. */
 export const SIGNATURE_MAX_BYTES = 32 * 1024 * 1024;
-export const SIGNATURE_OBJECTS_MAX = 4096;
+/** Of all signature objects together: they are held in memory, and a stranger may add some. */
+export const SIGNATURES_MAX_BYTES = 256 * 1024 * 1024;
 const SIMPLE_SIGNATURES_MAX = 64;
+const BUNDLE_CONTENT = "dev.sigstore.bundle.content";
+const BUNDLE_PREDICATE_TYPE = "dev.sigstore.bundle.predicateType";
 
 export interface SignatureObject {
   readonly kind: "sigstore-bundle" | "simple-signing";
   /** The blob that the object is attached to: what it claims to speak about, unverified. */
   readonly subject: Digest;
-  /** The manifest, as `index.json` lists it. */
+  /** The manifest, as `index.json` must list it. */
   readonly descriptor: Descriptor;
   /** Config and layers. */
   readonly blobs: readonly Descriptor[];
@@ -77,7 +83,9 @@ export function readSignatureObject(layout: Layout, entry: Descriptor): Signatur
         signature: signature as string,
       };
     });
-    return { kind: "simple-signing", subject: digestFromHex(tag[1] as string), descriptor: entry, blobs, signatures };
+    const subject = digestFromHex(tag[1] as string);
+    const descriptor = { ...manifestAt(entry), ...simpleSigningEntry(subject) };
+    return { kind: "simple-signing", subject, descriptor, blobs, signatures };
   }
   const [layer, ...others] = manifest.layers;
   if (
@@ -92,7 +100,23 @@ export function readSignatureObject(layout: Layout, entry: Descriptor): Signatur
   layout.readDescriptor(manifest.config, MANIFEST_MAX_BYTES);
   const bundle = layout.readDescriptor(layer, SIGNATURE_MAX_BYTES);
   const signatures: DetachedSignature[] = [{ kind: "sigstore-bundle", bundle }];
-  return { kind: "sigstore-bundle", subject: manifest.subject.digest, descriptor: entry, blobs, signatures };
+  const predicateType = manifest.annotations?.[BUNDLE_PREDICATE_TYPE] ?? "";
+  const descriptor = { ...manifestAt(entry), ...sigstoreEntry(predicateType) };
+  return { kind: "sigstore-bundle", subject: manifest.subject.digest, descriptor, blobs, signatures };
+}
+
+function manifestAt({ digest, size }: Descriptor): Descriptor {
+  return { mediaType: OCI_MANIFEST, digest, size };
+}
+
+/** What `index.json` says about a Sigstore bundle beside the manifest's own descriptor. */
+function sigstoreEntry(predicateType: string): Required<Pick<Descriptor, "artifactType" | "annotations">> {
+  const annotations = { [BUNDLE_CONTENT]: "dsse-envelope", [BUNDLE_PREDICATE_TYPE]: predicateType };
+  return { artifactType: SIGSTORE_BUNDLE, annotations };
+}
+
+function simpleSigningEntry(subject: Digest): Pick<Descriptor, "annotations"> {
+  return { annotations: { [REF_NAME_ANNOTATION]: `sha256-${hexOf(subject)}.sig` } };
 }
 
 /** A signature object with the bytes of its blobs: what a writer needs. */
@@ -119,6 +143,48 @@ function describe(mediaType: string, bytes: Buffer): Descriptor {
   return { mediaType, digest: digestOf(bytes), size: bytes.length };
 }
 
+/** What one key's signature over one statement consists of. */
+export interface KeySignature {
+  /** The in-toto statement. */
+  readonly payload: Buffer;
+  /** ECDSA in DER, over the DSSE pre-authentication encoding of `payload`. */
+  readonly signature: Buffer;
+  /** Of the key (bundles/model/public-key.ts). */
+  readonly hint: string;
+}
+
+/** The Sigstore bundle v0.3 of a signature made with a key: the members that cosign 3 writes, and no others. */
+export function renderKeyBundle({ payload, signature, hint }: KeySignature): Buffer {
+  return canonicalJson({
+    mediaType: SIGSTORE_BUNDLE,
+    verificationMaterial: { publicKey: { hint } },
+    dsseEnvelope: {
+      payload: payload.toString("base64"),
+      payloadType: IN_TOTO_PAYLOAD,
+      signatures: [{ sig: signature.toString("base64") }],
+    },
+  });
+}
+
+/** The parts of a Sigstore bundle, unverified; undefined if it is not of one key's signature in DSSE. */
+export function readKeyBundle(json: Buffer): KeySignature | undefined {
+  try {
+    const { dsseEnvelope, verificationMaterial } = JSON.parse(json.toString("utf8")) as {
+      dsseEnvelope: { payload: string; payloadType: string; signatures: { sig: string }[] };
+      verificationMaterial: { publicKey: { hint?: string } };
+    };
+    const [first, ...others] = dsseEnvelope.signatures;
+    if (!first || others.length > 0 || dsseEnvelope.payloadType !== IN_TOTO_PAYLOAD) return undefined;
+    return {
+      payload: Buffer.from(dsseEnvelope.payload, "base64"),
+      signature: Buffer.from(first.sig, "base64"),
+      hint: String(verificationMaterial.publicKey.hint ?? ""),
+    };
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * The referrer manifest that cosign 3 writes for one Sigstore bundle about `subject`, a descriptor
  * without annotations. `predicateType` is copied into an annotation, where cosign filters by it.
@@ -127,10 +193,7 @@ export function renderSigstoreReferrer(subject: Descriptor, predicateType: strin
   const empty = Buffer.from("{}");
   const config = describe(OCI_EMPTY, empty);
   const layer = describe(SIGSTORE_BUNDLE, bundle);
-  const annotations = {
-    "dev.sigstore.bundle.content": "dsse-envelope",
-    "dev.sigstore.bundle.predicateType": predicateType,
-  };
+  const entry = sigstoreEntry(predicateType);
   const manifest = {
     schemaVersion: 2,
     mediaType: OCI_MANIFEST,
@@ -138,13 +201,12 @@ export function renderSigstoreReferrer(subject: Descriptor, predicateType: strin
     config,
     layers: [layer],
     subject,
-    annotations,
+    annotations: entry.annotations,
   };
   const blobs: [Descriptor, Buffer][] = [
     [config, empty],
     [layer, bundle],
   ];
-  const entry = { artifactType: SIGSTORE_BUNDLE, annotations };
   return assemble("sigstore-bundle", subject.digest, manifest, entry, blobs, [{ kind: "sigstore-bundle", bundle }]);
 }
 
@@ -170,7 +232,7 @@ export function renderSimpleSigning(
   const manifest = { schemaVersion: 2, mediaType: OCI_MANIFEST, config, layers };
   const blobs: [Descriptor, Buffer][] = [[config, configBytes]];
   for (const [i, { payload }] of sorted.entries()) blobs.push([layers[i] as Descriptor, payload]);
-  const entry = { annotations: { [REF_NAME_ANNOTATION]: `sha256-${hexOf(subject)}.sig` } };
+  const entry = simpleSigningEntry(subject);
   const detached = sorted.map((item): DetachedSignature => ({ kind: "simple-signing", ...item }));
   return assemble("simple-signing", subject, manifest, entry, blobs, detached);
 }

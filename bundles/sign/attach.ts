@@ -7,10 +7,13 @@ import { open, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { BundleWriter, sizeBeforeSignatures } from "../layout/bundle-writer.ts";
 import { type BundleRelease, bare, fileOrder, groupBlobs, renderIndexFile } from "../layout/contents.ts";
-import { blobName, INDEX_FILE, LAYOUT_FILE_BYTES, type Layout, type LayoutFile } from "../layout/layout.ts";
+import { layoutError } from "../layout/error.ts";
+import { blobName, INDEX_FILE, LAYOUT_FILE, type Layout, type LayoutFile } from "../layout/layout.ts";
 import {
   type DetachedSignature,
   type NewSignatureObject,
+  readKeyBundle,
+  renderKeyBundle,
   renderSigstoreReferrer,
   renderSimpleSigning,
   SIGNATURE_MAX_BYTES,
@@ -27,7 +30,10 @@ export function signableSubjects(release: BundleRelease): ReadonlyMap<Digest, De
   return new Map(subjects.map((descriptor) => [descriptor.digest, descriptor]));
 }
 
-/** Signatures made elsewhere, as objects of this bundle. @throws SIGNATURE_FOREIGN_SUBJECT | SIGNATURE_FILE_MALFORMED */
+/**
+ * Signatures made elsewhere, as objects of this bundle, in the form that `verify` demands: of a Sigstore
+ * bundle only the statement, the signature and the key's hint are kept. @throws SIGNATURE_FOREIGN_SUBJECT | SIGNATURE_FILE_MALFORMED
+ */
 export function objectsFrom(
   subject: Digest,
   signatures: readonly DetachedSignature[],
@@ -46,13 +52,14 @@ export function objectsFrom(
   return signatures.map((signature) => {
     if (signature.kind === "simple-signing") return renderSimpleSigning(subject, [signature]);
     const statement = statementOf(signature.bundle);
-    if (statement?.subject !== subject) {
+    const parts = readKeyBundle(signature.bundle);
+    if (statement?.subject !== subject || !parts) {
       throw signError(
         "SIGNATURE_FILE_MALFORMED",
-        "Sigstore bundle: its statement is not about the digest it comes with",
+        "Sigstore bundle: want one key's signature over a statement about the digest it comes with",
       );
     }
-    return renderSigstoreReferrer(descriptor, statement.predicateType, signature.bundle);
+    return renderSigstoreReferrer(descriptor, statement.predicateType, renderKeyBundle(parts));
   });
 }
 
@@ -93,7 +100,10 @@ function withBytes(
   };
 }
 
-/** Writes the bundle at `layout.location` with exactly these signatures. @throws LAYOUT_WRITE_FAILED */
+/**
+ * Writes the bundle at `layout.location` with exactly these signatures.
+ * @throws LAYOUT_WRITE_FAILED | LAYOUT_BLOB_MISSING | LAYOUT_ORDER
+ */
 export async function writeSignatures(
   layout: Layout,
   release: BundleRelease,
@@ -102,12 +112,24 @@ export async function writeSignatures(
   const groups = groupBlobs(release, objects);
   const bytes = new Map(objects.flatMap((object) => [...object.bytes]));
   const index = renderIndexFile(release, objects);
+  const kept = keptFiles(layout, [...groups.payload, ...groups.documents]);
   if (layout.kind === "directory") return writeDirectory(layout, fileOrder(groups), bytes, index);
-  const kept = [...groups.payload, ...groups.documents].map((digest) => (layout.blob(digest) as LayoutFile).size);
-  const keepBytes = sizeBeforeSignatures([LAYOUT_FILE_BYTES.length, ...kept]);
+  const keepBytes = sizeBeforeSignatures(kept.map((file) => file.size));
   const writer = await BundleWriter.continueFrom(layout.location, keepBytes, layout.location);
   for (const digest of groups.signatures) await writer.writeBytes(bytes.get(digest) as Buffer);
   await writer.finish(index);
+}
+
+/** What stays as it is. In a tar it must lie first and in order, or cutting the tail off would lose some of it. */
+function keptFiles(layout: Layout, digests: readonly Digest[]): LayoutFile[] {
+  return [LAYOUT_FILE, ...digests.map(blobName)].map((name, i) => {
+    const file = layout.file(name);
+    if (!file) throw layoutError("LAYOUT_BLOB_MISSING", `${name} is not in the bundle`);
+    if (layout.kind === "tar" && layout.files[i]?.name !== name) {
+      throw layoutError("LAYOUT_ORDER", `tar: got ${layout.files[i]?.name} as file ${i + 1}, want ${name}`);
+    }
+    return file;
+  });
 }
 
 /** New blobs first, then `index.json` by rename, then away with what nothing names any more. */

@@ -3,8 +3,8 @@
  * the form that cosign 2 and 3 and sigstore-js all verify offline with a key.
  */
 import { sign } from "node:crypto";
-import { bundleToJSON, toDSSEBundle } from "@sigstore/bundle";
 import { dsse } from "@sigstore/core";
+import { renderKeyBundle } from "../layout/signature-object.ts";
 import { canonicalJson } from "../model/canonical-json.ts";
 import { type Digest, hexOf } from "../model/digest.ts";
 import { IN_TOTO_PAYLOAD, IN_TOTO_STATEMENT } from "../model/media-types.ts";
@@ -24,8 +24,5 @@ export function statementFor(subject: Digest, predicateType: string, predicate: 
 /** The Sigstore bundle, canonical JSON, of `statement` signed with `key`. Signatures differ from call to call. */
 export function signStatement(key: PrivateKey, statement: Buffer): Buffer {
   const signature = sign("sha256", dsse.preAuthEncoding(IN_TOTO_PAYLOAD, statement), key);
-  const bundle = toDSSEBundle({ artifact: statement, artifactType: IN_TOTO_PAYLOAD, signature, keyHint: keyHint(key) });
-  // @sigstore/bundle copies the hint into the envelope's keyid, and cosign then skips the signature.
-  for (const entry of bundle.content.dsseEnvelope.signatures) entry.keyid = "";
-  return canonicalJson(bundleToJSON(bundle));
+  return renderKeyBundle({ payload: statement, signature, hint: keyHint(key) });
 }

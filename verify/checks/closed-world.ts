@@ -2,7 +2,13 @@
  * `layout`: the bundle holds exactly the files that its release and its signatures account for, in the
  * canonical order, and `index.json` is the one that follows from them.
  */
-import { type BundleRelease, fileOrder, groupBlobs, renderIndexFile } from "../../bundles/layout/contents.ts";
+import {
+  type BundleEntry,
+  type BundleRelease,
+  fileOrder,
+  groupBlobs,
+  renderIndexFile,
+} from "../../bundles/layout/contents.ts";
 import { INDEX_FILE, type Layout } from "../../bundles/layout/layout.ts";
 import type { SignatureObject } from "../../bundles/layout/signature-object.ts";
 import { MANIFEST_MAX_BYTES } from "../../bundles/model/oci.ts";
@@ -43,10 +49,11 @@ export function checkClosedWorld(
     : [passed("layout", layout.kind, `${have.length} files, each accounted for, and nothing else`)];
 }
 
-/** Each payload blob has the size that its manifest says; the digest is checked with all others. */
+/** Each blob has the size that its manifest says; the digest is checked with all others. */
 function sizeFindings(layout: Layout, release: BundleRelease): Finding[] {
   const findings: Finding[] = [];
-  for (const [name, { manifest }] of [...release.images, ...release.files]) {
+  const entries: [string, BundleEntry][] = [["release", release.document], ...release.images, ...release.files];
+  for (const [name, { manifest }] of entries) {
     for (const { digest, size } of [manifest.config, ...manifest.layers]) {
       const file = layout.blob(digest);
       if (file && file.size !== size) {

@@ -6,8 +6,16 @@
  *
  * Neither cosign nor a hint in a bundle chooses a key; only the release trust does.
  */
-import type { DetachedSignature, SignatureObject } from "../../bundles/layout/signature-object.ts";
+import {
+  type DetachedSignature,
+  readKeyBundle,
+  renderKeyBundle,
+  renderSigstoreReferrer,
+  renderSimpleSigning,
+  type SignatureObject,
+} from "../../bundles/layout/signature-object.ts";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
+import type { Descriptor } from "../../bundles/model/descriptor.ts";
 import { type Digest, digestOf } from "../../bundles/model/digest.ts";
 import { PREDICATE_COSIGN_SIGN } from "../../bundles/model/media-types.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
@@ -28,10 +36,20 @@ export interface Signed {
 
 const EMPTY_PREDICATE = digestOf("{}");
 
-/** Verifies every signature of `objects`; a signature that does not hold is a finding, never skipped. */
+/** Something in the release that may be signed. */
+export interface Signable {
+  readonly kind: SubjectKind;
+  readonly descriptor: Descriptor;
+}
+
+/**
+ * Verifies every signature of `objects`; a signature that does not hold is a finding, never skipped. So is
+ * an object that is not byte for byte what Sealift renders for its signatures, because nobody signs the
+ * object itself.
+ */
 export function verifySignatures(
   objects: readonly SignatureObject[],
-  kindOf: (subject: Digest) => SubjectKind | undefined,
+  signables: ReadonlyMap<Digest, Signable>,
   trust: Trust,
   check: Check,
 ): { readonly signed: readonly Signed[]; readonly findings: readonly Finding[] } {
@@ -42,14 +60,16 @@ export function verifySignatures(
   );
   const keys = [...roles.values()].map(({ key }) => key);
   for (const object of objects) {
-    const kind = kindOf(object.subject);
+    const signable = signables.get(object.subject);
     const refuse = (code: string, message: string): void => {
       findings.push(failed(check, object.descriptor.digest, code, message));
     };
-    if (kind === undefined) {
+    if (signable === undefined) {
       refuse("SIGNATURE_FOREIGN_SUBJECT", `signature object about ${object.subject}, which is not in the release`);
       continue;
     }
+    const { kind } = signable;
+    const held: Signed[] = [];
     for (const signature of object.signatures) {
       try {
         const verified = verifyOne(signature, keys);
@@ -68,13 +88,34 @@ export function verifySignatures(
           );
           continue;
         }
-        signed.push({ ...verified, role: signer.role, key: signer.key });
+        held.push({ ...verified, role: signer.role, key: signer.key });
       } catch (cause) {
-        refuse(cause instanceof SealiftError ? cause.code : "SIGNATURE_INVALID", reasonOf(cause));
+        refuse(cause instanceof SealiftError ? cause.code : "SIGNATURE_MALFORMED", reasonOf(cause));
       }
     }
+    if (held.length < object.signatures.length) continue;
+    if (isRendered(object, signable.descriptor, held)) signed.push(...held);
+    else refuse("SIGNATURE_NOT_CANONICAL", "the signature holds, but its object is not the one that Sealift writes");
+  }
+  const tags = objects.filter(({ kind }) => kind === "simple-signing").map(({ subject }) => subject);
+  for (const subject of new Set(tags.filter((tag, i) => tags.indexOf(tag) !== i))) {
+    findings.push(failed(check, subject, "SIGNATURE_NOT_CANONICAL", `two .sig manifests are about ${subject}`));
   }
   return { signed, findings };
+}
+
+/** Whether the object is the one that its signatures, all of which hold, are rendered to. */
+function isRendered(object: SignatureObject, subject: Descriptor, held: readonly Signed[]): boolean {
+  const [first] = object.signatures;
+  const [signed] = held;
+  if (first?.kind !== "sigstore-bundle") {
+    const simple = object.signatures.filter((signature) => signature.kind === "simple-signing");
+    return renderSimpleSigning(object.subject, simple).descriptor.digest === object.descriptor.digest;
+  }
+  const parts = readKeyBundle(first.bundle);
+  if (!parts || !signed || !renderKeyBundle({ ...parts, hint: signed.key.hint }).equals(first.bundle)) return false;
+  const { descriptor } = renderSigstoreReferrer(subject, signed.predicateType, first.bundle);
+  return descriptor.digest === object.descriptor.digest;
 }
 
 interface OneSignature {
