@@ -15,10 +15,12 @@ import { availableParallelism, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { isDeepStrictEqual } from "node:util";
 import type { Store } from "../../bundles/layout/layout.ts";
 import { type Digest, parseDigest } from "../../bundles/model/digest.ts";
 import { verifyError } from "../error.ts";
-import type { Verdict } from "../verdict.ts";
+import { parsePolicy } from "../policy.ts";
+import { decide, type Verdict } from "../verdict.ts";
 import type { HashTask } from "./hash-tasks.ts";
 import { type Case, parseHashRequest, parseJudgement } from "./protocol.ts";
 
@@ -26,9 +28,20 @@ import { type Case, parseHashRequest, parseJudgement } from "./protocol.ts";
 const CODE_ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const NOBODY = 65534;
 const FIRST_FD = 3;
-/** A hostile bundle must not make the verifier run for ever; hashing is not counted, it ends with the bytes. */
 const STDERR_MAX_BYTES = 16 * 1024;
+/** Of everything that one caged process says: a verdict with all its findings is below 70 MiB. */
+const STDOUT_MAX_BYTES = 128 * 1024 * 1024;
 const HEAP_MAX_MB = 1024;
+
+/** How the cage is run; tests put another judge in it. */
+export interface CageTrial {
+  /** Relative to verify/cage. */
+  readonly judge: string;
+  /** A hostile bundle must not hold the verifier for ever. Hashing is not counted, it ends with the bytes. */
+  readonly judgeMaxMs: number;
+}
+
+const IN_EARNEST: CageTrial = { judge: "judge.ts", judgeMaxMs: 10 * 60_000 };
 
 export interface CageOptions {
   readonly store: Store;
@@ -41,11 +54,17 @@ export interface CageOptions {
   readonly onProgress: (doneBytes: number, totalBytes: number) => void;
 }
 
-/** Verifies in the cage. @throws CAGE_FAILED if the caged processes do not answer as they must. */
-export async function verifyInCage(options: CageOptions): Promise<Verdict> {
+/**
+ * Verifies in the cage. What comes back is believed only as far as it can be checked out here: it answers
+ * this question, and its decision is the one that follows from its findings.
+ * @throws POLICY_MALFORMED, and CAGE_FAILED if the caged processes do not answer as they must.
+ */
+export async function verifyInCage(options: CageOptions, trial: CageTrial = IN_EARNEST): Promise<Verdict> {
+  // The policy is the site's own file, not the publisher's, so it may be parsed outside.
+  const { policy, digest: policyDigest } = parsePolicy(options.policyBytes);
   const cage = new Cage(options.store);
   try {
-    const judge = cage.start("judge.ts");
+    const judge = cage.start(trial.judge);
     const hashers = Array.from({ length: availableParallelism() }, () => cage.start("hasher.js"));
     const nonce = randomUUID();
     const question: Case = {
@@ -59,9 +78,15 @@ export async function verifyInCage(options: CageOptions): Promise<Verdict> {
       walls: cage.walls,
     };
     judge.send(question);
-    const { tasks } = parseHashRequest(await judge.next());
+    const { tasks } = parseHashRequest(await judge.next(trial.judgeMaxMs));
     judge.send({ got: Object.fromEntries(await hashAll(hashers, tasks, options.onProgress)) });
-    return parseJudgement(await judge.next(), nonce);
+    const verdict = parseJudgement(await judge.next(trial.judgeMaxMs), nonce);
+    const { scope, time } = options;
+    const own = { scope, time, policy: { digest: policyDigest }, decision: decide(verdict.findings, policy) };
+    if (!isDeepStrictEqual({ ...verdict, ...own }, verdict)) {
+      throw verifyError("CAGE_FAILED", "the caged verifier's verdict contradicts itself or its question");
+    }
+    return verdict;
   } finally {
     cage.close();
   }
@@ -93,7 +118,8 @@ async function hashAll(
   return got;
 }
 
-class Cage {
+/** The processes of one verification, all behind the same walls. `close` ends them. */
+export class Cage {
   readonly walls: Case["walls"];
   readonly #fds: readonly number[];
   readonly #prefix: readonly string[];
@@ -108,6 +134,7 @@ class Cage {
     this.walls = walls;
   }
 
+  /** `script` is relative to verify/cage. */
   start(script: string): CagedProcess {
     const [command = "", ...args] = [
       ...this.#prefix,
@@ -135,23 +162,29 @@ class Cage {
 }
 
 /** One caged process and its lines. */
-class CagedProcess {
+export class CagedProcess {
   readonly #name: string;
   readonly #child: ChildProcess;
   readonly #lines: AsyncIterator<string>;
   #stderr = "";
-  #spawnError = "";
+  /** Why we know that it cannot answer. */
+  #failure = "";
 
   constructor(name: string, child: ChildProcess) {
     this.#name = name;
     this.#child = child;
     child.on("error", (error) => {
-      this.#spawnError = error.message;
+      this.#failure = error.message;
     });
     // A process that is gone is noticed when its answer does not come; EPIPE says nothing more.
     child.stdin?.on("error", () => {});
     child.stderr?.on("data", (chunk: Buffer) => {
       if (this.#stderr.length < STDERR_MAX_BYTES) this.#stderr += chunk.toString("utf8");
+    });
+    let said = 0;
+    child.stdout?.on("data", (chunk: Buffer) => {
+      said += chunk.length;
+      if (said > STDOUT_MAX_BYTES) this.#fail(`it said more than ${STDOUT_MAX_BYTES} bytes`);
     });
     this.#lines = createInterface({ input: child.stdout as NonNullable<typeof child.stdout> })[Symbol.asyncIterator]();
   }
@@ -160,11 +193,20 @@ class CagedProcess {
     this.#child.stdin?.write(`${JSON.stringify(value)}\n`);
   }
 
-  async next(): Promise<string> {
+  /** The next line. @throws CAGE_FAILED if it ends, or says nothing for `maxMs`. */
+  async next(maxMs?: number): Promise<string> {
+    const timer =
+      maxMs === undefined ? undefined : setTimeout(() => this.#fail(`no answer in ${maxMs / 1000} seconds`), maxMs);
     const { value, done } = await this.#lines.next();
+    clearTimeout(timer);
     if (!done) return value;
-    const why = this.#spawnError || this.#stderr.trim().split("\n").slice(0, 6).join(" | ") || "no message";
+    const why = this.#failure || this.#stderr.trim().split("\n").slice(0, 6).join(" | ") || "no message";
     throw verifyError("CAGE_FAILED", `the caged ${this.#name} ended without an answer: ${why}`);
+  }
+
+  #fail(why: string): void {
+    this.#failure = why;
+    this.kill();
   }
 
   kill(): void {

@@ -104,11 +104,26 @@ const MEDIA_TYPES: readonly string[] = [
   BUNDLE_V03_MEDIA_TYPE,
 ];
 
+/**
+ * A bundle is one long base64 text and some hundred members. Without this bound 32 MiB of brackets, which
+ * no key has signed, would become a gigabyte of objects.
+ */
+const VALUES_MAX = 20_000;
+
+function hasTooManyValues(json: Buffer): boolean {
+  let count = 0;
+  for (const opening of [",", "[", "{"]) {
+    for (let at = json.indexOf(opening); at >= 0 && count <= VALUES_MAX; at = json.indexOf(opening, at + 1)) count += 1;
+  }
+  return count > VALUES_MAX;
+}
+
 /** @throws SIGNATURE_MALFORMED, also for a bundle that can be read in two ways, or that a certificate signed. */
 export function parseKeyBundle(json: Buffer) {
   const refuse = (what: string, cause?: unknown): never => {
     throw signatureError("SIGNATURE_MALFORMED", `Sigstore bundle: ${what}`, { cause });
   };
+  if (hasTooManyValues(json)) refuse(`more than ${VALUES_MAX} values`);
   let bundle: ReturnType<typeof bundleFromJSON>;
   try {
     const value = JSON.parse(json.toString("utf8")) as Record<string, Record<string, unknown>>;
