@@ -1,0 +1,186 @@
+import assert from "node:assert/strict";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import test from "node:test";
+import { digestOf } from "../../bundles/model/digest.ts";
+import { keyFingerprint } from "../../bundles/model/public-key.ts";
+import { signBlob } from "../../bundles/sign/blob.ts";
+import { encryptPrivateKey, publicKeyPem } from "../../bundles/sign/key-file.ts";
+import type { Command, OptionValue } from "../../installer/commands/command.ts";
+import { keyGenerate } from "../../installer/commands/key-generate.ts";
+import { trustInit } from "../../installer/commands/trust-init.ts";
+import { trustShow } from "../../installer/commands/trust-show.ts";
+import { trustSign } from "../../installer/commands/trust-sign.ts";
+import { verifyBlobCommand } from "../../installer/commands/verify-blob.ts";
+import type { Terminal } from "../../installer/ui/terminal.ts";
+import { scratch } from "../support/scratch.ts";
+import { coded, makeKey, sha256 } from "../support/test-trust.ts";
+
+const VARIABLE = "SEALIFT_TEST_KEY_PASSWORD";
+const COSIGN = new URL("../vectors/cosign/", import.meta.url).pathname;
+
+interface Ran {
+  readonly exit: number;
+  readonly lines: readonly string[];
+  readonly document: Record<string, unknown>;
+}
+
+async function run(command: Command, args: readonly string[], options: Record<string, OptionValue> = {}): Promise<Ran> {
+  const lines: string[] = [];
+  let document: Record<string, unknown> = {};
+  const terminal: Terminal = {
+    json: false,
+    color: false,
+    interactive: false,
+    result: (line) => void lines.push(line),
+    document: (value) => {
+      document = value as Record<string, unknown>;
+    },
+    note: (line) => void lines.push(line),
+    progress: () => ({ update: () => {}, done: () => {} }),
+  };
+  process.env[VARIABLE] = "pass";
+  try {
+    const exit = await command.run({ args, options: { "password-env": VARIABLE, ...options }, terminal });
+    return { exit, lines, document };
+  } finally {
+    delete process.env[VARIABLE];
+  }
+}
+
+/** Scrypt costs a sixth of a second, so the private half is written only where a test opens it. */
+async function writePair(directory: string, name: string, andPrivate = false): Promise<ReturnType<typeof makeKey>> {
+  const key = makeKey();
+  if (andPrivate) await writeFile(join(directory, `${name}.key`), encryptPrivateKey(key, "pass"));
+  await writeFile(join(directory, `${name}.pub`), publicKeyPem(key));
+  return key;
+}
+
+test("key generate makes a pair with the password of the named variable, and says its fingerprint", async (t) => {
+  const out = join(await scratch(t), "k");
+  const { exit, document } = await run(keyGenerate, [], { out });
+  assert.equal(exit, 0);
+  assert.match(String(document["fingerprint"]), /^[0-9a-f]{64}$/);
+  await assert.rejects(run(keyGenerate, [], { out }), coded("KEY_EXISTS"));
+});
+
+test("without a terminal a password must come from a variable", async (t) => {
+  const out = join(await scratch(t), "k");
+  await assert.rejects(
+    run(keyGenerate, [], { out, "password-env": "SEALIFT_TEST_UNSET" }),
+    coded("KEY_PASSWORD_MISSING"),
+  );
+});
+
+test("a trust is made on one machine, signed on another, and shown in between", async (t) => {
+  const directory = await scratch(t);
+  const at = (name: string): string => join(directory, name);
+  for (const name of ["build@host", "security"]) await writePair(directory, name);
+  for (const name of ["root-1", "root-2", "release"]) await writePair(directory, name, true);
+  const out = at("trust");
+  const options = {
+    out,
+    "root-key": [at("root-1.key"), `${at("root-2.pub")}@Grace`],
+    "root-threshold": "2",
+    role: [
+      `builder=${at("build@host.pub")}@ada@example.org`,
+      `security=${at("security.pub")}`,
+      `release=${at("release.pub")}`,
+    ],
+    appliance: "gateway",
+  };
+  const made = await run(trustInit, [], options);
+  assert.equal(made.exit, 0);
+  assert.equal(made.document["complete"], false);
+  assert.ok(made.lines.includes("incomplete: 1.root.json has 1 of 2 signatures"), made.lines.join("\n"));
+
+  const between = await run(trustShow, [out]);
+  assert.equal(between.exit, 3);
+  assert.ok(between.lines.some((line) => line.includes("not final")));
+  assert.ok(
+    between.lines.some((line) => line.endsWith("  ada@example.org")),
+    between.lines.join("\n"),
+  );
+
+  const signed = await run(trustSign, [out], { key: at("root-2.key") });
+  assert.equal(signed.document["complete"], true);
+  const shown = await run(trustShow, [out]);
+  assert.equal(shown.exit, 0, shown.lines.join("\n"));
+  assert.equal(shown.document["rootFingerprint"], sha256(await readFile(join(out, "1.root.json"))));
+  assert.deepEqual(
+    (shown.document["roles"] as { paths: string[] }[]).map(({ paths }) => paths),
+    Array(3).fill(["gateway/*"]),
+  );
+  assert.deepEqual(
+    (shown.document["root"] as { keys: { holder: string }[] }).keys.map(({ holder }) => holder),
+    ["root-1", "Grace"],
+  );
+
+  await assert.rejects(run(trustInit, [], options), coded("TRUST_EXISTS"));
+  await assert.rejects(run(trustSign, [out], { key: at("release.key") }), coded("TRUST_KEY_FOREIGN"));
+  await assert.rejects(run(trustSign, [out], { key: at("root-1.pub") }), coded("KEY_MALFORMED"));
+  await writeFile(join(out, "1.targets.json"), "{}");
+  await assert.rejects(run(trustSign, [out], { key: at("root-2.key") }), coded("TRUST_MALFORMED"));
+});
+
+test("trust init refuses what is said twice, wrongly or not at all", async (t) => {
+  const directory = await scratch(t);
+  await writePair(directory, "a");
+  const base = { out: join(directory, "trust"), "root-key": [join(directory, "a.pub")] };
+  const pub = join(directory, "a.pub");
+  for (const [options, code] of [
+    [{ out: base.out }, "USAGE"],
+    [{ ...base, role: ["admin=x"] }, "USAGE"],
+    [{ ...base, role: ["builder"] }, "USAGE"],
+    [{ ...base, threshold: ["builder=1", "builder=2"] }, "USAGE"],
+    [{ ...base, "root-threshold": "0" }, "USAGE"],
+    [{ ...base, "root-threshold": "two" }, "USAGE"],
+    [{ ...base, role: ["builder=/none.pub"] }, "KEY_NOT_FOUND"],
+    [{ ...base, role: [`builder=${pub}`, `security=${pub}`, `release=${pub}`] }, "TRUST_LINT"],
+    [base, "TRUST_LINT"],
+  ] as [Record<string, OptionValue>, string][]) {
+    await assert.rejects(run(trustInit, [], options), coded(code));
+  }
+});
+
+test("verify-blob verifies a file or its digest, and says when log entries were not checked", async (t) => {
+  const directory = await scratch(t);
+  const at = (name: string): string => join(directory, name);
+  const key = await writePair(directory, "k", true);
+  const artifact = Buffer.alloc(3_000_000, "artifact");
+  await writeFile(at("file"), artifact);
+  await writeFile(at("bundle"), signBlob(key, artifact));
+  const options = { bundle: at("bundle"), key: at("k.pub") };
+  const byFile = await run(verifyBlobCommand, [at("file")], options);
+  const byDigest = await run(verifyBlobCommand, [digestOf(artifact)], options);
+  assert.deepEqual(byFile.document, byDigest.document);
+  assert.equal(byFile.document["keyFingerprint"], keyFingerprint(key));
+  await assert.rejects(run(verifyBlobCommand, [at("k.pub")], options), coded("SIGNATURE_OTHER_ARTIFACT"));
+  await assert.rejects(run(verifyBlobCommand, [at("none")], options), coded("FILE_NOT_FOUND"));
+  await assert.rejects(run(verifyBlobCommand, ["sha256:ABC"], options), coded("FILE_NOT_FOUND"));
+  await assert.rejects(run(verifyBlobCommand, [directory], options), coded("FILE_UNREADABLE"));
+  await assert.rejects(
+    run(verifyBlobCommand, [at("file")], { ...options, bundle: at("file") }),
+    coded("SIGNATURE_MALFORMED"),
+  );
+  await assert.rejects(
+    run(verifyBlobCommand, [at("file")], { ...options, key: `${COSIGN}cosign2.pub` }),
+    coded("SIGNATURE_UNKNOWN_KEY"),
+  );
+  await assert.rejects(run(verifyBlobCommand, [at("file")], { ...options, key: at("k.key") }), coded("KEY_MALFORMED"));
+});
+
+test("verify-blob without a key is a usage error, and with a certificate's identity not supported yet", async () => {
+  const artifact = [`${COSIGN}artifact.txt`];
+  const bundle = `${COSIGN}cosign3.blob.sigstore`;
+  await assert.rejects(run(verifyBlobCommand, artifact, { bundle }), coded("USAGE"));
+  const identity = { "certificate-identity": "a@example.org", "certificate-oidc-issuer": "https://issuer.invalid" };
+  await assert.rejects(
+    run(verifyBlobCommand, artifact, { bundle, ...identity }),
+    coded("SIGNATURE_KEYLESS_UNSUPPORTED"),
+  );
+  await assert.rejects(
+    run(verifyBlobCommand, artifact, { bundle, ...identity, key: `${COSIGN}cosign3.pub` }),
+    coded("USAGE"),
+  );
+});
