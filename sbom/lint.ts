@@ -29,27 +29,27 @@ type Json = Readonly<Record<string, unknown>>;
  */
 export function lintSbom(document: unknown): LintProblem[] {
   const problems: LintProblem[] = [];
-  const refs = new Map<string, string>();
+  const refs = new Map<string, Place>();
   const report = (rule: LintRule, pointer: string, message: string): void => {
     problems.push({ rule, pointer, message });
   };
   const root = record(document) ?? {};
-  collectRefs(root, "", refs, report);
+  collectRefs(root, refs, report);
   const known = (ref: unknown): boolean => typeof ref !== "string" || ref.startsWith("urn:cdx:") || refs.has(ref);
   const checkRef = (ref: unknown, pointer: string): void => {
     if (!known(ref)) report("reference-dangling", pointer, `${JSON.stringify(ref)} is no bom-ref of the document`);
   };
 
-  walk(root, "", (value, pointer) => {
+  walk(root, (value, place) => {
     const { purl } = value;
     if (typeof purl === "string" && !isPurl(purl)) {
-      report("purl-malformed", `${pointer}/purl`, `${JSON.stringify(purl)} is no package URL`);
+      report("purl-malformed", `${pointerTo(place)}/purl`, `${JSON.stringify(purl)} is no package URL`);
     }
     const { expression } = value;
-    if (/\/licenses\/\d+$/.test(pointer) && typeof expression === "string" && !isSpdxExpression(expression)) {
+    if (place.parent?.key === "licenses" && typeof expression === "string" && !isSpdxExpression(expression)) {
       report(
         "license-expression-malformed",
-        `${pointer}/expression`,
+        `${pointerTo(place)}/expression`,
         `${JSON.stringify(expression)} is no SPDX expression`,
       );
     }
@@ -86,31 +86,46 @@ export function lintSbom(document: unknown): LintProblem[] {
 
 function collectRefs(
   root: Json,
-  start: string,
-  refs: Map<string, string>,
+  refs: Map<string, Place>,
   report: (rule: LintRule, pointer: string, message: string) => void,
 ): void {
-  walk(root, start, (value, pointer) => {
+  walk(root, (value, place) => {
     const ref = value["bom-ref"];
     if (typeof ref !== "string") return;
     const first = refs.get(ref);
-    if (first === undefined) refs.set(ref, pointer);
-    else report("bom-ref-duplicate", `${pointer}/bom-ref`, `${JSON.stringify(ref)} is that of ${first || "/"} too`);
+    if (first === undefined) refs.set(ref, place);
+    else
+      report(
+        "bom-ref-duplicate",
+        `${pointerTo(place)}/bom-ref`,
+        `${JSON.stringify(ref)} is that of ${pointerTo(first) || "/"} too`,
+      );
   });
 }
 
+/** Where a value stands; a pointer is only written when a problem is found, since values may be nested deep. */
+interface Place {
+  readonly key: string;
+  readonly parent: Place | undefined;
+}
+
+function pointerTo(place: Place): string {
+  const keys: string[] = [];
+  for (let at: Place | undefined = place; at?.parent; at = at.parent) keys.push(at.key);
+  return keys
+    .reverse()
+    .map((key) => `/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`)
+    .join("");
+}
+
 /** Visits every object of a JSON value, parents first, without recursion. */
-function walk(root: Json, start: string, visit: (value: Json, pointer: string) => void): void {
-  const todo: (readonly [unknown, string])[] = [[root, start]];
+function walk(root: Json, visit: (value: Json, place: Place) => void): void {
+  const todo: (readonly [object, Place])[] = [[root, { key: "", parent: undefined }]];
   for (let next = todo.pop(); next !== undefined; next = todo.pop()) {
-    const [value, pointer] = next;
-    if (typeof value !== "object" || value === null) continue;
-    if (!Array.isArray(value)) visit(value as Json, pointer);
-    const children = Object.entries(value).reverse();
-    for (const [key, child] of children) {
-      if (typeof child === "object" && child !== null) {
-        todo.push([child, `${pointer}/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`]);
-      }
+    const [value, place] = next;
+    if (!Array.isArray(value)) visit(value as Json, place);
+    for (const [key, child] of Object.entries(value).reverse()) {
+      if (typeof child === "object" && child !== null) todo.push([child, { key, parent: place }]);
     }
   }
 }

@@ -118,6 +118,7 @@ export class LayerScanner {
   #keptBytes = 0;
   #linkableBytes = 0;
   #onEntryEnd: () => void = () => {};
+  #isEnding = false;
   #failure: unknown;
   #rejectWaiter: ((cause: unknown) => void) | undefined;
 
@@ -140,6 +141,10 @@ export class LayerScanner {
       if (this.#pending.length === 1) queueMicrotask(() => this.#drain());
     });
     decompressor.on("error", (cause) => this.#fail(malformed(cause)));
+    decompressor.on("end", () => {
+      // zlib ends by itself, without an error and without calling back, where garbage follows the data.
+      if (!this.#isEnding) this.#fail(malformed("bytes follow the compressed data"));
+    });
     this.#decompressor = decompressor;
   }
 
@@ -163,6 +168,7 @@ export class LayerScanner {
     this.#assertWorking();
     const decompressor = this.#decompressor;
     if (decompressor) {
+      this.#isEnding = true;
       await this.#settled((resolve) => decompressor.once("end", resolve).end());
       this.#drain();
       this.#assertWorking();
