@@ -11,12 +11,17 @@ import { scratch } from "../support/scratch.ts";
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const MARKER = "<!-- walk-through";
 
-test("the README's walk-through works in a fresh clone", { skip: skipWithout("oras", "skopeo"), timeout: 600_000 }, async (t) => {
+test("the README's walk-through works in a fresh clone", {
+  skip: skipWithout("oras", "skopeo"),
+  timeout: 600_000,
+}, async (t) => {
   const clone = join(await scratch(t), "sealift");
   execFileSync("git", ["clone", "--quiet", root, clone]);
   const readme = readFileSync(join(clone, "README.md"), "utf8");
   assert.ok(readme.includes(MARKER));
-  const blocks = [...readme.slice(readme.indexOf(MARKER)).matchAll(/^```sh\n(.*?)^```$/gms)].map((match) => match[1] as string);
+  const blocks = [...readme.slice(readme.indexOf(MARKER)).matchAll(/^```sh\n(.*?)^```$/gms)].map(
+    (match) => match[1] as string,
+  );
   assert.equal(blocks.length, 3, "build and sign; release signature and verify; reviewer");
   const { status, stdout, stderr } = spawnSync("sh", ["-eu", "-c", blocks.join("\n")], {
     cwd: clone,

@@ -10,9 +10,27 @@ const coded = (code: string) => (error: { code?: string }) => error.code === cod
 const bytes = Buffer.from("some bytes");
 
 const lies = [
-  { what: "another digest", code: "LAYOUT_DIGEST_MISMATCH", digest: digestOf("other"), size: bytes.length, chunks: [bytes] },
-  { what: "too little", code: "LAYOUT_SIZE_MISMATCH", digest: digestOf(bytes), size: bytes.length + 1, chunks: [bytes] },
-  { what: "too much", code: "LAYOUT_SIZE_MISMATCH", digest: digestOf(bytes), size: bytes.length, chunks: [bytes, bytes] },
+  {
+    what: "another digest",
+    code: "LAYOUT_DIGEST_MISMATCH",
+    digest: digestOf("other"),
+    size: bytes.length,
+    chunks: [bytes],
+  },
+  {
+    what: "too little",
+    code: "LAYOUT_SIZE_MISMATCH",
+    digest: digestOf(bytes),
+    size: bytes.length + 1,
+    chunks: [bytes],
+  },
+  {
+    what: "too much",
+    code: "LAYOUT_SIZE_MISMATCH",
+    digest: digestOf(bytes),
+    size: bytes.length,
+    chunks: [bytes, bytes],
+  },
 ];
 
 for (const { what, code, digest, size, chunks } of lies) {
@@ -39,7 +57,10 @@ test("keeps the old bundle when a source breaks off", async (t) => {
     yield bytes.subarray(0, 4);
     throw new Error("connection reset");
   };
-  await assert.rejects(writer.writeBlob({ digest: digestOf(bytes), size: bytes.length, open }), coded("LAYOUT_WRITE_FAILED"));
+  await assert.rejects(
+    writer.writeBlob({ digest: digestOf(bytes), size: bytes.length, open }),
+    coded("LAYOUT_WRITE_FAILED"),
+  );
   assert.deepEqual(await readdir(directory), ["bundle"]);
 });
 

@@ -5,12 +5,15 @@ import test from "node:test";
 import { readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
 import { blobName, closeStore, openLayout } from "../../bundles/layout/layout.ts";
 import type { Digest } from "../../bundles/model/digest.ts";
-import { bundleFiles, smallRelease, writeDirectory, writeSmallBundle, writeTar } from "../support/small-bundle.ts";
 import { scratch } from "../support/scratch.ts";
+import { bundleFiles, smallRelease, writeDirectory, writeSmallBundle, writeTar } from "../support/small-bundle.ts";
 
 const coded = (code: string) => (error: { code?: string }) => error.code === code;
 
-async function withLayout(path: string, work: (layout: ReturnType<typeof openLayout>["layout"]) => unknown): Promise<void> {
+async function withLayout(
+  path: string,
+  work: (layout: ReturnType<typeof openLayout>["layout"]) => unknown,
+): Promise<void> {
   const { layout, store } = openLayout(path);
   try {
     await work(layout);

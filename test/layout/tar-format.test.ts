@@ -37,7 +37,11 @@ test("refuses a change of any single byte outside of content", () => {
     if (inContent) continue;
     const changed = Buffer.from(good);
     changed[at] = (changed[at] as number) ^ 1;
-    assert.throws(() => scan(changed), (error: { code?: string }) => /^LAYOUT_/.test(error.code ?? ""), `byte ${at}`);
+    assert.throws(
+      () => scan(changed),
+      (error: { code?: string }) => /^LAYOUT_/.test(error.code ?? ""),
+      `byte ${at}`,
+    );
     refused += 1;
   }
   assert.equal(refused, good.length - 515);
@@ -67,5 +71,8 @@ test("refuses an octal size that belongs in base-256 and the reverse", () => {
   const header = renderHeader("oci-layout", 5);
   header.writeBigUInt64BE(5n, 128);
   header[124] = 0x80;
-  assert.throws(() => scan(Buffer.concat([header, Buffer.alloc(512), renderEnd()])), refusedWith("LAYOUT_TAR_NOT_CANONICAL"));
+  assert.throws(
+    () => scan(Buffer.concat([header, Buffer.alloc(512), renderEnd()])),
+    refusedWith("LAYOUT_TAR_NOT_CANONICAL"),
+  );
 });
