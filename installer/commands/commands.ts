@@ -13,6 +13,7 @@ export const commands: ReadonlyMap<string, Loader> = new Map<string, Loader>([
   ["bundle rebuild", async () => (await import("./bundle-rebuild.ts")).bundleRebuild],
   ["bundle sign", async () => (await import("./bundle-sign.ts")).bundleSign],
   ["bundle attach", async () => (await import("./bundle-attach.ts")).bundleAttach],
+  ["bundle serve", async () => (await import("./bundle-serve.ts")).bundleServe],
   ["bundle inspect", async () => (await import("./bundle-inspect.ts")).bundleInspect],
   ["verify", async () => (await import("./verify.ts")).verify],
   ["verify-blob", async () => (await import("./verify-blob.ts")).verifyBlobCommand],
