@@ -9,6 +9,8 @@ import { sbomError } from "./error.ts";
 export const SBOM_MAX_BYTES = 32 * 1024 * 1024;
 export const SBOM_MAX_COMPONENTS = 200_000;
 const NESTING_MAX = 32;
+/** The schema's validator recurses. */
+const JSON_NESTING_MAX = 128;
 
 export type SpecVersion = "1.4" | "1.5" | "1.6" | "1.7";
 const SPEC_VERSIONS: readonly string[] = ["1.4", "1.5", "1.6", "1.7"] satisfies SpecVersion[];
@@ -83,16 +85,24 @@ export function parseSbom(bytes: Uint8Array): SbomDocument {
   };
 }
 
-/** The JSON value of a document, not looked at. @throws SBOM_MALFORMED if it is too large or not JSON in UTF-8. */
+/** The JSON value of a document, not looked at. @throws SBOM_MALFORMED if it is too large, too deep or not JSON in UTF-8. */
 export function parseSbomJson(bytes: Uint8Array): unknown {
   if (bytes.byteLength > SBOM_MAX_BYTES) {
     throw malformed(`got ${bytes.byteLength} bytes, want at most ${SBOM_MAX_BYTES}`);
   }
+  let value: unknown;
   try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (cause) {
     throw malformed("not JSON", cause);
   }
+  if (isDeeperThan(JSON_NESTING_MAX, value)) throw malformed(`nested deeper than ${JSON_NESTING_MAX} levels`);
+  return value;
+}
+
+function isDeeperThan(levels: number, value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return levels === 0 || Object.values(value).some((member) => isDeeperThan(levels - 1, member));
 }
 
 function nested(parent: Json, where: string, found: SbomComponent[], depth: number): void {

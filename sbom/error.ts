@@ -13,5 +13,4 @@ export const sbomError = errorArea({
   SBOM_TOO_LARGE: 3,
   SBOM_MALFORMED: 3,
   SBOM_IMAGE_NOT_FOUND: 4,
-  SBOM_SOURCE_UNSUPPORTED: 4,
 });

@@ -85,6 +85,9 @@ const refused: Readonly<Record<string, Buffer>> = {
   "a dependency without ref": bytesOf({ ...minimal, dependencies: [{ dependsOn: [] }] }),
   "a dependency on a number": bytesOf({ ...minimal, dependencies: [{ ref: "a", dependsOn: [1] }] }),
   "components nested a hundred deep": bytesOf(nestedTooDeep()),
+  "any value nested a hundred thousand deep": Buffer.from(
+    `${JSON.stringify(minimal).slice(0, -1)},"x":${"[".repeat(100_000)}${"]".repeat(100_000)}}`,
+  ),
   "more bytes than the limit": Buffer.alloc(SBOM_MAX_BYTES + 1, 0x20),
 };
 for (const [what, bytes] of Object.entries(refused)) {

@@ -1,9 +1,9 @@
-/** An image in an OCI layout, a bundle of Sealift's or anybody's, and the SBOM made from its layers. */
+/** The SBOM of an image that lies somewhere: in a bundle, in an OCI layout, or where a source brings it from. */
 import { bare, readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
 import { INDEX_FILE, type Layout } from "../../bundles/layout/layout.ts";
 import { REF_NAME_ANNOTATION } from "../../bundles/model/annotations.ts";
 import { type Descriptor, platformText } from "../../bundles/model/descriptor.ts";
-import { type Digest, parseDigest } from "../../bundles/model/digest.ts";
+import { type Digest, digestOf, parseDigest } from "../../bundles/model/digest.ts";
 import {
   DOCKER_MANIFEST,
   DOCKER_MANIFEST_LIST,
@@ -22,20 +22,50 @@ import { sbomError } from "../error.ts";
 import { imageSbom } from "./image-sbom.ts";
 import { type LayerScan, scanLayer } from "./layer-scan.ts";
 
-export interface LayoutImage {
+/** An image whose digests have been checked, or are checked while it is read. */
+export interface StoredImage {
+  /** As it is called where it lies: a name, a reference, or "". */
   readonly name: string;
-  /** Of the image manifest. */
-  readonly descriptor: Descriptor;
+  /** The manifest's and the configuration's bytes. */
+  readonly manifest: Buffer;
+  readonly config: Buffer;
+  /** As the manifest lists them. */
+  readonly layers: readonly StoredLayer[];
   /** When the release was made; undefined for an image that is in none. */
+  readonly created: string | undefined;
+}
+
+export interface StoredLayer {
+  readonly descriptor: Descriptor;
+  /** Must fail, at its end at the latest, unless it gives bytes with the descriptor's digest. */
+  open(): AsyncIterable<Uint8Array>;
+}
+
+interface Listed {
+  readonly name: string;
+  readonly descriptor: Descriptor;
   readonly created: string | undefined;
 }
 
 /**
  * The image that `ref` names: in a bundle the image's name, elsewhere its ref.name in index.json; a
  * manifest's digest in both. Without `ref`, the only image there is.
- * @throws SBOM_IMAGE_NOT_FOUND, and what `readRelease` or `parseIndex` throws. Checks no signature.
+ * @throws SBOM_IMAGE_NOT_FOUND, and what `readRelease`, `parseIndex` or `Layout.read` throws. Checks no signature.
  */
-export function findImage(layout: Layout, ref: string | undefined): LayoutImage {
+export function imageInLayout(layout: Layout, ref: string | undefined): StoredImage {
+  const { name, descriptor, created } = findListed(layout, ref);
+  const manifest = layout.readDescriptor(descriptor, MANIFEST_MAX_BYTES);
+  const { config, layers } = parseManifest(manifest);
+  return {
+    name,
+    manifest,
+    config: layout.readDescriptor(config, CONFIG_MAX_BYTES),
+    layers: layers.map((layer) => ({ descriptor: layer, open: () => layout.stream(layer.digest) })),
+    created,
+  };
+}
+
+function findListed(layout: Layout, ref: string | undefined): Listed {
   const index = parseIndex(layout.readUnverified(INDEX_FILE, MANIFEST_MAX_BYTES));
   const isBundle = index.manifests.some((entry) => entry.artifactType === RELEASE);
   const images = isBundle ? bundleImages(layout) : plainImages(layout, index.manifests);
@@ -60,13 +90,13 @@ export function findImage(layout: Layout, ref: string | undefined): LayoutImage 
   );
 }
 
-function bundleImages(layout: Layout): LayoutImage[] {
+function bundleImages(layout: Layout): Listed[] {
   const release = readRelease(layout, readLayoutIndex(layout).release);
   return [...release.images].map(([name, { descriptor }]) => ({ name, descriptor, created: release.manifest.created }));
 }
 
-function plainImages(layout: Layout, entries: readonly Descriptor[]): LayoutImage[] {
-  return entries.flatMap((entry): LayoutImage[] => {
+function plainImages(layout: Layout, entries: readonly Descriptor[]): Listed[] {
+  return entries.flatMap((entry): Listed[] => {
     const name = entry.annotations?.[REF_NAME_ANNOTATION] ?? "";
     if (entry.mediaType === OCI_MANIFEST || entry.mediaType === DOCKER_MANIFEST) {
       return [{ name, descriptor: entry, created: undefined }];
@@ -82,7 +112,7 @@ function plainImages(layout: Layout, entries: readonly Descriptor[]): LayoutImag
   });
 }
 
-export interface LayoutSbomOptions {
+export interface StoredImageOptions {
   /** Sealift's version. */
   readonly toolVersion: string;
   readonly specVersion: "1.6" | "1.7";
@@ -95,23 +125,20 @@ export interface LayoutSbomOptions {
 
 const RFC3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)$/;
 
-/** Every digest on the way is checked. @throws as `imageSbom`, `scanLayer` and `Layout.stream` do. */
-export async function layoutImageSbom(layout: Layout, image: LayoutImage, options: LayoutSbomOptions): Promise<Buffer> {
-  const manifest = parseManifest(layout.readDescriptor(image.descriptor, MANIFEST_MAX_BYTES));
-  const config = parseImageConfig(layout.readDescriptor(manifest.config, CONFIG_MAX_BYTES));
+/** @throws as `imageSbom`, `scanLayer` and the layers' `open` do, and OCI_MALFORMED. */
+export async function storedImageSbom(image: StoredImage, options: StoredImageOptions): Promise<Buffer> {
+  const config = parseImageConfig(image.config);
   const scans = new Map<Digest, LayerScan>();
-  for (const [i, layer] of manifest.layers.entries()) {
-    options.onLayer(i + 1, manifest.layers.length);
-    if (!scans.has(layer.digest)) {
-      scans.set(layer.digest, await scanLayer(layout.stream(layer.digest), layer.mediaType));
-    }
+  for (const [i, { descriptor, open }] of image.layers.entries()) {
+    options.onLayer(i + 1, image.layers.length);
+    if (!scans.has(descriptor.digest)) scans.set(descriptor.digest, await scanLayer(open(), descriptor.mediaType));
   }
   const created = [image.created, config.created].find((time) => time !== undefined && RFC3339.test(time));
   return imageSbom({
     name: imageName(image.name) ?? imageName(options.fallbackName) ?? "image",
-    manifestDigest: image.descriptor.digest,
+    manifestDigest: digestOf(image.manifest),
     config,
-    scans: manifest.layers.map((layer) => scans.get(layer.digest) as LayerScan),
+    scans: image.layers.map(({ descriptor }) => scans.get(descriptor.digest) as LayerScan),
     created: created ?? options.fallbackTime,
     toolVersion: options.toolVersion,
     specVersion: options.specVersion,
