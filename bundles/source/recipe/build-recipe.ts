@@ -29,7 +29,7 @@ import { LAYER_ZSTD_LEVEL, layerIsThere, readLayer, type WrittenLayer, writeLaye
 import { checkLibraries } from "./library-check.ts";
 import { fetchNpmPackage, integrityHex, npmRegistry } from "./npm-registry.ts";
 import { type WorkspaceClosure, workspaceClosure } from "./package-lock.ts";
-import { architectureOf, type ConfigRecipe, npmPackageName, type RecipeFile } from "./recipe.ts";
+import { architectureOf, type ConfigRecipe, npmPackageName, type RecipeFile, recipeChain } from "./recipe.ts";
 import { listTar, type TarMember } from "./tar-reader.ts";
 
 /** Goes up whenever the same inputs would give another layer, so that no old one is taken from the cache. */
@@ -92,7 +92,7 @@ export async function buildRecipe(
     canonicalJson({
       builder: [BUILDER_VERSION, LAYER_ZSTD_LEVEL, process.versions["zstd"] ?? ""],
       architecture,
-      recipe: file.fileDigest,
+      recipe: file.digest,
       below: below.map(({ descriptor }) => descriptor.digest),
       users,
       debian,
@@ -308,7 +308,7 @@ async function addDebian(
   });
   // Merged /usr is a matter of base-files: its links must be there before anything is put below them.
   debs.sort((a, b) => rank(a) - rank(b) || (a.input.package < b.input.package ? -1 : 1));
-  const keeps = dropFilter(file.recipe.debian?.drop ?? []);
+  const keeps = dropFilter(recipeChain(file).flatMap(({ recipe }) => recipe.debian?.drop ?? []));
   const installed: InstalledDeb[] = [];
   for (const deb of debs) {
     const what = `package ${deb.input.package}`;

@@ -40,6 +40,7 @@ export interface DebianRecipe {
   /**
    * Paths that are left out, as patterns without a leading slash: `*` is anything but a slash, `**`
    * anything. A pattern that names a directory takes all below it; `!` brings back; the last match counts.
+   * The patterns of the recipes below hold too, and come first.
    */
   readonly drop?: readonly string[];
 }

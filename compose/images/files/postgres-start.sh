@@ -14,7 +14,7 @@ marker=$PGDATA.initialised
 
 if [ ! -e "$marker" ]; then
     if [ -e "$PGDATA/PG_VERSION" ]; then
-        say "the first start was interrupted, and $PGDATA holds no data yet; remove the volume and start again"
+        say "the first start did not end, so $PGDATA is no database yet; remove the volume and start again"
         exit 78
     fi
     sql=
