@@ -42,6 +42,8 @@ export interface SmallTrustOptions {
   readonly thresholds?: Partial<Record<Role, number>>;
   /** The appliance that the roles may sign for; `*` if not given. */
   readonly appliance?: string;
+  /** Changes the metadata before root signs it: what `sealift trust init` would refuse to make. */
+  readonly edit?: (files: ReturnType<typeof planTrust>) => void;
   /** When the trust was made; its snapshot expires a year later. The time of SMALL_NOW if not given. */
   readonly now?: Date;
 }
@@ -62,6 +64,7 @@ export function smallTrust(signers: Signers, options: SmallTrustOptions = {}): M
     appliance: options.appliance ?? "*",
     now: options.now ?? new Date(SMALL_NOW),
   });
+  options.edit?.(files);
   for (const { key } of root) signTrust(files, key);
   return new Map([...files].map(([name, metadata]) => [name, Buffer.from(JSON.stringify(metadata.toJSON()))]));
 }

@@ -48,6 +48,9 @@ export interface SmallImageOptions {
   readonly name: string;
   /** Path → content of each layer, from the lowest to the highest. */
   readonly layers?: readonly Readonly<Record<string, string | Buffer>>[];
+  /** Replaces the configuration, or says another media type of the layers; for images that must be refused. */
+  readonly config?: (config: Readonly<Record<string, unknown>>) => unknown;
+  readonly layerType?: string;
 }
 
 export interface SmallReleaseOptions {
@@ -59,6 +62,9 @@ export interface SmallReleaseOptions {
   readonly files?: readonly { readonly name: string; readonly mediaType: string; readonly bytes: Buffer }[];
   /** Replaces the Compose template; gets the image references by name. */
   readonly compose?: (references: ReadonlyMap<string, string>) => unknown;
+  /** Replaces each image's SBOM or provenance. */
+  readonly sbom?: (sbom: Readonly<Record<string, unknown>>, image: string) => unknown;
+  readonly provenance?: (provenance: Readonly<Record<string, unknown>>, image: string) => unknown;
   /** Members of the release document to change, e.g. `securityFloor`. */
   readonly release?: Partial<ReleaseManifest>;
 }
@@ -115,19 +121,20 @@ export function smallImage(options: SmallImageOptions, created: string, platform
     return { mediaType, digest: digestOf(bytes), size: bytes.length };
   };
   const tars = (options.layers ?? defaultLayers(options.name)).map(tarOf);
-  const config = canonicalJson({
+  const plain = {
     architecture,
     os,
     created,
     config: { User: "10001:10001", Env: ["PATH=/usr/bin"], Entrypoint: ["/usr/bin/node", "/app/main.js"] },
     rootfs: { type: "layers", diff_ids: tars.map((tar) => digestOf(tar)) },
     history: tars.map(() => ({ created, created_by: "sealift test" })),
-  });
+  };
+  const config = canonicalJson(options.config?.(plain) ?? plain);
   const manifest = canonicalJson({
     schemaVersion: 2,
     mediaType: OCI_MANIFEST,
     config: put(OCI_IMAGE_CONFIG, config),
-    layers: tars.map((tar) => put(OCI_LAYER_ZSTD, zstdCompressSync(tar))),
+    layers: tars.map((tar) => put(options.layerType ?? OCI_LAYER_ZSTD, zstdCompressSync(tar))),
   });
   return { name: options.name, descriptor: put(OCI_MANIFEST, manifest), manifest, config, blobs };
 }
@@ -151,8 +158,13 @@ export function smallRelease(options: SmallReleaseOptions = {}): SmallRelease {
     smallImage(item, created, platform),
   );
   for (const image of images) for (const [digest, bytes] of image.blobs) blobs.set(digest, bytes);
-  const sboms = new Map(images.map((image) => [image.name, canonicalJson(smallSbom(image, created))]));
-  const provenance = new Map(images.map((image) => [image.name, canonicalJson(smallProvenance(image, created))]));
+  const { sbom = (value) => value, provenance: changed = (value) => value } = options;
+  const sboms = new Map(
+    images.map((image) => [image.name, canonicalJson(sbom(smallSbom(image, created), image.name))]),
+  );
+  const provenance = new Map(
+    images.map((image) => [image.name, canonicalJson(changed(smallProvenance(image, created), image.name))]),
+  );
 
   const carried = options.files ?? [
     { name: "model", mediaType: "application/octet-stream", bytes: Buffer.alloc(3000, "weights ") },
@@ -252,7 +264,7 @@ export function smallRelease(options: SmallReleaseOptions = {}): SmallRelease {
   return { release, blobs, sboms, provenance };
 }
 
-function smallSbom(image: SmallImage, created: string): unknown {
+function smallSbom(image: SmallImage, created: string): Readonly<Record<string, unknown>> {
   const hex = hexOf(image.descriptor.digest);
   return {
     $schema: "http://cyclonedx.org/schema/bom-1.6.schema.json",
@@ -290,7 +302,7 @@ function smallSbom(image: SmallImage, created: string): unknown {
   };
 }
 
-function smallProvenance(image: SmallImage, created: string): unknown {
+function smallProvenance(image: SmallImage, created: string): Readonly<Record<string, unknown>> {
   return {
     buildDefinition: {
       buildType: "https://sealift.invalid/build/test/v1",
@@ -332,12 +344,16 @@ export async function writeSmallBundle(
 
 /** Writes the tar of any files, right or wrong: for bundles that the product's writer would refuse to make. */
 export async function writeTar(path: string, files: readonly (readonly [string, Buffer])[]): Promise<void> {
+  await writeFile(path, renderTar(files));
+}
+
+export function renderTar(files: readonly (readonly [string, Buffer])[]): Buffer {
   const parts = files.flatMap(([name, bytes]) => [
     renderHeader(name, bytes.length),
     bytes,
     Buffer.alloc(paddedSize(bytes.length) - bytes.length),
   ]);
-  await writeFile(path, Buffer.concat([...parts, renderEnd()]));
+  return Buffer.concat([...parts, renderEnd()]);
 }
 
 /** Writes the same files as a directory layout. */
