@@ -54,6 +54,20 @@ const templateSchema: JsonSchema = {
   },
 };
 
+/** What a network, a volume, a secret or a configuration of the template may say. */
+const RESOURCE_MEMBERS = {
+  // `external`, `name` or `driver` could name the host's own network, or another project's volume.
+  networks: ["internal", "labels"],
+  volumes: ["labels"],
+  secrets: ["file"],
+  configs: ["content"],
+} as const;
+/** A secret is a file of the site's own secrets directory. */
+const SECRET_FILE = /^\$\{SEALIFT_SECRETS\}(?:\/[a-z0-9][a-z0-9._-]*)+$/;
+/** Compose's interpolation: `$$` is a dollar; any other variable would come from the environment. */
+const VARIABLE = /\$(?:\$|\{?([A-Za-z_][A-Za-z0-9_]*)?)/g;
+const LOG_DRIVERS: readonly unknown[] = ["local", "json-file", "none"];
+
 /** Every problem of `template` for a release with these images; none means that it may be deployed. */
 export function composeProblems(template: unknown, images: ReadonlyMap<string, Digest>): ComposeProblem[] {
   const shape = schemaProblem(templateSchema, template);
@@ -64,10 +78,38 @@ export function composeProblems(template: unknown, images: ReadonlyMap<string, D
       ...imageProblems(name, service.image, images),
       ...serviceProblems(name, service, volumes),
     ]),
-    ...Object.entries(volumes).flatMap(([name, volume]) =>
-      isRecord(volume) && "driver_opts" in volume ? [notAllowed(`volume ${JSON.stringify(name)}`, "driver_opts")] : [],
-    ),
+    ...resourceProblems(template as ComposeTemplate),
+    ...variableProblems(template),
   ];
+}
+
+function resourceProblems(template: ComposeTemplate): ComposeProblem[] {
+  return (Object.keys(RESOURCE_MEMBERS) as (keyof typeof RESOURCE_MEMBERS)[]).flatMap((kind) =>
+    Object.entries(template[kind] ?? {}).flatMap(([name, resource]) => {
+      const where = `${kind} ${JSON.stringify(name)}`;
+      if (resource === null) return [];
+      if (!isRecord(resource)) return [notAllowed(where, JSON.stringify(resource))];
+      const allowed: readonly string[] = RESOURCE_MEMBERS[kind];
+      const foreign = Object.keys(resource).filter((member) => !allowed.includes(member));
+      const { file } = resource;
+      const isOutside = kind === "secrets" && !(typeof file === "string" && SECRET_FILE.test(file));
+      return [
+        ...foreign.map((member) => notAllowed(where, member)),
+        ...(isOutside ? [notAllowed(where, `file ${JSON.stringify(file)}, other than \${SEALIFT_SECRETS}/…,`)] : []),
+      ];
+    }),
+  );
+}
+
+/** Only the installer's own variables: others would bring the environment of whoever starts Compose. */
+function variableProblems(value: unknown): ComposeProblem[] {
+  if (typeof value === "string") {
+    return [...value.matchAll(VARIABLE)]
+      .filter(([whole, name]) => whole !== "$$" && !name?.startsWith("SEALIFT_"))
+      .map(([whole]) => notAllowed("template", `variable ${JSON.stringify(whole)}`));
+  }
+  if (Array.isArray(value)) return value.flatMap(variableProblems);
+  return isRecord(value) ? Object.entries(value).flat().flatMap(variableProblems) : [];
 }
 
 function imageProblems(service: string, image: string, images: ReadonlyMap<string, Digest>): ComposeProblem[] {
@@ -96,6 +138,8 @@ function serviceProblems(
   for (const option of list(service["security_opt"])) {
     if (option !== "no-new-privileges:true") problems.push(notAllowed(where, `security_opt ${JSON.stringify(option)}`));
   }
+  const { driver } = isRecord(service["logging"]) ? service["logging"] : { driver: "local" };
+  if (!LOG_DRIVERS.includes(driver)) problems.push(notAllowed(where, `logging driver ${JSON.stringify(driver)}`));
   for (const volume of list(service["volumes"])) {
     const source = isRecord(volume) ? volume["source"] : String(volume).split(":")[0];
     const type = isRecord(volume) ? volume["type"] : "volume";
