@@ -5,8 +5,9 @@ import { serveLayout } from "../../bundles/layout/oci-endpoint.ts";
 import type { ReleaseManifest } from "../../bundles/model/release-manifest.ts";
 import { type Command, optionalOption, positionals, usageError } from "./command.ts";
 
-/** An address of the loopback interface that hardly any other program uses. */
-const DEFAULT_ADDRESS = "127.83.76.1:5000";
+/** Not an unusual loopback address: cosign 2 asks only this one (and localhost) over plain HTTP. */
+const DEFAULT_ADDRESS = "127.0.0.1:5083";
+const PLAIN_HTTP_HOST = /^(?:127\.0\.0\.1|localhost|\[::1\]):/;
 const SIGNALS: ReadonlyMap<NodeJS.Signals, number> = new Map([
   ["SIGINT", 2],
   ["SIGTERM", 15],
@@ -15,7 +16,7 @@ const SIGNALS: ReadonlyMap<NodeJS.Signals, number> = new Map([
 export const bundleServe: Command = {
   name: "bundle serve",
   summary: "show a bundle as a read-only registry on this machine, for cosign, oras and skopeo",
-  usage: "BUNDLE [--address 127.83.76.1:5000]",
+  usage: "BUNDLE [--address 127.0.0.1:5083]",
   details: [
     "--address HOST:PORT  a loopback address; port 0 takes a free one",
     "Runs until Ctrl-C. It verifies no signature: the tools that it prints commands for do.",
@@ -66,8 +67,10 @@ function imageReference(
 export function reviewerCommands(address: string, release: ReleaseManifest, digest: string): string[] {
   const whole = `${address}/${release.appliance}/release@${digest}`;
   const root = `'{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}'`;
-  const keyed = (key: string): string => `--key ${key}.pub --insecure-ignore-tlog`;
+  const http = PLAIN_HTTP_HOST.test(address) ? "" : " --allow-http-registry";
+  const keyed = (key: string): string => `--key ${key}.pub --insecure-ignore-tlog${http}`;
   return [
+    ...(http === "" ? [] : ["# cosign 2 asks this address over https only; serve on 127.0.0.1 for it"]),
     "# cosign 2 asks for a trusted root even where only keys count; an empty one will do",
     `printf %s ${root} > empty-root.json`,
     "# the release, signed in each role",
