@@ -1,6 +1,7 @@
 import { applianceFileSchema, applianceLockSchema } from "../../bundles/model/appliance.ts";
 import { releaseManifestSchema } from "../../bundles/model/release-manifest.ts";
 import type { JsonSchema } from "../../bundles/model/schema.ts";
+import { recipeSchema } from "../../bundles/source/recipe/recipe.ts";
 import { verdictSchema } from "../../verify/cage/protocol.ts";
 import { policySchema } from "../../verify/policy.ts";
 import { type Command, positionals, usageError } from "./command.ts";
@@ -9,6 +10,7 @@ const SCHEMAS: Readonly<Record<string, JsonSchema>> = {
   appliance: applianceFileSchema,
   lock: applianceLockSchema,
   policy: policySchema,
+  recipe: recipeSchema,
   release: releaseManifestSchema,
   verdict: verdictSchema,
 };
