@@ -9,10 +9,10 @@ export function plain(text: string): string {
 
 const CONTROLS_BEYOND_C0 = /[\u007f-\u009f\p{Cf}\p{Co}\p{Cs}\u2028\u2029]/gu;
 
-/** `value` as indented JSON in which no character acts on a terminal. It parses to the same value. */
-export function plainJson(value: unknown): string {
+/** `value` as JSON in which no character acts on a terminal or ends a line. It parses to the same value. */
+export function plainJson(value: unknown, indent = 2): string {
   // JSON.stringify escapes what lies below a space, and nothing else that a terminal obeys.
-  return JSON.stringify(value, null, 2).replace(CONTROLS_BEYOND_C0, (character) =>
+  return JSON.stringify(value, null, indent).replace(CONTROLS_BEYOND_C0, (character) =>
     [...Array(character.length).keys()]
       .map((i) => `\\u${character.charCodeAt(i).toString(16).padStart(4, "0")}`)
       .join(""),

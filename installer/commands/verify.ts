@@ -38,9 +38,10 @@ export const verify: Command = {
   run: async (invocation) => {
     const [path = ""] = positionals(invocation, "verify", "BUNDLE");
     const { terminal } = invocation;
-    const format = terminal.json ? "json" : (optionalOption(invocation, "format") ?? "text");
-    if (format !== "text" && format !== "json")
-      throw usageError("verify", `--format: got ${JSON.stringify(format)}, want text or json`);
+    const asked = optionalOption(invocation, "format") ?? "text";
+    if (asked !== "text" && asked !== "json")
+      throw usageError("verify", `--format: got ${JSON.stringify(asked)}, want text or json`);
+    const format = terminal.json ? "json" : asked;
     const siteTrust = resolve(optionalOption(invocation, "state") ?? STATE_DIRECTORY, "trust");
     const trustDirectory = resolve(optionalOption(invocation, "trust") ?? siteTrust);
     const policyPath = optionalOption(invocation, "policy");

@@ -5,6 +5,7 @@
  */
 import { createInterface } from "node:readline";
 import { readLayout, type Store } from "../../bundles/layout/layout.ts";
+import { plainJson } from "../../bundles/model/plain-text.ts";
 import { type HashTask, hashTasks } from "./hash-tasks.ts";
 import type { Case, HashResults, Judgement } from "./protocol.ts";
 
@@ -16,7 +17,7 @@ async function nextLine(): Promise<string> {
   return value;
 }
 
-const write = (value: unknown): boolean => process.stdout.write(`${JSON.stringify(value)}\n`);
+const write = (value: unknown): boolean => process.stdout.write(`${plainJson(value, 0)}\n`);
 
 /** No tasks if the store cannot be read as a layout; verifyRelease finds out why and says so. */
 function tasksOf(store: Store): HashTask[] {

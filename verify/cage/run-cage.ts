@@ -18,6 +18,7 @@ import { fileURLToPath } from "node:url";
 import { isDeepStrictEqual } from "node:util";
 import type { Store } from "../../bundles/layout/layout.ts";
 import { type Digest, parseDigest } from "../../bundles/model/digest.ts";
+import { plainJson } from "../../bundles/model/plain-text.ts";
 import { verifyError } from "../error.ts";
 import { parsePolicy } from "../policy.ts";
 import { decide, type Verdict } from "../verdict.ts";
@@ -190,7 +191,8 @@ export class CagedProcess {
   }
 
   send(value: unknown): void {
-    this.#child.stdin?.write(`${JSON.stringify(value)}\n`);
+    // node:readline also ends a line at U+2028, which JSON.stringify leaves as it is.
+    this.#child.stdin?.write(`${plainJson(value, 0)}\n`);
   }
 
   /** The next line. @throws CAGE_FAILED if it ends, or says nothing for `maxMs`. */
