@@ -1,10 +1,10 @@
 /**
  * What lies in a kit: Sealift's own files as the checkout's last commit has them, and the packages that
- * package-lock.json names for one platform, each fetched by its sha512. Neither the working directory nor
+ * package-lock.json names for one platform, each fetched by its sha512, and libatomic. Neither the working directory nor
  * the checkout's node_modules is used: what nobody committed or locked does not cross the gap.
  */
 import { join } from "node:path";
-import type { NpmInput } from "../model/appliance.ts";
+import type { DebianInput, NpmInput } from "../model/appliance.ts";
 import { npmFiles } from "../source/recipe/build-recipe.ts";
 import type { TreeEntry } from "../source/recipe/file-tree.ts";
 import { readContent } from "../source/recipe/file-tree.ts";
@@ -13,6 +13,7 @@ import { workspaceClosure } from "../source/recipe/package-lock.ts";
 import { runTool } from "../source/recipe/run-tool.ts";
 import { listTar } from "../source/recipe/tar-reader.ts";
 import { kitError } from "./error.ts";
+import { hostLibraries } from "./host-libraries.ts";
 
 export const KIT_PLATFORMS = ["linux/amd64", "linux/arm64"] as const;
 export type KitPlatform = (typeof KIT_PLATFORMS)[number];
@@ -25,6 +26,8 @@ export interface KitFiles {
   /** Installed packages by where they lie, e.g. `node_modules/yaml`; the pinned Node is among them. */
   readonly packages: ReadonlyMap<string, NpmInput>;
   readonly nodePackage: NpmInput;
+  /** The package whose library the kit carries for hosts without it. */
+  readonly libatomic: DebianInput;
   readonly version: string;
   /** The commit's full id, and its time in RFC 3339. */
   readonly commit: string;
@@ -82,11 +85,14 @@ export async function gatherKitFiles(options: GatherOptions): Promise<KitFiles> 
   const nodePackage = closure.packages.get(`node_modules/${nodeName}`);
   if (!nodePackage) throw kitError("KIT_SOURCE_REFUSED", `package-lock.json: no package ${JSON.stringify(nodeName)}`);
   await addPackages(files, closure.packages, nodePackage, options);
+  const libraries = await hostLibraries(options.platform, options.spool, options.cacheDir);
+  for (const [path, entry] of libraries.files) files.set(path, entry);
   files.set("node_modules/.bin/node", { type: "symlink", target: `../${nodeName}/bin/node` });
   return {
     files,
     packages: closure.packages,
     nodePackage,
+    libatomic: libraries.libatomic,
     version,
     commit,
     created: time.toISOString().replace(".000Z", "Z"),

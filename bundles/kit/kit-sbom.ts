@@ -1,6 +1,6 @@
 /**
  * The kit's own SBOM, CycloneDX 1.6: Sealift, the npm packages that the catalogue finds in the kit's files
- * (not those that the lock promises), each with the sha512 of the archive that it came from, and Node.
+ * (not those that the lock promises), each with the sha512 of the archive that it came from, Node and libatomic.
  */
 import { createHash } from "node:crypto";
 import { Contrib, Enums, Models, Serialize, Spec } from "@cyclonedx/cyclonedx-library";
@@ -8,8 +8,11 @@ import type { CatalogPackage } from "../../sbom/generate/catalog.ts";
 import { FileTree } from "../../sbom/generate/file-tree.ts";
 import { scanLayer } from "../../sbom/generate/layer-scan.ts";
 import { catalogNpm } from "../../sbom/generate/npm.ts";
+import { renderPurl } from "../../sbom/generate/purl.ts";
 import { isSpdxExpression } from "../../sbom/spdx.ts";
+import type { DebianInput } from "../model/appliance.ts";
 import { canonicalJson } from "../model/canonical-json.ts";
+import { hexOf } from "../model/digest.ts";
 import { OCI_LAYER_TAR } from "../model/media-types.ts";
 import { npmKey } from "../source/recipe/build-recipe.ts";
 import { tarBytes } from "../source/recipe/layer.ts";
@@ -68,8 +71,11 @@ export async function kitSbom(kit: KitFiles, platform: KitPlatform): Promise<Buf
       if (component) sealift.dependencies.add(component.bomRef);
     }
   }
+  const libatomic = libatomicComponent(kit.libatomic);
+  bom.components.add(libatomic);
   const node = nodeComponent(kit.nodePackage.version);
   bom.components.add(node);
+  node.dependencies.add(libatomic.bomRef);
   for (const one of libraries) {
     if (one.name === kit.nodePackage.name) components.get(one.key)?.dependencies.add(node.bomRef);
   }
@@ -125,6 +131,24 @@ function nodeComponent(version: string): Models.Component {
     cpe: `cpe:2.3:a:${NODE_VENDOR}:node.js:${version}:*:*:*:*:*:*:*`,
   });
   component.licenses.add(licences.makeFromString("MIT"));
+  return component;
+}
+
+function libatomicComponent(input: DebianInput): Models.Component {
+  const purl = renderPurl({
+    type: "deb",
+    namespace: "debian",
+    name: input.package,
+    version: input.version,
+    qualifiers: { arch: input.architecture, distro: "debian-12" },
+  });
+  const component = new Models.Component(Enums.ComponentType.Library, input.package, {
+    bomRef: purl,
+    purl,
+    version: input.version,
+  });
+  component.hashes.set(Enums.HashAlgorithm["SHA-256"], hexOf(input.sha256));
+  component.licenses.add(licences.makeFromString("GPL-3.0-or-later WITH GCC-exception-3.1"));
   return component;
 }
 

@@ -14,6 +14,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -174,7 +175,8 @@ describe("a kit", { skip: reasonToSkip() }, () => {
       };
       if (name !== undefined && version !== undefined) found.add(`${name}@${version}`);
     }
-    const libraries = sbom.components.filter(({ type }) => type === "library");
+    const libraries = sbom.components.filter(({ purl }) => purl?.startsWith("pkg:npm/"));
+    assert.ok(sbom.components.some(({ purl }) => purl?.startsWith("pkg:deb/debian/libatomic1@")));
     const said = libraries.map(({ group, name, version }) => `${group ? `${group}/` : ""}${name}@${version}`);
     assert.deepEqual(said.sort(), [...found].sort());
     assert.match(listed.stdout, /cpe:2\.3:a:nodejs:node\.js:26\./);
@@ -291,6 +293,14 @@ describe("a kit", { skip: reasonToSkip() }, () => {
       );
     }
 
+    const hostLibatomic = (): string[] => {
+      const found = run("find", [chrootDirectory, "-name", "libatomic.so.1", "-not", "-path", "*/opt/sealift/*"]);
+      return found.stdout
+        .trim()
+        .split("\n")
+        .filter((path) => path !== "");
+    };
+
     test("has no npm, no network and no checkout", () => {
       assert.notEqual(inside(["/bin/sh", "-c", "command -v npm"]).status, 0);
       const route = inside(["/bin/sh", "-c", 'while read -r line; do echo "$line"; done </proc/net/route']);
@@ -312,20 +322,23 @@ describe("a kit", { skip: reasonToSkip() }, () => {
       });
     }
 
+    test("brings its own libatomic, so that a host without it verifies too", () => {
+      for (const library of hostLibatomic()) rmSync(library);
+      for (const user of ["0", NOBODY]) {
+        const good = inside(["/opt/sealift/current/sealift", "verify", "--trust", "/trust", "/good.tar"], user);
+        assert.equal(good.status, 0, good.stderr + good.stdout);
+      }
+    });
+
     test("exits 4 without Node or its library, and repairs nothing", () => {
       const current = join(chrootDirectory, "opt/sealift/current");
-      const libraries = execFileSync("sh", ["-c", `find "${chrootDirectory}" -name 'libatomic.so.1'`], {
-        encoding: "utf8",
-      })
-        .trim()
-        .split("\n");
-      assert.equal(libraries.length, 1);
-      const kept = readFileSync(libraries[0] as string);
-      rmSync(libraries[0] as string);
+      assert.deepEqual(hostLibatomic(), []);
+      const kits = join(current, "lib/libatomic.so.1");
+      renameSync(kits, `${kits}.away`);
       const library = inside(["/opt/sealift/current/sealift", "--version"]);
       assert.equal(library.status, 4);
       assert.match(library.stderr, /LAUNCHER_LIBRARY_MISSING.*libatomic/);
-      writeFileSync(libraries[0] as string, kept, { mode: 0o755 });
+      renameSync(`${kits}.away`, kits);
 
       rmSync(join(current, "node_modules/.bin/node"));
       const incomplete = inside(["/opt/sealift/current/sealift", "verify", "/good.tar"]);

@@ -27,6 +27,10 @@ import { type Case, parseHashRequest, parseJudgement } from "./protocol.ts";
 
 /** Everything that the caged code imports lies below this. */
 const CODE_ROOT = fileURLToPath(new URL("../../", import.meta.url));
+/** The cage's environment: empty, but where the launcher had to give Node the kit's own libatomic. */
+const KIT_LIBRARY_DIRECTORY = join(CODE_ROOT, "lib");
+const KIT_LIBRARIES: NodeJS.ProcessEnv =
+  process.env["LD_LIBRARY_PATH"] === KIT_LIBRARY_DIRECTORY ? { LD_LIBRARY_PATH: KIT_LIBRARY_DIRECTORY } : {};
 const NOBODY = 65534;
 const FIRST_FD = 3;
 const STDERR_MAX_BYTES = 16 * 1024;
@@ -148,7 +152,7 @@ export class Cage {
     ];
     const child = spawn(command, args, {
       cwd: this.#directory,
-      env: {},
+      env: KIT_LIBRARIES,
       stdio: ["pipe", "pipe", "pipe", ...this.#fds],
     });
     const caged = new CagedProcess(script, child);
