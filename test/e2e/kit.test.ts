@@ -283,7 +283,7 @@ describe("a kit", { skip: reasonToSkip() }, () => {
     });
 
     function inside(args: readonly string[], user = "0"): Result {
-      const mounts = `mount -t proc proc "${chrootDirectory}/proc" && mount -t tmpfs -o mode=1777 tmpfs "${chrootDirectory}/tmp"`;
+      const mounts = `mount --bind /dev/null "${chrootDirectory}/dev/null" && mount -t proc proc "${chrootDirectory}/proc" && mount -t tmpfs -o mode=1777 tmpfs "${chrootDirectory}/tmp"`;
       const enter = `exec env -i PATH=/bin chroot --userspec=${user}:${user} --groups= "${chrootDirectory}" "$@"`;
       const path = process.env["PATH"];
       return run(
@@ -367,6 +367,6 @@ function makeRootFileSystem(directory: string, node: string): void {
     mkdirSync(join(directory, dirname(library)), { recursive: true });
     copyFileSync(library, join(directory, library));
   }
-  // Node opens it before anything else.
+  // A place for the mount.
   writeFileSync(join(directory, "dev/null"), "");
 }
