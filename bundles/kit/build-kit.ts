@@ -22,6 +22,7 @@ import { type PrivateKey, publicKeyPem } from "../sign/key-file.ts";
 import type { Content, TreeEntry } from "../source/recipe/file-tree.ts";
 import { tarBytes } from "../source/recipe/layer.ts";
 import { kitError } from "./error.ts";
+import type { hostLibraries } from "./host-libraries.ts";
 import { gatherKitFiles, type KitFile, type KitPlatform } from "./kit-files.ts";
 import { kitSbom } from "./kit-sbom.ts";
 
@@ -38,6 +39,8 @@ export interface KitOptions {
   /** ECDSA P-256. Without it the kit is not signed. */
   readonly key: PrivateKey | undefined;
   readonly cacheDir: string;
+  /** `hostLibraries`, but in tests. */
+  readonly libraries: typeof hostLibraries;
   readonly onProgress: (detail: string) => void;
 }
 

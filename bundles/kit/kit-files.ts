@@ -13,7 +13,7 @@ import { workspaceClosure } from "../source/recipe/package-lock.ts";
 import { runTool } from "../source/recipe/run-tool.ts";
 import { listTar } from "../source/recipe/tar-reader.ts";
 import { kitError } from "./error.ts";
-import { hostLibraries } from "./host-libraries.ts";
+import type { hostLibraries } from "./host-libraries.ts";
 
 export const KIT_PLATFORMS = ["linux/amd64", "linux/arm64"] as const;
 export type KitPlatform = (typeof KIT_PLATFORMS)[number];
@@ -63,6 +63,8 @@ export interface GatherOptions {
   /** An empty directory for unpacked archives; the files' contents stay there. */
   readonly spool: string;
   readonly cacheDir: string;
+  /** `hostLibraries`, but in tests. */
+  readonly libraries: typeof hostLibraries;
   readonly onProgress: (detail: string) => void;
 }
 
@@ -85,7 +87,7 @@ export async function gatherKitFiles(options: GatherOptions): Promise<KitFiles> 
   const nodePackage = closure.packages.get(`node_modules/${nodeName}`);
   if (!nodePackage) throw kitError("KIT_SOURCE_REFUSED", `package-lock.json: no package ${JSON.stringify(nodeName)}`);
   await addPackages(files, closure.packages, nodePackage, options);
-  const libraries = await hostLibraries(options.platform, options.spool, options.cacheDir);
+  const libraries = await options.libraries(options.platform, options.spool, options.cacheDir);
   for (const [path, entry] of libraries.files) files.set(path, entry);
   files.set("node_modules/.bin/node", { type: "symlink", target: `../${nodeName}/bin/node` });
   return {

@@ -2,6 +2,7 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildKit } from "../../bundles/kit/build-kit.ts";
 import { kitError } from "../../bundles/kit/error.ts";
+import { hostLibraries } from "../../bundles/kit/host-libraries.ts";
 import { KIT_PLATFORMS } from "../../bundles/kit/kit-files.ts";
 import { keyFingerprint } from "../../bundles/model/public-key.ts";
 import { loadPrivateKey } from "../../bundles/sign/key-file.ts";
@@ -60,6 +61,7 @@ export const kitBuild: Command = {
       out,
       key,
       cacheDir: cacheDirectory(),
+      libraries: hostLibraries,
       onProgress: progress.update,
     });
     progress.done(`${Math.round(kit.bytes / 1e6)} MB, ${kit.files} files, ${kit.packages} packages`);

