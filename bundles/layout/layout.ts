@@ -93,6 +93,8 @@ function directoryNames(root: string): string[] {
   };
   for (const entry of readdirSync(root, { withFileTypes: true })) {
     if (entry.isFile() && (entry.name === LAYOUT_FILE || entry.name === INDEX_FILE)) names.push(entry.name);
+    // oras leaves its empty `ingest` behind; nothing can hide in it.
+    else if (entry.isDirectory() && entry.name === "ingest" && readdirSync(join(root, "ingest")).length === 0) continue;
     else if (!(entry.isDirectory() && entry.name === "blobs")) refuse(entry.name);
   }
   if (!names.includes(LAYOUT_FILE) || !names.includes(INDEX_FILE)) {

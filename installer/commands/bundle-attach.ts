@@ -1,13 +1,15 @@
 import { statSync } from "node:fs";
 import { type BundleRelease, readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
-import { closeStore, INDEX_FILE, openLayout } from "../../bundles/layout/layout.ts";
+import { closeStore, INDEX_FILE, type Layout, openLayout } from "../../bundles/layout/layout.ts";
 import {
   isSignatureEntry,
   type NewSignatureObject,
   readSignatureObject,
   SIGNATURE_MAX_BYTES,
 } from "../../bundles/layout/signature-object.ts";
-import { MANIFEST_MAX_BYTES, parseIndex } from "../../bundles/model/oci.ts";
+import type { Descriptor } from "../../bundles/model/descriptor.ts";
+import { OCI_MANIFEST, SIGSTORE_BUNDLE } from "../../bundles/model/media-types.ts";
+import { MANIFEST_MAX_BYTES, parseIndex, parseManifest } from "../../bundles/model/oci.ts";
 import { mergeSignatures, objectsFrom, signableSubjects, writeSignatures } from "../../bundles/sign/attach.ts";
 import { parseDetachedFile } from "../../bundles/sign/detached-file.ts";
 import { readBoundedFile } from "../host/read-file.ts";
@@ -59,11 +61,17 @@ function objectsOfLayout(path: string, release: BundleRelease): NewSignatureObje
   try {
     const subjects = signableSubjects(release);
     return parseIndex(layout.readUnverified(INDEX_FILE, MANIFEST_MAX_BYTES))
-      .manifests.filter(isSignatureEntry)
+      .manifests.filter((entry) => isSignatureEntry(entry) || isSigstoreManifest(layout, entry))
       .map((entry) => readSignatureObject(layout, entry))
       .filter((object) => subjects.has(object.subject))
       .flatMap((object) => objectsFrom(object.subject, object.signatures, release));
   } finally {
     closeStore(store);
   }
+}
+
+/** The manifest itself must be asked: cosign 3 lists its own with another artifactType, and oras copies that. */
+function isSigstoreManifest(layout: Layout, entry: Descriptor): boolean {
+  if (entry.mediaType !== OCI_MANIFEST) return false;
+  return parseManifest(layout.readDescriptor(entry, MANIFEST_MAX_BYTES)).artifactType === SIGSTORE_BUNDLE;
 }

@@ -94,13 +94,26 @@ gcc_triplet() {
   case $(dpkg --print-architecture) in arm64) echo aarch64-linux-gnu ;; *) echo x86_64-linux-gnu ;; esac
 }
 
+# Where an unpacked package has the program NAME: bin and sbin move between suites.
+unpacked() {
+  (cd "$peers/$1" && find . -path "*bin/$1" | sed -n '1s/^\.//p')
+}
+
 if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
-  for name in cosign2 cosign3 oras skopeo registry dockerd; do
+  for name in cosign2 cosign3 oras skopeo registry dockerd ip; do
     [ -x "$bin/$name" ] || missing "$name" "this machine has no apt-get"
   done
   exit 0
 fi
 
+if [ ! -x "$bin/ip" ]; then
+  found=$(PATH=$PATH:/usr/sbin:/sbin command -v ip || true)
+  if [ -n "$found" ]; then
+    ln -sf "$found" "$bin/ip"
+  else
+    { unpack ip "$(host_suite)" closure iproute2 && launcher ip "$(unpacked ip)" -V; } || true
+  fi
+fi
 [ -x "$bin/cosign2" ] || { unpack cosign2 trixie alone cosign && launcher cosign2 /usr/bin/cosign version; } || true
 [ -x "$bin/cosign3" ] || { unpack cosign3 forky alone cosign && launcher cosign3 /usr/bin/cosign version; } || true
 [ -x "$bin/oras" ] || { unpack oras trixie alone oras && launcher oras /usr/bin/oras version; } || true

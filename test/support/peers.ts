@@ -3,7 +3,7 @@ import { accessSync, constants, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 
-export type PeerName = "cosign2" | "cosign3" | "oras" | "skopeo" | "registry" | "dockerd";
+export type PeerName = "cosign2" | "cosign3" | "oras" | "skopeo" | "registry" | "dockerd" | "ip";
 
 function directory(): string {
   const cache = process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache");
