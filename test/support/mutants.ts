@@ -224,7 +224,7 @@ function withIndex(index: Buffer): Files {
 }
 
 /** One edit of a random place in a JSON document: a value, a member or an element. */
-function editJson(bytes: Buffer, dice: Dice): { readonly what: string; readonly bytes: Buffer } {
+export function editJson(bytes: Buffer, dice: Dice): { readonly what: string; readonly bytes: Buffer } {
   const root = JSON.parse(bytes.toString("utf8")) as unknown;
   const places: [Record<string, unknown>, string][] = [];
   const walk = (value: unknown): void => {
