@@ -11,6 +11,8 @@ const EX_CONFIG = 78;
  * could not start, 78 if its settings are wrong. A second signal ends at once.
  */
 export async function runService(log: Log, start: () => Promise<RunningServer>): Promise<void> {
+  // A log that nobody reads any more is no reason to drop requests.
+  process.stdout.on("error", () => {});
   try {
     const server = await start();
     const signal = await new Promise<NodeJS.Signals>((resolve) => {

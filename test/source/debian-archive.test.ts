@@ -1,0 +1,226 @@
+import assert from "node:assert/strict";
+import { execFileSync, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import test, { type TestContext } from "node:test";
+import { stringify } from "yaml";
+import { newestPackages, verifyRelease } from "../../bundles/source/recipe/debian-archive.ts";
+import { compareDebianVersions } from "../../bundles/source/recipe/debian-version.ts";
+import { recipeSource } from "../../bundles/source/recipe/recipe-source.ts";
+import { scratch } from "../support/scratch.ts";
+import {
+  type Mirror,
+  packagesParagraph,
+  type SyntheticDeb,
+  startMirror,
+  syntheticDeb,
+} from "../support/synthetic-packages.ts";
+
+const coded = (code: string) => (error: { code?: string; message?: string }) => {
+  assert.equal(error.code, code, error.message ?? "");
+  return true;
+};
+const missing = ["gpg", "gpgv", "xz"].find((tool) => spawnSync(tool, ["--version"]).error);
+const skip = missing === undefined ? false : `${missing} is not on this machine`;
+
+interface Archive {
+  readonly mirror: Mirror;
+  readonly keyring: string;
+  readonly directory: string;
+  sign(text: string): Buffer;
+  publish(suite: string, debs: readonly SyntheticDeb[], changes?: Readonly<Record<string, string>>): void;
+  query(packages: readonly string[]): ReturnType<typeof newestPackages>;
+}
+
+async function archive(t: TestContext): Promise<Archive> {
+  const directory = await scratch(t);
+  const mirror = await startMirror(t);
+  const home = join(directory, "gnupg");
+  await mkdir(home, { mode: 0o700 });
+  const gpg = (args: readonly string[], input = "") =>
+    execFileSync("gpg", ["--homedir", home, "--batch", "--quiet", "--passphrase", "", ...args], {
+      input,
+      stdio: ["pipe", "pipe", "ignore"],
+    });
+  gpg(["--quick-gen-key", "archive@test", "ed25519", "sign", "never"]);
+  const keyring = join(directory, "keyring.gpg");
+  await writeFile(keyring, gpg(["--export"]));
+  t.after(() => execFileSync("gpgconf", ["--homedir", home, "--kill", "all"], { stdio: "ignore" }));
+  const sign = (text: string) => gpg(["--clearsign"], text);
+  return {
+    mirror,
+    keyring,
+    directory,
+    sign,
+    publish(suite, debs, changes = {}) {
+      const packages = execFileSync("xz", ["--stdout"], { input: debs.map(packagesParagraph).join("\n") });
+      const hex = createHash("sha256").update(packages).digest("hex");
+      const fields = {
+        Origin: "Debian",
+        Label: suite.endsWith("-security") ? "Debian-Security" : "Debian",
+        Codename: suite,
+        ...changes,
+      };
+      const head = Object.entries(fields).map(([name, value]) => `${name}: ${value}\n`);
+      const list = `SHA256:\n ${hex} ${packages.length} main/binary-amd64/Packages.xz\n`;
+      mirror.files.set(`dists/${suite}/InRelease`, sign(`${head.join("")}${list}`));
+      mirror.files.set(`dists/${suite}/main/binary-amd64/Packages.xz`, packages);
+    },
+    query: (packages) =>
+      newestPackages({
+        suite: "trixie",
+        packages,
+        architecture: "amd64",
+        cacheDir: join(directory, "cache"),
+        keyring,
+        onProgress: () => {},
+      }),
+  };
+}
+
+function publishAll(
+  place: Archive,
+  main: readonly SyntheticDeb[],
+  changes: Readonly<Record<string, string>> = {},
+): void {
+  place.publish("trixie", main, changes);
+  place.publish("trixie-updates", []);
+  place.publish("trixie-security", []);
+}
+
+test("takes the newest version of suite, updates and security", { skip }, async (t) => {
+  const place = await archive(t);
+  const old = syntheticDeb("one", [], { version: "1.9-1" });
+  const updated = syntheticDeb("one", [], { version: "1.10-1" });
+  const secure = syntheticDeb("two", [], { version: "1:1.0-1", archive: "debian-security" });
+  place.publish("trixie", [old, syntheticDeb("two", [], { version: "9.0-1" }), syntheticDeb("three", [])]);
+  place.publish("trixie-updates", [updated]);
+  place.publish("trixie-security", [secure]);
+  assert.deepEqual(await place.query(["two", "one"]), [updated.input, secure.input]);
+  await assert.rejects(place.query(["one", "four"]), coded("RECIPE_PACKAGE_UNKNOWN"));
+});
+
+const untrusted: [string, (place: Archive) => void][] = [
+  ["with another Codename", (place) => publishAll(place, [], { Codename: "sid" })],
+  ["with another Label", (place) => publishAll(place, [], { Label: "Debian Backports" })],
+  ["with another Origin", (place) => publishAll(place, [], { Origin: "Mallory" })],
+  ["that ended", (place) => publishAll(place, [], { "Valid-Until": "Sat, 01 Jan 2022 00:00:00 UTC" })],
+  ["whose end is no date", (place) => publishAll(place, [], { "Valid-Until": "soon" })],
+  [
+    "with a changed byte",
+    (place) => {
+      publishAll(place, []);
+      const bytes = place.mirror.files.get("dists/trixie/InRelease") as Buffer;
+      place.mirror.files.set("dists/trixie/InRelease", Buffer.from(bytes.toString().replace("SHA256:", "SHA255:")));
+    },
+  ],
+  [
+    "without a signature",
+    (place) => {
+      publishAll(place, []);
+      place.mirror.files.set(
+        "dists/trixie/InRelease",
+        Buffer.from("Origin: Debian\nLabel: Debian\nCodename: trixie\n"),
+      );
+    },
+  ],
+  [
+    "that names no package list",
+    (place) => {
+      publishAll(place, []);
+      const text = "Origin: Debian\nLabel: Debian\nCodename: trixie\n";
+      place.mirror.files.set("dists/trixie/InRelease", place.sign(text));
+    },
+  ],
+];
+for (const [what, prepare] of untrusted) {
+  test(`refuses an archive ${what}`, { skip }, async (t) => {
+    const place = await archive(t);
+    prepare(place);
+    await assert.rejects(place.query([]), coded("SOURCE_ARCHIVE_UNTRUSTED"));
+  });
+}
+
+test("reads nothing that stands outside the signed part", { skip }, async (t) => {
+  const place = await archive(t);
+  const signed = place.sign("Origin: Debian\n").toString();
+  const framed = Buffer.from(`Origin: Mallory\n\n${signed}\nLabel: Mallory\n`);
+  // gpgv may refuse such a file altogether; what it must not do is to pass the frame on.
+  const release = await verifyRelease(framed, place.keyring, "test").catch(() => undefined);
+  assert.ok(release === undefined || (release.fields.get("Origin") === "Debian" && !release.fields.has("Label")));
+});
+
+test("refuses an archive that a key outside the keyring signed, and names a missing keyring", { skip }, async (t) => {
+  const [place, other] = [await archive(t), await archive(t)];
+  const signed = other.sign("Origin: Debian\n");
+  await assert.rejects(verifyRelease(signed, place.keyring, "test"), coded("SOURCE_ARCHIVE_UNTRUSTED"));
+  const nowhere = join(place.directory, "nothing.gpg");
+  await assert.rejects(verifyRelease(signed, nowhere, "test"), coded("SOURCE_TOOL_MISSING"));
+});
+
+test("refuses a package list that InRelease does not name, and a suite that is nowhere", { skip }, async (t) => {
+  const place = await archive(t);
+  await assert.rejects(place.query([]), coded("SOURCE_MIRROR_UNKNOWN"));
+  publishAll(place, []);
+  const list = "dists/trixie/main/binary-amd64/Packages.xz";
+  const bytes = place.mirror.files.get(list) as Buffer;
+  place.mirror.files.set(list, Buffer.alloc(bytes.length));
+  await assert.rejects(place.query([]), coded("SOURCE_INTEGRITY_MISMATCH"));
+});
+
+test("names the variable where the mirror's address is none", async (t) => {
+  await startMirror(t);
+  process.env["SEALIFT_DEBIAN_MIRROR"] = "ftp://somewhere";
+  const query = {
+    suite: "trixie",
+    packages: [],
+    architecture: "amd64",
+    cacheDir: await scratch(t),
+    onProgress: () => {},
+  };
+  await assert.rejects(newestPackages(query), (error: { code?: string; hints?: string[] }) => {
+    assert.match(error.hints?.join() ?? "", /SEALIFT_DEBIAN_MIRROR=/);
+    return error.code === "SOURCE_MIRROR_UNKNOWN";
+  });
+});
+
+test("locks an npm package by the registry's sha512, and refuses a version that is not there", async (t) => {
+  const root = await scratch(t);
+  const mirror = await startMirror(t);
+  const npm = [{ package: "@scope/tool", version: "1.2.3", files: { a: "/a" } }];
+  await writeFile(join(root, "image.yaml"), stringify({ schemaVersion: 1, npm }));
+  const context = {
+    root,
+    platform: "linux/amd64",
+    cacheDir: join(root, "cache"),
+    created: "2026-03-04T05:06:07Z",
+    ignoreBuiltLayers: false,
+    onProgress: () => {},
+  };
+  const source = recipeSource("image.yaml");
+  await assert.rejects(source.lock(context), coded("RECIPE_PACKAGE_UNKNOWN"));
+  const integrity = `sha512-${createHash("sha512").update("x").digest("base64")}`;
+  mirror.files.set("@scope/tool/1.2.3", Buffer.from(JSON.stringify({ dist: { integrity: `sha1-AAAA ${integrity}` } })));
+  const lock = await source.lock(context);
+  assert.deepEqual(lock.kind === "recipe" && lock.npm, [{ name: "@scope/tool", version: "1.2.3", integrity }]);
+  mirror.files.set("@scope/tool/1.2.3", Buffer.from(JSON.stringify({ dist: { integrity: "sha1-AAAA" } })));
+  await assert.rejects(source.lock(context), coded("RECIPE_PACKAGE_UNKNOWN"));
+});
+
+const VERSIONS = [
+  ...["1.0", "1.0-1", "1.0-0", "1.0~rc1", "1.0~~", "1.0~", "1.0+b1", "1.0a", "1.0.1", "1.00", "01.0", "1:0.1"],
+  ...["2.41-12+deb13u4", "2.41-12+deb13u10", "1:1.3.dfsg+really1.3.1-1", "1:1.3.dfsg-3", "1.0-1-1", "a", "1.0Z", "0"],
+];
+
+test("orders versions as dpkg does", { skip: spawnSync("dpkg", ["--version"]).error ? "no dpkg here" : false }, () => {
+  const script = VERSIONS.flatMap((a) => VERSIONS.map((b) => [a, b] as const));
+  for (const [i, [a, b]] of script.entries()) {
+    // All pairs take a process each: a spread of them is enough, and the neighbours always.
+    if (i % 7 !== 0 && a !== b) continue;
+    const sign = Math.sign(compareDebianVersions(a, b));
+    const operator = sign < 0 ? "lt" : sign > 0 ? "gt" : "eq";
+    const { status } = spawnSync("dpkg", ["--compare-versions", a, operator, b]);
+    assert.equal(status, 0, `${a} ${operator} ${b}`);
+  }
+});
