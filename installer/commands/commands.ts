@@ -21,5 +21,6 @@ export const commands: ReadonlyMap<string, Loader> = new Map<string, Loader>([
   ["sbom show", async () => (await import("./sbom-show.ts")).sbomShow],
   ["sbom validate", async () => (await import("./sbom-validate.ts")).sbomValidate],
   ["kit build", async () => (await import("./kit-build.ts")).kitBuild],
+  ["host setup", async () => (await import("./host-setup.ts")).hostSetup],
   ["schema", async () => (await import("./schema.ts")).schema],
 ]);
