@@ -9,6 +9,9 @@ import { verifyError } from "../error.ts";
 import { CHECKS, type Verdict } from "../verdict.ts";
 import type { HashTask } from "./hash-tasks.ts";
 
+/** The number of the bundle's first file in a caged process. */
+export const FIRST_FD = 3;
+
 /** Parent → judge, first line. `store.files[].fd` are numbers in the judge's own table. */
 export interface Case {
   readonly nonce: string;
@@ -88,7 +91,12 @@ const hashRequestSchema = closed({
       digest,
       extents: {
         type: "array",
-        items: closed({ fd: { type: "integer" }, position: { type: "integer" }, length: { type: "integer" } }),
+        items: closed({
+          // A hasher that reads its own standard input would never end.
+          fd: { type: "integer", minimum: FIRST_FD },
+          position: { type: "integer", minimum: 0 },
+          length: { type: "integer", minimum: 0 },
+        }),
       },
     }),
   },

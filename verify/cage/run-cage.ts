@@ -23,7 +23,7 @@ import { verifyError } from "../error.ts";
 import { parsePolicy } from "../policy.ts";
 import { decide, type Verdict } from "../verdict.ts";
 import type { HashTask } from "./hash-tasks.ts";
-import { type Case, parseHashRequest, parseJudgement } from "./protocol.ts";
+import { type Case, FIRST_FD, parseHashRequest, parseJudgement } from "./protocol.ts";
 
 /** Everything that the caged code imports lies below this. */
 const CODE_ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -32,7 +32,6 @@ const KIT_LIBRARY_DIRECTORY = join(CODE_ROOT, "lib");
 const KIT_LIBRARIES: NodeJS.ProcessEnv =
   process.env["LD_LIBRARY_PATH"] === KIT_LIBRARY_DIRECTORY ? { LD_LIBRARY_PATH: KIT_LIBRARY_DIRECTORY } : {};
 const NOBODY = 65534;
-const FIRST_FD = 3;
 const STDERR_MAX_BYTES = 16 * 1024;
 /** Of everything that one caged process says: a verdict with all its findings is below 70 MiB. */
 const STDOUT_MAX_BYTES = 128 * 1024 * 1024;
