@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
 import { digestFromHex } from "../../bundles/model/digest.ts";
+import { plainJson } from "../../bundles/model/plain-text.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { engineSource } from "../../bundles/source/engine.ts";
 import { layoutSource } from "../../bundles/source/oci-layout.ts";
@@ -49,9 +50,9 @@ export const sbomGenerate: Command = {
       }),
     );
     progress.done();
-    const text = bytes.toString("utf8");
-    terminal.document(JSON.parse(text));
-    terminal.result(text);
+    const document: unknown = JSON.parse(bytes.toString("utf8"));
+    terminal.document(document);
+    terminal.result(plainJson(document, 0));
     return 0;
   },
 };

@@ -1,0 +1,118 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import type { Command, OptionValue } from "../../installer/commands/command.ts";
+import { sbomGenerate } from "../../installer/commands/sbom-generate.ts";
+import { sbomShow } from "../../installer/commands/sbom-show.ts";
+import { sbomValidate } from "../../installer/commands/sbom-validate.ts";
+import type { Terminal } from "../../installer/ui/terminal.ts";
+import { scratch } from "../support/scratch.ts";
+import { smallRelease, writeSmallBundle } from "../support/small-bundle.ts";
+
+interface Ran {
+  readonly exit: number;
+  readonly lines: readonly string[];
+  readonly document: Record<string, unknown>;
+}
+
+async function run(command: Command, args: readonly string[], options: Record<string, OptionValue> = {}): Promise<Ran> {
+  const lines: string[] = [];
+  let document: Record<string, unknown> = {};
+  const terminal: Terminal = {
+    json: false,
+    color: false,
+    interactive: false,
+    result: (line) => void lines.push(line),
+    document: (value) => {
+      document = value as Record<string, unknown>;
+    },
+    note: () => {},
+    progress: () => ({ update: () => {}, done: () => {} }),
+  };
+  const exit = await command.run({ args, options, terminal });
+  return { exit, lines, document };
+}
+
+test("sbom generate gives the same document from a bundle, its directory and a foreign tar of it, and it is valid", async (context) => {
+  const root = await scratch(context);
+  const bundle = join(root, "bundle.tar");
+  await writeSmallBundle(bundle, smallRelease());
+  const directory = join(root, "layout");
+  await mkdir(directory);
+  execFileSync("tar", ["-xf", bundle, "-C", directory]);
+  const foreign = join(root, "foreign.tar");
+  execFileSync("tar", ["--format=gnu", "-cf", foreign, "-C", directory, "."]);
+  const { document, lines, exit } = await run(sbomGenerate, [`${bundle}#gateway`]);
+  assert.equal(exit, 0);
+  assert.equal(document["specVersion"], "1.6");
+  assert.deepEqual(JSON.parse(lines.join("\n")), document);
+  assert.deepEqual((await run(sbomGenerate, [`${directory}#gateway`])).document, document);
+  const again = await run(sbomGenerate, [`${foreign}#gateway`], { platform: "linux/amd64" });
+  assert.deepEqual(again.document["components"], document["components"]);
+
+  const file = join(root, "sbom.json");
+  await writeFile(file, lines.join("\n"));
+  const valid = await run(sbomValidate, [file]);
+  assert.deepEqual(
+    [valid.exit, valid.document["valid"], valid.lines],
+    [0, true, ["valid: CycloneDX 1.6, 3 components"]],
+  );
+  await writeFile(file, JSON.stringify({ ...document, dependencies: [{ ref: "gone" }] }));
+  const invalid = await run(sbomValidate, [file]);
+  assert.equal(invalid.exit, 3);
+  assert.equal(invalid.document["valid"], false);
+  assert.match(invalid.lines[0] ?? "", /^reference-dangling {2}\/dependencies\/0\/ref/);
+});
+
+test("sbom generate writes 1.7 on demand, and refuses other versions, missing files and images", async (context) => {
+  const bundle = join(await scratch(context), "a#b.tar");
+  await writeSmallBundle(bundle, smallRelease());
+  const { document } = await run(sbomGenerate, [`${bundle}#audit`], { spec: "1.7" });
+  assert.equal(document["specVersion"], "1.7");
+  await assert.rejects(run(sbomGenerate, [bundle], { spec: "1.5" }), { code: "USAGE" });
+  await assert.rejects(run(sbomGenerate, []), { code: "USAGE" });
+  await assert.rejects(run(sbomGenerate, [bundle]), { code: "SBOM_IMAGE_NOT_FOUND" });
+  await assert.rejects(run(sbomGenerate, [`${bundle}#nothing`]), { code: "SBOM_IMAGE_NOT_FOUND" });
+  await assert.rejects(run(sbomGenerate, ["./nothing.tar#x"]), { code: "SBOM_IMAGE_NOT_FOUND" });
+  await assert.rejects(run(sbomGenerate, ["registry:https://x"]), { code: "SOURCE_REFERENCE_MALFORMED" });
+});
+
+test("sbom show prints what a bundle carries, of all images or of one", async (context) => {
+  const bundle = join(await scratch(context), "bundle.tar");
+  const { release } = await writeSmallBundle(bundle, smallRelease());
+  const all = await run(sbomShow, [bundle]);
+  assert.deepEqual(
+    (all.document["images"] as { name: string }[]).map((image) => image.name),
+    ["audit", "gateway"],
+  );
+  const one = await run(sbomShow, [bundle], { image: "gateway" });
+  const digest = release.images.get("gateway")?.descriptor.digest;
+  assert.equal(one.lines[0], `image gateway  ${digest}`);
+  assert.ok(one.lines.includes("  pkg:npm/gateway@1.0.0"));
+  assert.equal(
+    one.lines.some((line) => line.includes("pkg:npm/audit")),
+    false,
+  );
+  await assert.rejects(run(sbomShow, [bundle], { image: "nothing" }), { code: "SBOM_IMAGE_NOT_FOUND" });
+});
+
+test("sbom generate lets nothing from an image act on the terminal", async (context) => {
+  const bundle = join(await scratch(context), "bundle.tar");
+  const license = "\u001b[31mred\u202e";
+  const layers = [{ "node_modules/a/package.json": JSON.stringify({ name: "a", version: "1.0.0", license }) }];
+  await writeSmallBundle(bundle, smallRelease({ images: [{ name: "gateway", layers }] }));
+  const { lines } = await run(sbomGenerate, [bundle]);
+  const shown = lines.join("\n");
+  assert.ok(shown.includes("\\u001b[31mred\\u202e"));
+  assert.ok(!shown.includes("\u001b") && !shown.includes("\u202e"));
+  assert.ok(JSON.stringify(JSON.parse(shown)).includes(JSON.stringify(license)));
+});
+
+test("sbom validate refuses what is no SBOM, and a file that is not there", async (context) => {
+  const file = join(await scratch(context), "x.json");
+  await assert.rejects(run(sbomValidate, [file]), { code: "FILE_NOT_FOUND" });
+  await writeFile(file, "{}");
+  await assert.rejects(run(sbomValidate, [file]), { code: "SBOM_MALFORMED" });
+});
