@@ -4,7 +4,7 @@ import { open, rename, rm } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
 import { constants, createZstdCompress } from "node:zlib";
 import { type Digest, digestFromHex } from "../model/digest.ts";
-import { LAYER_ZSTD_LEVEL } from "./recipe/layer.ts";
+import { evenChunks, LAYER_ZSTD_LEVEL } from "./recipe/layer.ts";
 
 export interface CompressedLayer {
   /** Of the compressed bytes. */
@@ -16,7 +16,8 @@ export interface CompressedLayer {
 
 /**
  * Compresses `tar`, of `sizeBytes` bytes, into the file `path`, in constant memory. For one version of
- * Node the output depends on the bytes alone, not on how they come in chunks. The file is complete and
+ * Node the output depends on the bytes alone: zstd's does depend on how they come in chunks, so they are
+ * cut evenly first. The file is complete and
  * on stable storage before it has its name; a failure leaves nothing.
  */
 export async function compressLayer(
@@ -32,7 +33,7 @@ export async function compressLayer(
   try {
     await pipeline(
       async function* () {
-        for await (const chunk of tar) {
+        for await (const chunk of evenChunks(buffers(tar))) {
           plain.update(chunk);
           yield chunk;
         }
@@ -58,4 +59,8 @@ export async function compressLayer(
     throw cause;
   }
   return { digest: digestFromHex(packed.digest("hex")), size, diffId: digestFromHex(plain.digest("hex")) };
+}
+
+async function* buffers(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
+  for await (const chunk of chunks) yield Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
 }

@@ -126,7 +126,7 @@ export async function* tarBytes(entries: readonly [string, TreeEntry][]): AsyncG
 }
 
 /** The same bytes in chunks of equal length, so that the compressor sees the same calls each time. */
-async function* evenChunks(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+export async function* evenChunks(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   let buffer = Buffer.allocUnsafe(CHUNK);
   let filled = 0;
   for await (const part of source) {
