@@ -4,7 +4,7 @@
  * Std 1003.1, pax), GNU long names, GNU and old base-256 numbers.
  *
  * The `tar` package is not used here because it reads some archives otherwise than the runtimes without
- * saying so (ADR on reading layers; test/sbom/generate/tar-reader.test.ts holds each case).
+ * saying so (ADR 0007; test/sbom/generate/tar-reader.test.ts holds each case).
  */
 import { isUtf8 } from "node:buffer";
 import { sbomError } from "../error.ts";
