@@ -29,6 +29,8 @@ export interface EndpointOptions {
   readonly port: number;
   /** Only these repository names are answered; any name if absent. */
   readonly repositories?: readonly string[];
+  /** Small manifests and blobs beside the bundle's, by digest, under any repository name that is answered. */
+  readonly extra?: ReadonlyMap<Digest, { readonly mediaType: string; readonly bytes: Buffer }>;
   /** Told about damaged content, which the asking side sees as a broken answer only. */
   readonly onProblem?: (message: string) => void;
 }
@@ -163,8 +165,13 @@ async function answer(serving: Serving, request: IncomingMessage, response: Serv
     const tags = [...new Set([...contents.tags.keys(), ...(contents.repositoryTags.get(name)?.keys() ?? [])])].sort();
     return sendJson(response, request, "application/json", canonicalJson({ name, tags }));
   }
-  if (kind === "manifests") return answerManifest(serving, name, reference, request, response);
   const digest = parseDigest(reference);
+  const extra = digest === undefined || kind === "referrers" ? undefined : options.extra?.get(digest);
+  if (extra && digest !== undefined) {
+    response.setHeader("docker-content-digest", digest);
+    return sendJson(response, request, extra.mediaType, extra.bytes);
+  }
+  if (kind === "manifests") return answerManifest(serving, name, reference, request, response);
   if (digest === undefined) return refuse(400, "DIGEST_INVALID", "want sha256: and 64 hexadecimal digits");
   if (kind === "referrers") {
     const type = url.searchParams.get("artifactType");

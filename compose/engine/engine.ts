@@ -91,7 +91,7 @@ function environment(engine: EngineTools): Record<string, string> {
 /** dockerode at this engine's socket. It brings an SSH client with it, so it is loaded when first needed. */
 export async function connect(engine: Pick<Engine, "socketPath">): Promise<Docker> {
   const { default: Client } = await import("dockerode");
-  return new Client({ socketPath: engine.socketPath, version: "v1.41" });
+  return new Client({ socketPath: engine.socketPath });
 }
 
 /**

@@ -1,0 +1,386 @@
+/**
+ * Brings the images of a verified release into the engine by digest: the engine pulls them from a
+ * read-only endpoint over the bundle on loopback. It is the only way that keeps `name@sha256:…` on both
+ * image stores of stock Docker, that resumes, and that skips layers which are there.
+ *
+ * `docker load` is never used: it accepted a changed configuration without a word.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import type Docker from "dockerode";
+import type { BundleRelease } from "../../bundles/layout/contents.ts";
+import type { Layout } from "../../bundles/layout/layout.ts";
+import { type Endpoint, serveLayout } from "../../bundles/layout/oci-endpoint.ts";
+import { type Digest, hexOf } from "../../bundles/model/digest.ts";
+import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
+import { connect, connectionError, type Engine } from "./engine.ts";
+import { engineError } from "./error.ts";
+import { type ExpectedImage, expectedImage, imageDifferences } from "./image-proof.ts";
+import { makeNonceImage } from "./nonce-image.ts";
+
+/** Loopback, so that Docker speaks plain HTTP to it, and unusual, so that nobody else is there. */
+export const ENDPOINT_HOST = "127.83.76.1";
+export const ENDPOINT_PORT = 5000;
+/** The repository of protective tags: without a tag, `docker image prune` deletes what is held by digest. */
+export const PROTECTIVE_REPOSITORY = "sealift.invalid";
+const NONCE_REPOSITORY = "sealift-nonce";
+const PARALLEL_PULLS = 3;
+const PULL_ATTEMPTS = 4;
+const STALL_MS = 180_000;
+
+export interface LoadedImage {
+  readonly name: string;
+  readonly reference: string;
+  readonly protectiveTag: string;
+  /** As the engine calls it; depends on the image store. */
+  readonly id: string;
+  /** It was there before, and nothing was pulled. */
+  readonly present: boolean;
+}
+
+export interface LoadRun {
+  readonly onProgress?: (detail: string) => void;
+  readonly signal?: AbortSignal;
+  /** For tests that break the endpoint on purpose. */
+  readonly serve?: typeof serveLayout;
+}
+
+export function imageReference(appliance: string, name: string, digest: Digest): string {
+  return `${ENDPOINT_HOST}:${ENDPOINT_PORT}/${appliance}/${name}@${digest}`;
+}
+
+export function protectiveTag(appliance: string, name: string, digest: Digest): { repo: string; tag: string } {
+  return { repo: `${PROTECTIVE_REPOSITORY}/${appliance}/${name}`, tag: hexOf(digest).slice(0, 16) };
+}
+
+/**
+ * Loads every image of `release`, which the caller has verified in this very `layout`, and proves each.
+ * May be called again after a cut: what is there and right is not pulled again.
+ * @throws ENGINE_PORT_BUSY | ENGINE_FOREIGN | ENGINE_PULL_FAILED | ENGINE_DISK_FULL | ENGINE_BUNDLE_CHANGED |
+ * ENGINE_IMAGE_DIFFERS | ENGINE_UNREACHABLE | ENGINE_PERMISSION
+ */
+export async function loadImages(
+  engine: Pick<Engine, "socketPath" | "facts">,
+  layout: Layout,
+  release: BundleRelease,
+  run: LoadRun = {},
+): Promise<LoadedImage[]> {
+  const docker = await connect(engine);
+  const { appliance, images } = release.manifest;
+  const wanted = images.map((image): Wanted => {
+    const entry = release.images.get(image.name);
+    if (!entry) throw new TypeError(`release ${release.descriptor.digest} has no manifest of ${image.name}`);
+    const reference = imageReference(appliance, image.name, image.digest);
+    const sizeBytes = entry.manifest.layers.reduce((sum, layer) => sum + layer.size, 0);
+    const expected = expectedImage(layout, reference, image.digest, entry.manifest);
+    return { name: image.name, expected, tag: protectiveTag(appliance, image.name, image.digest), sizeBytes };
+  });
+  const present = new Set<string>();
+  for (const image of wanted) {
+    const inspected = await inspect(engine, docker, image.expected.reference);
+    if (inspected !== undefined) present.add(image.name);
+  }
+  const absent = wanted.filter((image) => !present.has(image.name));
+  if (absent.length > 0) await pullAll(engine, docker, layout, appliance, absent, run);
+  const loaded: LoadedImage[] = [];
+  for (const image of wanted) loaded.push(await prove(engine, docker, image, present.has(image.name)));
+  return loaded;
+}
+
+interface Wanted {
+  readonly name: string;
+  readonly expected: ExpectedImage;
+  readonly tag: { readonly repo: string; readonly tag: string };
+  readonly sizeBytes: number;
+}
+
+/** Proves images that must be there already, for `fsck` and before every start. @throws ENGINE_IMAGE_DIFFERS */
+async function prove(
+  engine: Pick<Engine, "socketPath" | "facts">,
+  docker: Docker,
+  image: Wanted,
+  present: boolean,
+): Promise<LoadedImage> {
+  const { expected, name, tag } = image;
+  const inspected = await inspect(engine, docker, expected.reference);
+  const differences =
+    inspected === undefined ? ["it is not there"] : imageDifferences(expected, inspected, engine.facts.store);
+  if (inspected === undefined || differences.length > 0) {
+    throw engineError(
+      "ENGINE_IMAGE_DIFFERS",
+      `image ${JSON.stringify(name)} in the engine: ${differences.join("; ")}`,
+      {
+        hints: [`docker image rm ${expected.reference}`, "then run the same command again"],
+      },
+    );
+  }
+  try {
+    await docker.getImage(expected.reference).tag(tag);
+  } catch (cause) {
+    throw connectionError(engine.socketPath, cause);
+  }
+  return {
+    name,
+    reference: expected.reference,
+    protectiveTag: `${tag.repo}:${tag.tag}`,
+    id: inspected.Id,
+    present,
+  };
+}
+
+async function inspect(
+  engine: Pick<Engine, "socketPath">,
+  docker: Docker,
+  reference: string,
+): Promise<Docker.ImageInspectInfo | undefined> {
+  try {
+    return await docker.getImage(reference).inspect();
+  } catch (cause) {
+    if ((cause as { readonly statusCode?: number }).statusCode === 404) return undefined;
+    throw connectionError(engine.socketPath, cause);
+  }
+}
+
+async function pullAll(
+  engine: Pick<Engine, "socketPath" | "facts">,
+  docker: Docker,
+  layout: Layout,
+  appliance: string,
+  absent: readonly Wanted[],
+  run: LoadRun,
+): Promise<void> {
+  const nonce = makeNonceImage(engine.facts.architecture);
+  const stop = new AbortController();
+  let damaged: string | undefined;
+  const endpoint = await listen(run.serve ?? serveLayout, layout, {
+    repositories: [NONCE_REPOSITORY, ...absent.map((image) => `${appliance}/${image.name}`)],
+    extra: nonce.contents,
+    onProblem: (message) => {
+      // The engine would only see a broken answer and try again for a minute.
+      damaged ??= message;
+      stop.abort();
+    },
+  });
+  const onAbort = (): void => stop.abort();
+  run.signal?.addEventListener("abort", onAbort, { once: true });
+  try {
+    await proveEndpoint(engine, docker, nonce.digest, stop.signal);
+    const progress = new PullProgress(absent, run.onProgress);
+    const queue = [...absent];
+    const worker = async (): Promise<void> => {
+      for (let image = queue.shift(); image; image = queue.shift()) {
+        await pullWithRetries(docker, image, progress, stop.signal);
+      }
+    };
+    const ends = await Promise.allSettled(Array.from({ length: PARALLEL_PULLS }, () => worker().catch(stopAll(stop))));
+    const failed = ends.find((end) => end.status === "rejected");
+    if (failed) throw failed.reason;
+  } catch (cause) {
+    if (damaged !== undefined) {
+      throw engineError("ENGINE_BUNDLE_CHANGED", `${layout.location}: changed since it was verified: ${damaged}`, {
+        cause,
+        hints: ["the medium is damaged or was changed; run sealift verify on it again"],
+      });
+    }
+    run.signal?.throwIfAborted();
+    throw cause;
+  } finally {
+    run.signal?.removeEventListener("abort", onAbort);
+    await endpoint.close();
+  }
+}
+
+function stopAll(stop: AbortController): (cause: unknown) => never {
+  return (cause) => {
+    stop.abort();
+    throw cause;
+  };
+}
+
+async function listen(
+  serve: typeof serveLayout,
+  layout: Layout,
+  options: Pick<Parameters<typeof serveLayout>[1], "repositories" | "extra" | "onProblem">,
+): Promise<Endpoint> {
+  try {
+    return await serve(layout, { ...options, host: ENDPOINT_HOST, port: ENDPOINT_PORT });
+  } catch (cause) {
+    if (!(cause instanceof SealiftError) || cause.code !== "LAYOUT_ENDPOINT_UNAVAILABLE") throw cause;
+    throw engineError("ENGINE_PORT_BUSY", cause.message, {
+      cause,
+      hints: [
+        `ss --listening --tcp --processes 'sport = :${ENDPOINT_PORT}' shows who holds it`,
+        "or another sealift is loading images",
+      ],
+    });
+  }
+}
+
+/** The engine pulls an image that only this run's endpoint has. @throws ENGINE_FOREIGN */
+async function proveEndpoint(
+  engine: Pick<Engine, "socketPath">,
+  docker: Docker,
+  digest: Digest,
+  signal: AbortSignal,
+): Promise<void> {
+  const reference = `${ENDPOINT_HOST}:${ENDPOINT_PORT}/${NONCE_REPOSITORY}@${digest}`;
+  try {
+    await pull(docker, reference, signal, () => undefined);
+    await docker.getImage(reference).inspect();
+  } catch (cause) {
+    const reached = connectionError(engine.socketPath, cause);
+    if (reached instanceof SealiftError && reached.code === "ENGINE_UNREACHABLE" && !(cause instanceof PullFailure)) {
+      throw reached;
+    }
+    if (diskFull(reasonOf(cause))) throw fullError(reasonOf(cause), cause);
+    throw engineError("ENGINE_FOREIGN", `the engine did not fetch this run's proof image: ${reasonOf(cause)}`, {
+      cause,
+      hints: [
+        `the engine must run on this machine and reach ${ENDPOINT_HOST}:${ENDPOINT_PORT}; sealift doctor says more`,
+      ],
+    });
+  } finally {
+    await removeNonces(docker);
+  }
+}
+
+/** This run's proof image and those that runs before left behind when they were cut. */
+async function removeNonces(docker: Docker): Promise<void> {
+  const prefix = `${ENDPOINT_HOST}:${ENDPOINT_PORT}/${NONCE_REPOSITORY}@`;
+  try {
+    for (const image of await docker.listImages({ digests: true })) {
+      const nonce = image.RepoDigests?.find((reference) => reference.startsWith(prefix));
+      if (nonce !== undefined) await docker.getImage(nonce).remove({ force: true });
+    }
+  } catch {
+    // They are a few kilobytes, and the next run tries again.
+  }
+}
+
+async function pullWithRetries(
+  docker: Docker,
+  image: Wanted,
+  progress: PullProgress,
+  signal: AbortSignal,
+): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      await pull(docker, image.expected.reference, signal, (event) => progress.take(image.name, event));
+      progress.finish(image.name);
+      return;
+    } catch (cause) {
+      const reason = reasonOf(cause);
+      if (diskFull(reason)) throw fullError(reason, cause);
+      if (attempt === PULL_ATTEMPTS || signal.aborted) {
+        throw engineError("ENGINE_PULL_FAILED", `image ${JSON.stringify(image.name)}: ${reason}`, {
+          cause,
+          hints: ["sealift doctor", "run the same command again; layers that are complete are kept"],
+        });
+      }
+    }
+    await sleep(500 * 2 ** attempt, undefined, { signal }).catch(() => undefined);
+  }
+}
+
+/** The engine said in its stream that the pull failed; the HTTP status was 200 long before. */
+class PullFailure extends Error {}
+
+export interface PullEvent {
+  readonly id?: string;
+  readonly status?: string;
+  readonly error?: string;
+  readonly progressDetail?: { readonly current?: number; readonly total?: number };
+}
+
+/**
+ * One pull. dockerode's followProgress reports no error that comes in the stream, so each event is looked
+ * at here. Fails when nothing was heard for three minutes.
+ */
+async function pull(
+  docker: Docker,
+  reference: string,
+  signal: AbortSignal,
+  onEvent: (event: PullEvent) => void,
+): Promise<void> {
+  const stalled = new AbortController();
+  const arm = (): NodeJS.Timeout => setTimeout(() => stalled.abort(), STALL_MS);
+  let timer = arm();
+  const abortSignal = AbortSignal.any([signal, stalled.signal]);
+  try {
+    const stream: NodeJS.ReadableStream = await docker.pull(reference, { abortSignal });
+    await new Promise<void>((resolve, reject) => {
+      let failure: string | undefined;
+      docker.modem.followProgress(
+        stream,
+        (error: Error | null, events: readonly PullEvent[] | null) => {
+          failure ??= pullError(events ?? []);
+          if (error) reject(error);
+          else if (failure !== undefined) reject(new PullFailure(failure));
+          else resolve();
+        },
+        (event: PullEvent) => {
+          clearTimeout(timer);
+          timer = arm();
+          failure ??= pullError([event]);
+          onEvent(event);
+        },
+      );
+      abortSignal.addEventListener("abort", () => reject(new PullFailure("stopped")), { once: true });
+    });
+  } catch (cause) {
+    if (stalled.signal.aborted) throw new PullFailure(`nothing was heard for ${STALL_MS / 1000} s`, { cause });
+    throw cause;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** The first error among the events of a pull. */
+export function pullError(events: readonly PullEvent[]): string | undefined {
+  const found = events.find((event) => typeof event.error === "string" || "errorDetail" in event);
+  return found === undefined ? undefined : (found.error ?? "error without a text");
+}
+
+export function diskFull(reason: string): boolean {
+  return /no space left on device|disk quota exceeded/i.test(reason);
+}
+
+function fullError(reason: string, cause: unknown): Error {
+  return engineError("ENGINE_DISK_FULL", `the engine's disk is full: ${reason}`, {
+    cause,
+    hints: ["sealift doctor --for BUNDLE says how much is needed", "make room, then run the same command again"],
+  });
+}
+
+/** Sums what the engine says of each layer; layers that it has count when their image is done. */
+class PullProgress {
+  readonly #total: number;
+  readonly #sizes: ReadonlyMap<string, number>;
+  readonly #layers = new Map<string, Map<string, number>>();
+  readonly #onProgress: (detail: string) => void;
+
+  constructor(images: readonly Wanted[], onProgress: (detail: string) => void = () => undefined) {
+    this.#sizes = new Map(images.map((image) => [image.name, image.sizeBytes]));
+    this.#total = images.reduce((sum, image) => sum + image.sizeBytes, 0);
+    this.#onProgress = onProgress;
+  }
+
+  take(name: string, event: PullEvent): void {
+    if (event.id === undefined || event.status !== "Downloading") return;
+    const layers = this.#layers.get(name) ?? new Map<string, number>();
+    layers.set(event.id, event.progressDetail?.current ?? 0);
+    this.#layers.set(name, layers);
+    this.#say();
+  }
+
+  finish(name: string): void {
+    this.#layers.set(name, new Map([["all", this.#sizes.get(name) ?? 0]]));
+    this.#say();
+  }
+
+  #say(): void {
+    let done = 0;
+    for (const layers of this.#layers.values()) for (const bytes of layers.values()) done += bytes;
+    const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(0);
+    this.#onProgress(`${megabytes(Math.min(done, this.#total))} of ${megabytes(this.#total)} MB`);
+  }
+}
