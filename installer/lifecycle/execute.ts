@@ -1,0 +1,318 @@
+/**
+ * Runs an operation's steps, and after a crash ends it: before its commit step backwards, after it
+ * forwards. Whatever happens there is one open journal at most, and it goes only when the ledger has it.
+ */
+import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import type { Digest } from "../../bundles/model/digest.ts";
+import { reasonOf } from "../../bundles/model/sealift-error.ts";
+import type { Clock } from "../site/clock.ts";
+import { type Disk, removeDurably, renameDurably } from "../site/disk.ts";
+import type { StatePaths } from "../site/state.ts";
+import { lifecycleError } from "./error.ts";
+import { Journal, type JournalContent, type JournalRecord, type OperationResult, readJournal } from "./journal.ts";
+import { appendEntry, readLedger } from "./ledger.ts";
+import type { OperationKind, Parameters, Step } from "./step.ts";
+
+/** What every operation stands on. The caller holds the site's lock. */
+export interface Ground {
+  readonly paths: StatePaths;
+  readonly disk: Disk;
+  readonly clock: Clock;
+}
+
+const REASON_MAX_LENGTH = 1000;
+
+export function openJournalPath(paths: StatePaths): string {
+  return join(paths.journal, "open");
+}
+
+/** @throws JOURNAL_INCOMPLETE if an operation has not ended | JOURNAL_DAMAGED */
+export function requireNoOpenJournal(paths: StatePaths): void {
+  const open = readJournal(openJournalPath(paths));
+  if (!open) return;
+  const { operation, time } = open.begin;
+  throw lifecycleError("JOURNAL_INCOMPLETE", `${operation} of ${time} did not end, its outcome is unknown`, {
+    hints: ["run `sealift recover` before any other command"],
+  });
+}
+
+/**
+ * Does what `parameters` say. Resolves when it is committed, complete, and in the ledger.
+ * `authorization` is the ledger entry that allows it.
+ * @throws OPERATION_FAILED (the old state is back) | OPERATION_UNKNOWN (recover must end it) |
+ * JOURNAL_INCOMPLETE | STATE_WRITE_FAILED and STATE_DISK_FULL (nothing began)
+ */
+export async function execute<Context>(
+  ground: Ground,
+  kind: OperationKind<Context>,
+  context: Context,
+  parameters: Parameters,
+  authorization: Digest,
+): Promise<void> {
+  const { paths, disk } = ground;
+  const steps = checkedSteps(kind.steps(context, parameters));
+  requireNoOpenJournal(paths);
+  // Left by a crash before the first record was whole: nothing had begun.
+  if (existsSync(openJournalPath(paths))) removeDurably(disk, openJournalPath(paths));
+  const journal = Journal.begin(disk, openJournalPath(paths), {
+    type: "begin",
+    schemaVersion: 1,
+    id: randomBytes(16).toString("hex"),
+    operation: kind.name,
+    parameters,
+    steps: steps.map(({ name }) => name),
+    authorization,
+    time: now(ground),
+  });
+  try {
+    await new Run(ground, journal, kind.name, steps).forward();
+  } finally {
+    journal.close();
+  }
+}
+
+export interface Recovery {
+  /** Of the operation that was open; undefined if there was none. */
+  readonly operation: string | undefined;
+  readonly result: OperationResult | undefined;
+  /** The journal's last record was torn. */
+  readonly tornBytes: number;
+}
+
+/**
+ * Ends the operation that a crash left open; nothing if there is none. May be killed and run again.
+ * @throws OPERATION_UNKNOWN if that cannot be decided or done now, with the journal still open |
+ * JOURNAL_DAMAGED
+ */
+export async function recover<Context>(
+  ground: Ground,
+  kinds: ReadonlyMap<string, OperationKind<Context>>,
+  context: Context,
+): Promise<Recovery> {
+  const { paths, disk } = ground;
+  const path = openJournalPath(paths);
+  const content = readJournal(path);
+  if (!content) {
+    if (existsSync(path)) removeDurably(disk, path);
+    return { operation: undefined, result: undefined, tornBytes: 0 };
+  }
+  const { operation, parameters, steps: names } = content.begin;
+  const { tornBytes } = content;
+  const last = content.records.at(-1);
+  if (last?.type === "end") {
+    closeInLedger(ground, content, last.result);
+    return { operation, result: last.result, tornBytes };
+  }
+  const steps = kinds.get(operation)?.steps(context, parameters);
+  if (!steps || steps.map(({ name }) => name).join() !== names.join()) {
+    throw lifecycleError("OPERATION_UNKNOWN", `the open operation ${operation} is not one that this version knows`, {
+      hints: ["run `sealift recover` of the version that began it"],
+    });
+  }
+  const journal = Journal.reopen(disk, path, content);
+  try {
+    const run = new Run(ground, journal, operation, checkedSteps(steps), content);
+    return { operation, result: await run.recover(), tornBytes };
+  } finally {
+    journal.close();
+  }
+}
+
+function checkedSteps(steps: readonly Step[]): readonly Step[] {
+  if (new Set(steps.map(({ name }) => name)).size !== steps.length || steps.filter((s) => s.isCommit).length !== 1) {
+    throw new TypeError("an operation's steps have distinct names, and one of them commits");
+  }
+  return steps;
+}
+
+function now({ clock }: Ground): string {
+  return clock().now.toISOString();
+}
+
+/** The journal has its end: the ledger gets its digest, then it is put away. Each part may have happened before. */
+function closeInLedger(ground: Ground, content: JournalContent, result: OperationResult): void {
+  const { paths, disk, clock } = ground;
+  const { id, operation, authorization } = content.begin;
+  let ledger = readLedger(paths.ledger);
+  if (!ledger.entries.some(({ type, data }) => type === "operation" && data["id"] === id)) {
+    const data = { id, operation, authorization, result, journal: content.digest };
+    ledger = appendEntry(disk, paths.ledger, "operation", data, clock());
+  }
+  renameDurably(disk, openJournalPath(paths), join(paths.journal, `${id}.journal`));
+}
+
+class Run {
+  readonly #ground: Ground;
+  readonly #journal: Journal;
+  readonly #operation: string;
+  readonly #steps: readonly Step[];
+  readonly #commit: number;
+  /** What the journal says of each step: the last word. */
+  readonly #states = new Map<string, "intent" | "done" | "failed" | "undone">();
+  readonly #isTorn: boolean;
+  readonly #direction: "forward" | "back" | undefined;
+
+  constructor(ground: Ground, journal: Journal, operation: string, steps: readonly Step[], before?: JournalContent) {
+    this.#ground = ground;
+    this.#journal = journal;
+    this.#operation = operation;
+    this.#steps = steps;
+    this.#commit = steps.findIndex((step) => step.isCommit);
+    for (const record of before?.records ?? []) {
+      if (record.type === "intent") this.#states.set(record.step, "intent");
+      if (record.type === "outcome") this.#states.set(record.step, record.outcome);
+    }
+    this.#isTorn = (before?.tornBytes ?? 0) > 0;
+    this.#direction = before?.records.findLast((record) => record.type === "recover")?.direction;
+  }
+
+  #write(record: JournalRecord): void {
+    this.#journal.append(record);
+  }
+
+  /** Intent, act, outcome. Throws what the step or the journal throws. */
+  async #act(step: Step): Promise<void> {
+    this.#write({ type: "intent", step: step.name, intent: step.intent, time: now(this.#ground) });
+    this.#states.set(step.name, "intent");
+    await step.do();
+    this.#write({ type: "outcome", step: step.name, outcome: "done", time: now(this.#ground) });
+    this.#states.set(step.name, "done");
+  }
+
+  async forward(): Promise<void> {
+    for (const [index, step] of this.#steps.slice(0, this.#commit + 1).entries()) {
+      try {
+        await this.#act(step);
+      } catch (cause) {
+        await this.#failed(step, index, cause);
+        break;
+      }
+    }
+    await this.#complete();
+  }
+
+  /** Returns if the commit happened all the same; else the old state is back or nobody knows. */
+  async #failed(step: Step, index: number, cause: unknown): Promise<void> {
+    const why = `${this.#operation}: step ${index + 1} of ${this.#steps.length} ${JSON.stringify(step.name)}: ${reasonOf(cause)}`;
+    if (step.isCommit && this.#states.has(step.name) && (await this.#probe(step)) !== "not-done") {
+      // It may have happened, and is perhaps not yet durable: recover looks again, with a new journal handle.
+      throw this.#unknown(why, cause);
+    }
+    const reason = reasonOf(cause).slice(0, REASON_MAX_LENGTH);
+    const isRecorded = this.#tryWrite({
+      type: "outcome",
+      step: step.name,
+      outcome: "failed",
+      reason,
+      time: now(this.#ground),
+    });
+    await this.#back(index, why, cause, isRecorded);
+    throw lifecycleError("OPERATION_FAILED", why, { cause, hints: ["the old state is in place; nothing was changed"] });
+  }
+
+  /** Takes back the steps from `last` down. */
+  async #back(last: number, why: string, cause: unknown, isRecorded = true): Promise<void> {
+    let isComplete = isRecorded;
+    for (const step of this.#steps.slice(0, last + 1).reverse()) {
+      const state = this.#states.get(step.name);
+      if (state === "undone") continue;
+      try {
+        await step.undo();
+      } catch (undoCause) {
+        const text = `${why}; taking back ${JSON.stringify(step.name)}: ${reasonOf(undoCause)}`;
+        throw this.#unknown(text, undoCause);
+      }
+      // A full disk may keep the journal from hearing of it; recover takes back once more then.
+      isComplete =
+        this.#tryWrite({ type: "outcome", step: step.name, outcome: "undone", time: now(this.#ground) }) && isComplete;
+    }
+    if (!isComplete) throw this.#unknown(`${why}; all was taken back, but the journal could not be written`, cause);
+    this.#end("restored", why, cause);
+  }
+
+  #tryWrite(record: JournalRecord): boolean {
+    try {
+      this.#write(record);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** From the commit on: what is not recorded as done is done, again if need be. */
+  async #complete(): Promise<void> {
+    for (const step of this.#steps.slice(this.#commit)) {
+      if (this.#states.get(step.name) === "done") continue;
+      try {
+        await this.#act(step);
+      } catch (cause) {
+        throw this.#unknown(
+          `${this.#operation}: committed, but step ${JSON.stringify(step.name)}: ${reasonOf(cause)}`,
+          cause,
+        );
+      }
+    }
+    this.#end("committed", `${this.#operation}: committed`, undefined);
+  }
+
+  #end(result: OperationResult, why: string, cause: unknown): void {
+    try {
+      this.#write({ type: "end", result, time: now(this.#ground) });
+      const content = readJournal(openJournalPath(this.#ground.paths));
+      if (content?.records.at(-1)?.type !== "end") throw new TypeError("the journal has not kept its end");
+      closeInLedger(this.#ground, content, result);
+    } catch (endCause) {
+      throw this.#unknown(`${why}; its end: ${reasonOf(endCause)}`, cause ?? endCause);
+    }
+  }
+
+  async recover(): Promise<OperationResult> {
+    const began = this.#steps.findLastIndex((step) => this.#states.has(step.name));
+    // A torn record may have been an intent, and its step may have begun.
+    const last = Math.min(began + (this.#isTorn ? 1 : 0), this.#steps.length - 1);
+    const why = `recover: ${this.#operation}`;
+    const isForward = await this.#isCommitted(last);
+    const direction = isForward ? "forward" : "back";
+    try {
+      this.#write({ type: "recover", direction, time: now(this.#ground) });
+    } catch (cause) {
+      throw this.#unknown(`${why}: ${reasonOf(cause)}`, cause);
+    }
+    if (isForward) {
+      await this.#complete();
+      return "committed";
+    }
+    await this.#back(last, why, undefined);
+    return "restored";
+  }
+
+  async #isCommitted(last: number): Promise<boolean> {
+    if (this.#direction !== undefined) return this.#direction === "forward";
+    const step = this.#steps[this.#commit] as Step;
+    const state = this.#states.get(step.name);
+    if (state === "done") return true;
+    if (state === "undone" || last < this.#commit) return false;
+    const probe = await this.#probe(step);
+    if (probe === "unknown") {
+      throw this.#unknown(`${this.#operation}: cannot tell whether ${JSON.stringify(step.name)} happened`, undefined);
+    }
+    return probe === "done";
+  }
+
+  async #probe(step: Step): Promise<"done" | "not-done" | "unknown"> {
+    try {
+      return await step.probe();
+    } catch {
+      return "unknown";
+    }
+  }
+
+  #unknown(message: string, cause: unknown): Error {
+    return lifecycleError("OPERATION_UNKNOWN", message, {
+      cause,
+      hints: ["put right what the message names (a full or failing disk?), then run `sealift recover`"],
+    });
+  }
+}

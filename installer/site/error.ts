@@ -1,0 +1,21 @@
+import { errorArea } from "../../bundles/model/sealift-error.ts";
+
+export const siteError = errorArea({
+  STATE_NOT_FOUND: 4,
+  STATE_EXISTS: 4,
+  STATE_FOREIGN: 4,
+  STATE_HALF_WRITTEN: 4,
+  STATE_UNSAFE: 4,
+  STATE_TOO_NEW: 4,
+  STATE_UNREADABLE: 5,
+  STATE_WRITE_FAILED: 5,
+  STATE_DISK_FULL: 5,
+  STATE_DAMAGED: 6,
+  AUTHORITY_CHANGED: 3,
+  AUTHORITY_MALFORMED: 2,
+  AUTHORITY_THRESHOLD: 2,
+  OPERATOR_UNKNOWN: 2,
+  SSH_KEY_MALFORMED: 2,
+  CLOCK_BACKWARDS: 4,
+  CLOCK_JUMPED: 4,
+});
