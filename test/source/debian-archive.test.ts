@@ -6,7 +6,6 @@ import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { stringify } from "yaml";
 import { newestPackages, verifyRelease } from "../../bundles/source/recipe/debian-archive.ts";
-import { compareDebianVersions } from "../../bundles/source/recipe/debian-version.ts";
 import { recipeSource } from "../../bundles/source/recipe/recipe-source.ts";
 import { scratch } from "../support/scratch.ts";
 import {
@@ -206,21 +205,4 @@ test("locks an npm package by the registry's sha512, and refuses a version that 
   assert.deepEqual(lock.kind === "recipe" && lock.npm, [{ name: "@scope/tool", version: "1.2.3", integrity }]);
   mirror.files.set("@scope/tool/1.2.3", Buffer.from(JSON.stringify({ dist: { integrity: "sha1-AAAA" } })));
   await assert.rejects(source.lock(context), coded("RECIPE_PACKAGE_UNKNOWN"));
-});
-
-const VERSIONS = [
-  ...["1.0", "1.0-1", "1.0-0", "1.0~rc1", "1.0~~", "1.0~", "1.0+b1", "1.0a", "1.0.1", "1.00", "01.0", "1:0.1"],
-  ...["2.41-12+deb13u4", "2.41-12+deb13u10", "1:1.3.dfsg+really1.3.1-1", "1:1.3.dfsg-3", "1.0-1-1", "a", "1.0Z", "0"],
-];
-
-test("orders versions as dpkg does", { skip: spawnSync("dpkg", ["--version"]).error ? "no dpkg here" : false }, () => {
-  const script = VERSIONS.flatMap((a) => VERSIONS.map((b) => [a, b] as const));
-  for (const [i, [a, b]] of script.entries()) {
-    // All pairs take a process each: a spread of them is enough, and the neighbours always.
-    if (i % 7 !== 0 && a !== b) continue;
-    const sign = Math.sign(compareDebianVersions(a, b));
-    const operator = sign < 0 ? "lt" : sign > 0 ? "gt" : "eq";
-    const { status } = spawnSync("dpkg", ["--compare-versions", a, operator, b]);
-    assert.equal(status, 0, `${a} ${operator} ${b}`);
-  }
 });

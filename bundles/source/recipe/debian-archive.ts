@@ -6,9 +6,9 @@
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { compareDebianVersions, type DebianVersion, parseDebianVersion } from "../../../sbom/debian-version.ts";
 import type { DebianInput } from "../../model/appliance.ts";
 import { digestFromHex } from "../../model/digest.ts";
-import { compareDebianVersions } from "./debian-version.ts";
 import { fetchSmall, fetchToCache, withoutSecrets } from "./download.ts";
 import { recipeError } from "./error.ts";
 import { runTool } from "./run-tool.ts";
@@ -63,6 +63,17 @@ export interface DebianQuery {
   readonly onProgress: (detail: string) => void;
 }
 
+/** @throws RECIPE_PACKAGE_MALFORMED if a version is none: the order of the two would be a guess. */
+function isNewer(found: DebianInput, known: DebianInput): boolean {
+  const [a, b] = [found, known].map((input) => {
+    const version = parseDebianVersion(input.version);
+    if (version) return version;
+    const what = `${input.package} ${JSON.stringify(input.version)}`;
+    throw recipeError("RECIPE_PACKAGE_MALFORMED", `package list: version of ${what} is no Debian version`);
+  }) as [DebianVersion, DebianVersion];
+  return compareDebianVersions(a, b) > 0;
+}
+
 /**
  * The newest version of each package, sorted by name.
  * @throws RECIPE_PACKAGE_UNKNOWN | SOURCE_ARCHIVE_UNTRUSTED | SOURCE_MIRROR_UNKNOWN | SOURCE_TOOL_MISSING |
@@ -81,7 +92,7 @@ export async function newestPackages(query: DebianQuery): Promise<DebianInput[]>
     query.onProgress(`package lists of ${suite}`);
     for await (const found of packagesOf(suite, archive, wanted, query)) {
       const known = newest.get(found.package);
-      if (!known || compareDebianVersions(found.version, known.version) > 0) newest.set(found.package, found);
+      if (!known || isNewer(found, known)) newest.set(found.package, found);
     }
   }
   const unknown = [...wanted].filter((name) => !newest.has(name));
