@@ -8,9 +8,14 @@ export async function readBoundedFile(path: string, maxBytes: number): Promise<B
   try {
     const file = await open(path, "r");
     try {
-      const { buffer, bytesRead } = await file.read(Buffer.alloc(maxBytes + 1), 0, maxBytes + 1, 0);
-      if (bytesRead > maxBytes) throw new RangeError(`larger than ${maxBytes} bytes`);
-      return buffer.subarray(0, bytesRead);
+      const chunks: Buffer[] = [];
+      let size = 0;
+      for await (const chunk of file.createReadStream({ autoClose: false })) {
+        chunks.push(chunk as Buffer);
+        size += (chunk as Buffer).length;
+        if (size > maxBytes) throw new RangeError(`larger than ${maxBytes} bytes`);
+      }
+      return Buffer.concat(chunks);
     } finally {
       await file.close();
     }
