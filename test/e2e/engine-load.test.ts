@@ -12,19 +12,13 @@ import { connect, dockerCall, type ImageStore } from "../../compose/engine/engin
 import { ENDPOINT_HOST, ENDPOINT_PORT, type LoadRun, loadImages } from "../../compose/engine/load-images.ts";
 import { makeNonceImage } from "../../compose/engine/nonce-image.ts";
 import { runCall } from "../../compose/engine/run-call.ts";
-import {
-  inOwnNetwork,
-  runInOwnNetwork,
-  skipWithoutDockerd,
-  startDockerd,
-  type TestEngine,
-} from "../support/dockerd.ts";
-import { skipWithout } from "../support/peers.ts";
+import { skipWithoutEngine } from "../support/dockerd.ts";
+import { inOwnNetwork, type OwnEngine, runInOwnNetwork, startOwnEngine } from "../support/own-engine.ts";
 import { scratch } from "../support/scratch.ts";
 import { bundleFiles, smallRelease, writeDirectory } from "../support/small-bundle.ts";
 
 if (!inOwnNetwork()) {
-  const skip = skipWithoutDockerd(skipWithout("dockerd"));
+  const skip = skipWithoutEngine();
   it("loads images into engines of both stores", { skip, timeout: 600_000 }, async () => {
     const { status, output } = await runInOwnNetwork(import.meta.url);
     assert.equal(status, 0, output);
@@ -43,10 +37,10 @@ function suite(store: ImageStore): void {
   describe(`the ${store} store`, () => {
     const cleanups: (() => Promise<void>)[] = [];
     const context = { after: (work: () => Promise<void>) => void cleanups.unshift(work) };
-    let dockerd: TestEngine;
+    let dockerd: OwnEngine;
     before(async () => {
       const directory = await scratch(context);
-      dockerd = await startDockerd(directory, { store });
+      dockerd = await startOwnEngine(directory, { store });
       cleanups.unshift(() => dockerd.stop());
       assert.equal(dockerd.engine.facts.store, store);
     });
@@ -153,7 +147,7 @@ function suite(store: ImageStore): void {
     it("refuses an engine whose loopback is another one", async () => {
       const made = await bundle("1.4.1");
       const directory = await scratch(context);
-      const foreign = await startDockerd(directory, { store, foreign: true });
+      const foreign = await startOwnEngine(directory, { store, foreign: true });
       try {
         await assert.rejects(loadImages(foreign.engine, made.layout, made.release), refusedWith("ENGINE_FOREIGN"));
       } finally {
