@@ -8,6 +8,7 @@ import { verdictSchema } from "../../verify/cage/protocol.ts";
 import type { Verdict } from "../../verify/verdict.ts";
 import { badBundles, type Exhibit, goodExhibit } from "../support/bad-bundles.ts";
 import { type CommandResult, sealift } from "../support/command-line.ts";
+import { makeMutant, mutantSeed } from "../support/mutants.ts";
 import { scratch } from "../support/scratch.ts";
 import {
   SMALL_NOW,
@@ -76,6 +77,20 @@ describe("bad bundles", { concurrency: 2 }, () => {
       assert.equal(verdict.decision, "deny");
       assert.ok(verdict.findings.some(({ check, code }) => check === bad.check && code === bad.code));
       assert.ok(!verdict.findings.some(({ status }) => status === "error"));
+    });
+  }
+});
+
+describe("mutants through the command line", { concurrency: 2 }, () => {
+  const seed = mutantSeed();
+  for (let i = 0; i < 20; i += 1) {
+    const { kind, what, ...exhibit } = makeMutant(seed, i * 7);
+    test(`refuses with exit 3: ${kind}`, async (t) => {
+      t.diagnostic(`SEALIFT_SEED=${seed}, mutant ${i * 7}: ${what}`);
+      const { args } = await onDisk(t, exhibit);
+      const result = await sealift([...args, "--json"]);
+      assert.equal(result.exit, 3, result.stderr);
+      assert.equal(verdictOf(result).decision, "deny");
     });
   }
 });
