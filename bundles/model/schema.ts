@@ -18,7 +18,7 @@ function compile(schema: JsonSchema): ValidateFunction {
 }
 
 /** Deeper JSON is refused: canonical JSON and Ajv recurse, and nothing that we read needs half of it. */
-const NESTING_MAX = 64;
+const NESTING_MAX = 128;
 
 /** What is wrong with `value`, in one line, or undefined if it has the schema's shape. */
 export function schemaProblem(schema: JsonSchema, value: unknown): string | undefined {
