@@ -19,12 +19,13 @@ missing() {
 
 # The host's own Debian archive, as its apt sources name it; only the suite is ours to choose.
 archive() {
-  apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-    sed -n 's/^Debian|Debian|//p' | head -n 1
+  apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' 2>/dev/null >"$cache/targets" || true
+  # Before the machine's first apt-get update only the address tells which archive it is.
+  { sed -n 's/^Debian|Debian|//p' "$cache/targets"; sed -n 's#^||\(.*/debian/*\)$#\1#p' "$cache/targets"; } | head -n 1
 }
 host_suite() { . /etc/os-release && echo "${VERSION_CODENAME:-}"; }
 
-# apt with its own lists, cache and sources for one suite. Expired Release files are accepted: a frozen
+# apt with its own lists, cache and sources for one suite, and without the host's pins. Expired Release files are accepted: a frozen
 # mirror's are always expired, and the signature is checked all the same.
 private_apt() {
   suite=$1
@@ -32,6 +33,7 @@ private_apt() {
   state=$cache/apt/$suite
   mkdir -p "$state/lists/partial" "$state/archives/partial"
   apt-get -q -o "Dir::Etc::SourceList=$state/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+    -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
     -o "Dir::State::Lists=$state/lists" -o "Dir::Cache=$state" -o "Dir::Cache::Archives=$state/archives" \
     -o Acquire::Check-Valid-Until=false -o Acquire::Languages=none -o "APT::Sandbox::User=" \
     -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false -o APT::Update::Post-Invoke::= \
