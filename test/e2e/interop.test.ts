@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { ROLES } from "../../bundles/model/signing-roles.ts";
-import { loadPrivateKey, publicKeyPem } from "../../bundles/sign/key-file.ts";
+import { encryptPrivateKey, loadPrivateKey, publicKeyPem } from "../../bundles/sign/key-file.ts";
 import {
   type OfflineNamespace,
   offlineNamespace,
@@ -229,6 +229,20 @@ describe("a bundle and the tools of others", { skip }, () => {
   });
 
   for (const cosign of ["cosign2", "cosign3"] as const) {
+    test(`${cosign} opens an encrypted key of ours with its password and with no other`, async () => {
+      const signer = makeSigner("ours");
+      const key = join(directory, `ours-${cosign}.key`);
+      await writeFile(key, encryptPrivateKey(signer.key, "correct horse"));
+      const open = (password: string): Promise<Ran> => {
+        const env = { PATH: process.env["PATH"], HOME: directory, COSIGN_PASSWORD: password };
+        return network.run(requirePeer(cosign), ["public-key", "--key", key], { cwd: directory, env });
+      };
+      assert.equal((await succeeds(open("correct horse"))).stdout.trim(), publicKeyPem(signer.key).trim());
+      const refused = await open("wrong horse");
+      assert.ok(refused.code !== 0 && refused.code !== undefined);
+      assert.match(refused.stderr, /decrypt|password/i);
+    });
+
     test(`verify allows a release whose release signature ${cosign} made with its own key, and denies it before`, async () => {
       const work = join(directory, `signed-by-${cosign}`);
       await mkdir(work);

@@ -19,9 +19,11 @@ missing() {
 
 # The host's own Debian archive, as its apt sources name it; only the suite is ours to choose.
 archive() {
-  apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' 2>/dev/null >"$cache/targets" || true
-  # Before the machine's first apt-get update only the address tells which archive it is.
-  { sed -n 's/^Debian|Debian|//p' "$cache/targets"; sed -n 's#^||\(.*/debian/*\)$#\1#p' "$cache/targets"; } | head -n 1
+  {
+    apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' | sed -n 's/^Debian|Debian|//p'
+    # Before the machine's first apt-get update only the address tells which archive it is.
+    apt-get indextargets --no-release-info --format '$(REPO_URI)' 'Created-By: Packages' | grep '/debian/*$'
+  } 2>/dev/null | head -n 1
 }
 host_suite() { . /etc/os-release && echo "${VERSION_CODENAME:-}"; }
 
