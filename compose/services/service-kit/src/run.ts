@@ -13,12 +13,14 @@ const EX_CONFIG = 78;
 export async function runService(log: Log, start: () => Promise<RunningServer>): Promise<void> {
   // A log that nobody reads any more is no reason to drop requests.
   process.stdout.on("error", () => {});
+  // Before the start: whoever sees the service listen may ask it to stop at once.
+  const stopping = new Promise<NodeJS.Signals>((resolve) => {
+    process.once("SIGTERM", resolve);
+    process.once("SIGINT", resolve);
+  });
   try {
     const server = await start();
-    const signal = await new Promise<NodeJS.Signals>((resolve) => {
-      process.once("SIGTERM", resolve);
-      process.once("SIGINT", resolve);
-    });
+    const signal = await stopping;
     log("info", "stopping", { signal });
     process.once("SIGTERM", () => process.exit(1));
     process.once("SIGINT", () => process.exit(1));
