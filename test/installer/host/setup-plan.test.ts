@@ -1,0 +1,121 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { parseAptTargets, parseInstalled, parseOsRelease } from "../../../installer/host/setup-facts.ts";
+import {
+  type DebFile,
+  PIN_FILE,
+  planSetup,
+  type SetupFacts,
+  SOURCE_FILE,
+  stepText,
+} from "../../../installer/host/setup-plan.ts";
+
+const archive = "http://archive.invalid/debian/";
+const fresh: SetupFacts = {
+  root: true,
+  os: { id: "debian", version: "12", codename: "bookworm" },
+  architecture: "amd64",
+  engine: { state: "silent" },
+  installed: new Map([["ca-certificates", "1"]]),
+  dpkgInterrupted: false,
+  dockerd: undefined,
+  systemd: true,
+  servicesDenied: false,
+  aptTargets: [{ origin: "Debian", label: "Debian", uri: archive, codename: "bookworm" }],
+  archiveKeyring: true,
+  files: new Map(),
+  debs: undefined,
+};
+const kinds = (facts: Partial<SetupFacts>): string[] =>
+  planSetup({ ...fresh, ...facts }).steps.map((step) => step.kind);
+const deb = (name: string): DebFile => ({
+  path: `/d/${name}.deb`,
+  package: name,
+  version: "1",
+  architecture: "amd64",
+  sha256: "00",
+});
+const everything = ["docker.io", "docker-cli", "docker-compose", "iptables"];
+
+describe("the plan of host setup", () => {
+  it("pins the newer suite before it names it, on Debian 12", () => {
+    const { steps } = planSetup(fresh);
+    assert.deepEqual(kinds({}), ["write-file", "write-file", "update-lists", "install", "start-service", "check"]);
+    const [pin, source, , install] = steps;
+    assert.ok(
+      pin?.kind === "write-file" && pin.path === PIN_FILE && /Package: \*\n.*\nPin-Priority: -10/.test(pin.content),
+    );
+    assert.ok(
+      source?.kind === "write-file" && source.path === SOURCE_FILE && source.content.includes(`URIs: ${archive}\n`),
+    );
+    assert.ok(install?.kind === "install");
+    assert.deepEqual(install.packages, everything);
+    assert.ok(steps.every((step) => stepText(step) !== ""));
+  });
+
+  it("takes the distribution's own packages on Debian 13 and Ubuntu 24.04", () => {
+    const steps = ["update-lists", "install", "start-service", "check"];
+    assert.deepEqual(kinds({ os: { id: "debian", version: "13", codename: "trixie" } }), steps);
+    assert.deepEqual(kinds({ os: { id: "ubuntu", version: "24.04", codename: "noble" } }), steps);
+  });
+
+  it("does nothing where a good engine is, also on a system that it does not know", () => {
+    const engine = { state: "good", version: "28.0.0", compose: "2.40.0" } as const;
+    assert.deepEqual(kinds({ engine, os: { id: "rhel", version: "9", codename: "" }, root: false }), []);
+  });
+
+  it("goes on after a cut with what is left", () => {
+    const files = new Map(
+      planSetup(fresh).steps.flatMap((step): [string, string][] =>
+        step.kind === "write-file" ? [[step.path, step.content]] : [],
+      ),
+    );
+    assert.deepEqual(kinds({ files, dpkgInterrupted: true }).slice(0, 2), ["repair-packages", "update-lists"]);
+    const installed = new Map([...everything, "ca-certificates"].map((name) => [name, "1"]));
+    assert.deepEqual(kinds({ files, installed, dockerd: "/usr/sbin/dockerd" }), ["start-service", "check"]);
+  });
+
+  it("starts the daemon itself where there is no systemd", () => {
+    assert.deepEqual(kinds({ systemd: false }).slice(-2), ["start-daemon", "check"]);
+  });
+
+  it("only starts an engine that came from elsewhere", () => {
+    assert.deepEqual(kinds({ dockerd: "/usr/bin/dockerd" }), ["start-service", "check"]);
+  });
+
+  it("replaces an engine of the distribution that is too old, and no other", () => {
+    const engine = { state: "refused", code: "ENGINE_TOO_OLD", message: "old" } as const;
+    assert.ok(kinds({ engine, installed: new Map([["docker.io", "20.10"]]) }).includes("install"));
+    assert.throws(() => kinds({ engine }), { code: "ENGINE_TOO_OLD" });
+    const podman = { state: "refused", code: "ENGINE_PODMAN", message: "podman" } as const;
+    assert.throws(() => kinds({ engine: podman, installed: new Map([["docker.io", "26"]]) }), {
+      code: "ENGINE_PODMAN",
+    });
+  });
+
+  it("installs from files and fetches nothing", () => {
+    assert.deepEqual(kinds({ debs: everything.map(deb) }), ["install-debs", "start-service", "check"]);
+    assert.throws(() => kinds({ debs: [deb("docker.io")] }), { code: "HOST_DEBS_UNUSABLE" });
+    assert.throws(() => kinds({ debs: [...everything, "iptables"].map(deb) }), { code: "HOST_DEBS_UNUSABLE" });
+    assert.throws(() => kinds({ debs: everything.map(deb), architecture: "arm64" }), { code: "HOST_DEBS_UNUSABLE" });
+  });
+
+  it("refuses another system, a user who is not root, and sources that it cannot read", () => {
+    assert.throws(() => kinds({ os: { id: "rhel", version: "9", codename: "" } }), { code: "HOST_UNSUPPORTED" });
+    assert.throws(() => kinds({ root: false }), { code: "HOST_NOT_ROOT" });
+    assert.throws(() => kinds({ aptTargets: [] }), { code: "HOST_SOURCES_UNKNOWN" });
+    assert.throws(() => kinds({ archiveKeyring: false }), { code: "HOST_SOURCES_UNKNOWN" });
+    const uri = "http://x.invalid/\nTrusted: yes";
+    const aptTargets = [{ origin: "Debian", label: "Debian", uri, codename: "bookworm" }];
+    assert.throws(() => kinds({ aptTargets }), { code: "HOST_SOURCES_UNKNOWN" });
+  });
+});
+
+describe("the facts of host setup", () => {
+  it("are read from what the host's tools print", () => {
+    assert.deepEqual(parseOsRelease('ID=debian\nVERSION_ID="12"\nVERSION_CODENAME=bookworm\n'), fresh.os);
+    assert.deepEqual(parseAptTargets(`Debian|Debian|${archive}|bookworm\n\n`), fresh.aptTargets);
+    const printed = "docker.io\t26\tinstalled\niptables\t1\thalf-configured\ndocker-cli\t\tnot-installed\n";
+    assert.deepEqual([...parseInstalled(printed).keys()], ["docker.io"]);
+  });
+});
