@@ -122,6 +122,18 @@ export async function signWithSshKeygen(message: Uint8Array, keyFile: string, in
   });
 }
 
+/** The same with the agent's key of which `line` is the public half. @throws AUTHORIZATION_SIGNING_FAILED | SSH_KEYGEN_MISSING */
+export async function signWithAgentKey(message: Uint8Array, line: string, interactive: boolean): Promise<Buffer> {
+  const directory = await mkdtemp(join(tmpdir(), "sealift-sign-"));
+  try {
+    const file = join(directory, "key.pub");
+    await writeFile(file, `${line}\n`, { mode: 0o600 });
+    return await signWithSshKeygen(message, file, interactive);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
 /** `TYPE BASE64 comment` of each key that the agent holds; none if there is no agent. */
 export async function agentKeys(): Promise<string[]> {
   const { SSH_AUTH_SOCK } = process.env;

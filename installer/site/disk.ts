@@ -11,8 +11,10 @@ import {
   ftruncateSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readSync,
   renameSync,
+  rmdirSync,
   symlinkSync,
   unlinkSync,
   writeSync,
@@ -33,6 +35,7 @@ export interface Disk {
   symlink(target: string, path: string): void;
   unlink(path: string): void;
   mkdir(path: string, mode: number): void;
+  rmdir(path: string): void;
 }
 
 export const hostDisk: Disk = {
@@ -45,6 +48,7 @@ export const hostDisk: Disk = {
   symlink: symlinkSync,
   unlink: unlinkSync,
   mkdir: (path, mode) => void mkdirSync(path, { mode }),
+  rmdir: rmdirSync,
 };
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY, O_DIRECTORY } = constants;
@@ -145,6 +149,30 @@ export function removeDurably(disk: Disk, path: string): void {
     removeIfThere(disk, path);
     syncDirectory(disk, dirname(path));
   });
+}
+
+/**
+ * Removes a directory and all in it, following no link; nothing if it is not there. A crash leaves a part:
+ * call it again, or first rename what others would miss. @throws STATE_WRITE_FAILED
+ */
+export function removeTree(disk: Disk, path: string): void {
+  guard(path, () => {
+    removeEntries(disk, path);
+    syncDirectory(disk, dirname(path));
+  });
+}
+
+function removeEntries(disk: Disk, path: string): void {
+  try {
+    for (const entry of readdirSync(path, { withFileTypes: true })) {
+      const inner = join(path, entry.name);
+      if (entry.isDirectory()) removeEntries(disk, inner);
+      else disk.unlink(inner);
+    }
+    disk.rmdir(path);
+  } catch (cause) {
+    if (systemCode(cause) !== "ENOENT") throw cause;
+  }
 }
 
 /** @throws STATE_WRITE_FAILED */

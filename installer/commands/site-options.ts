@@ -1,0 +1,152 @@
+/** What the verbs of a site have in common: where it is, and the authorization to change it. */
+import { readBoundedFile } from "../host/read-file.ts";
+import {
+  type Authorization,
+  checkAuthorization,
+  makeRequest,
+  type PlanSubject,
+  REQUEST_MAX_BYTES,
+  type RequestOptions,
+  type SignatureFile,
+} from "../lifecycle/authorization.ts";
+import { lifecycleError } from "../lifecycle/error.ts";
+import { acquireLock } from "../lifecycle/lock.ts";
+import { openSiteForChange, type Site } from "../lifecycle/site.ts";
+import { signWithAgentKey, signWithSshKeygen } from "../lifecycle/ssh-keygen.ts";
+import { SIGNATURE_MAX_BYTES } from "../lifecycle/sshsig.ts";
+import { DEFAULT_STATE, openState, statePaths } from "../site/state.ts";
+import { pickAgentKey } from "../ui/pick-key.ts";
+import { type Invocation, optionalOption, repeatedOption, usageError } from "./command.ts";
+
+export const STATE_OPTION = { state: { type: "string" } } as const;
+
+export function stateDirectory(invocation: Invocation): string {
+  return optionalOption(invocation, "state") ?? DEFAULT_STATE;
+}
+
+export const REQUEST_OPTIONS = {
+  reason: { type: "string" },
+  "valid-for": { type: "string" },
+  "confirm-clock": { type: "boolean" },
+} as const;
+
+export const REQUEST_DETAILS = [
+  "--reason TEXT         stands in the plan that is signed, and in the ledger",
+  "--valid-for HOURS     how long the request may be used (default 24, at most 720)",
+  "--confirm-clock       the clock jumped, and the operator signs that it is right",
+];
+
+export const AUTHORIZATION_OPTIONS = {
+  ...REQUEST_OPTIONS,
+  request: { type: "string" },
+  authorization: { type: "string", multiple: true },
+  key: { type: "string", multiple: true },
+} as const;
+
+export const AUTHORIZATION_DETAILS = [
+  "--key FILE            sign at once: a private key, or the .pub of a key in the agent or on a FIDO token",
+  "--request FILE        the request that others signed, with --authorization FILE.sig for each signature",
+  "                      with neither, a terminal asks which key of the agent shall sign",
+  ...REQUEST_DETAILS,
+];
+
+const DEFAULT_HOURS = 24;
+const HOURS_MAX = 720;
+
+/** @throws USAGE */
+export function requestOptions(invocation: Invocation, command: string): RequestOptions {
+  const hours = optionalOption(invocation, "valid-for") ?? String(DEFAULT_HOURS);
+  if (!/^[1-9][0-9]{0,2}$/.test(hours) || Number(hours) > HOURS_MAX) {
+    throw usageError(command, `--valid-for: got ${JSON.stringify(hours)}, want hours from 1 to ${HOURS_MAX}`);
+  }
+  return {
+    reason: optionalOption(invocation, "reason") ?? "",
+    lifetimeMs: Number(hours) * 3_600_000,
+    confirmClock: invocation.options["confirm-clock"] === true,
+  };
+}
+
+/** Runs `work` on the site under its lock. @throws LOCK_HELD and what `openSiteForChange` throws */
+export async function withSite<Value>(
+  invocation: Invocation,
+  what: string,
+  work: (site: Site) => Promise<Value>,
+): Promise<Value> {
+  const directory = stateDirectory(invocation);
+  openState(directory);
+  const lock = acquireLock(statePaths(directory).lock, what);
+  try {
+    if (lock.abandoned) {
+      const { what: before, since } = lock.abandoned;
+      invocation.terminal.note(`note: ${JSON.stringify(before)} of ${since} ended without releasing the lock`);
+    }
+    return await work(openSiteForChange(directory));
+  } finally {
+    lock.release();
+  }
+}
+
+/**
+ * The operators' authorization for `subject`: from files, or signed at once, or asked for on a terminal.
+ * @throws AUTHORIZATION_… as `checkAuthorization`; USAGE if both ways are mixed
+ */
+export async function obtainAuthorization(
+  invocation: Invocation,
+  command: string,
+  site: Site,
+  subject: PlanSubject,
+): Promise<Authorization> {
+  const requestFile = optionalOption(invocation, "request");
+  const keys = repeatedOption(invocation, "key");
+  const files = repeatedOption(invocation, "authorization");
+  if (requestFile !== undefined) {
+    if (keys.length > 0) throw usageError(command, "--key makes its own request: it does not go with --request");
+    const request = await readBoundedFile(requestFile, REQUEST_MAX_BYTES);
+    return checkAuthorization(site, subject, request, await readSignatures(files));
+  }
+  if (files.length > 0) throw usageError(command, "--authorization needs the --request that was signed");
+  const { terminal } = invocation;
+  const request = makeRequest(site, subject, requestOptions(invocation, command));
+  const signatures: SignatureFile[] = [];
+  const picked = keys.length === 0 && terminal.interactive ? await pickAgentKey(terminal, site, subject) : undefined;
+  if (picked !== undefined) signatures.push({ name: "agent", bytes: await signWithAgentKey(request, picked, true) });
+  for (const key of keys) {
+    signatures.push({ name: key, bytes: await signWithSshKeygen(request, key, terminal.interactive) });
+  }
+  return checkAuthorization(site, subject, request, signatures);
+}
+
+async function readSignatures(files: readonly string[]): Promise<SignatureFile[]> {
+  return Promise.all(files.map(async (name) => ({ name, bytes: await readBoundedFile(name, SIGNATURE_MAX_BYTES) })));
+}
+
+/** The plan in lines, as a person reads it before signing. */
+export function planLines(subject: PlanSubject): string[] {
+  const { action, from, to, configDigest, policyDigest, trustVersion, details } = subject;
+  const rows: [string, string | number | null][] = [
+    ["from", from],
+    ["to", to],
+    ["config", configDigest],
+    ["policy", policyDigest],
+    ["trust version", trustVersion],
+  ];
+  return [
+    `plan: ${action}`,
+    ...rows.flatMap(([name, value]) => (value === null ? [] : [`  ${name.padEnd(13)} ${value}`])),
+    ...details.map((line) => `  - ${line}`),
+  ];
+}
+
+/** How many must sign, in words. */
+export function missingApprovals(site: Site, subject: PlanSubject): string {
+  return `needs ${site.authority.document.thresholds[subject.action]} of ${
+    new Set(site.authority.operators.map(({ principal }) => principal)).size
+  } operators`;
+}
+
+/** @throws AUTHORIZATION_EXISTS */
+export function existsError(path: string): Error {
+  return lifecycleError("AUTHORIZATION_EXISTS", `${JSON.stringify(path)} exists already`, {
+    hints: ["choose another --out; a request is never written over"],
+  });
+}

@@ -1,0 +1,87 @@
+/** Five steps on files of a state directory: a small upgrade. The third switches the pointer and commits. */
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { digestOf } from "../../bundles/model/digest.ts";
+import type { Ground } from "../../installer/lifecycle/execute.ts";
+import type { OperationKind, Probe, Step } from "../../installer/lifecycle/step.ts";
+import { makeDirectory, removeDurably, removeTree, writeWhole } from "../../installer/site/disk.ts";
+import { readPointer, releaseDirectory, switchPointer } from "../../installer/site/state.ts";
+
+export const OLD = digestOf("old release");
+export const NEW = digestOf("new release");
+
+/** The state in which the toy begins: OLD is current, its configuration is "old". */
+export function prepareToy({ paths, disk }: Ground): void {
+  mkdirSync(releaseDirectory(paths.directory, OLD));
+  switchPointer(disk, paths.directory, "current", OLD);
+  writeWhole(disk, join(paths.directory, "site", "config"), Buffer.from("old"));
+}
+
+/** What of the site the toy changes, in one line. */
+export function toyState(directory: string): string {
+  const config = readFileSync(join(directory, "site", "config"), "utf8");
+  const current = readPointer(directory, "current") === OLD ? "OLD" : "NEW";
+  const staged = existsSync(releaseDirectory(directory, NEW)) ? "staged" : "-";
+  const note = existsSync(join(directory, "site", "note")) ? "note" : "-";
+  const backup = existsSync(join(directory, "backups", "toy")) ? "backup" : "-";
+  return [current, config, staged, note, backup].join(" ");
+}
+
+export const TOY_OLD = "OLD old - - -";
+export const TOY_NEW = "NEW new staged note backup";
+
+const answer = (isDone: boolean): Probe => (isDone ? "done" : "not-done");
+
+export const toyOperation: OperationKind<Ground> = {
+  name: "toy",
+  steps: ({ paths, disk }, parameters) => {
+    const { directory } = paths;
+    const at = (...names: string[]): string => join(directory, ...names);
+    const breaks = parameters["breaks"];
+    const file = (name: string, path: string, text: string): Step => ({
+      name,
+      intent: `write ${name}`,
+      do: async () => {
+        writeWhole(disk, path, Buffer.from(text));
+        if (breaks === name) throw new Error("broken on purpose");
+      },
+      undo: async () => removeDurably(disk, path),
+      probe: async () => answer(existsSync(path)),
+    });
+    const config = at("site", "config");
+    return [
+      {
+        name: "stage",
+        intent: "make the release's directory",
+        do: async () => {
+          makeDirectory(disk, releaseDirectory(directory, NEW));
+          if (breaks === "stage") throw new Error("broken on purpose");
+        },
+        undo: async () => removeTree(disk, releaseDirectory(directory, NEW)),
+        probe: async () => answer(existsSync(releaseDirectory(directory, NEW))),
+      },
+      file("backup", at("backups", "toy"), "copy of old"),
+      {
+        name: "switch",
+        intent: "let current name the new release",
+        isCommit: true,
+        do: async () => {
+          if (breaks === "switch") throw new Error("broken on purpose");
+          switchPointer(disk, directory, "current", NEW);
+        },
+        undo: async () => {
+          if (readPointer(directory, "current") !== OLD) switchPointer(disk, directory, "current", OLD);
+        },
+        probe: async () => answer(readPointer(directory, "current") === NEW),
+      },
+      {
+        name: "config",
+        intent: "write the new configuration",
+        do: async () => writeWhole(disk, config, Buffer.from("new")),
+        undo: async () => writeWhole(disk, config, Buffer.from("old")),
+        probe: async () => answer(readFileSync(config, "utf8") === "new"),
+      },
+      file("note", at("site", "note"), "done"),
+    ];
+  },
+};
