@@ -21,8 +21,8 @@ if [ ! -e "$marker" ]; then
     for role in ${SEALIFT_DATABASE_ROLES:-}; do
         case $role in *[!a-z0-9_]*) say "a role's name may have only a-z, 0-9 and _"; exit 78 ;; esac
         password=
-        # The last line of a file may have no newline; read then says 1 and has read it all the same.
-        IFS= read -r password <"/run/secrets/postgres-$role" || [ -n "$password" ]
+        # The last line of a file may have no newline; read then fails and has read it all the same.
+        IFS= read -r password <"/run/secrets/postgres-$role" || :
         case $password in
             '' | *[!A-Za-z0-9._~+=/-]*)
                 say "the password of $role must be letters, digits and ._~+=/- only"
