@@ -56,6 +56,8 @@ export interface JournalContent {
 const JOURNAL_MAX_BYTES = 64 * 1024 * 1024;
 const DIGITS = 64;
 const NEWLINE = 0x0a;
+/** Cannot stand within a record, whose strings escape the quote: behind it, the newline between two is lost. */
+const RECORD_START = /[0-9a-f]{64} \{"/;
 
 const time = { type: "string", pattern: TIME_PATTERN };
 const step = { type: "string", pattern: "^[a-z0-9][a-z0-9.-]{0,127}$" };
@@ -105,7 +107,8 @@ export function parseJournal(bytes: Buffer): JournalContent | undefined {
     const newline = bytes.indexOf(NEWLINE, position);
     const found = newline < 0 ? undefined : readLine(bytes.subarray(position, newline + 1), before);
     if (!found) {
-      if (newline < 0 || newline === bytes.length - 1) break;
+      const isLast = newline < 0 || newline === bytes.length - 1;
+      if (isLast && !RECORD_START.test(bytes.toString("latin1", position + 1))) break;
       throw damaged(records.length + 1, "its checksum or form does not hold");
     }
     if ((found.value.type === "begin") !== (records.length === 0)) {

@@ -18,7 +18,7 @@ import { scratch } from "../support/scratch.ts";
 import { makeTestSite, type TestClock } from "../support/test-site.ts";
 import { prepareToy, TOY_NEW, TOY_OLD, toyOperation, toyState } from "../support/toy-operation.ts";
 
-const RUNS = Number(process.env["SEALIFT_FAULT_RUNS"] ?? 500);
+const RUNS = Number(process.env["SEALIFT_FAULT_RUNS"] ?? 150);
 const SEED = Number(process.env["SEALIFT_FAULT_SEED"] ?? 20261121);
 const AUTHORIZATION = digestOf("an authorization");
 const KINDS = new Map([[toyOperation.name, toyOperation]]);
