@@ -36,6 +36,8 @@ export interface Ledger {
 export const LEDGER_MAX_BYTES = 256 * 1024 * 1024;
 const ENTRY_MAX_BYTES = 4 * 1024 * 1024;
 const NEWLINE = 0x0a;
+/** How an entry's canonical JSON begins; further on in a line the newline between two entries is lost. */
+const ENTRY_START = '{"bootId":';
 
 const entrySchema: JsonSchema = {
   type: "object",
@@ -68,7 +70,8 @@ export function parseLedger(bytes: Buffer, name = "ledger"): Ledger {
     const entry = newline < 0 ? undefined : readEntry(line);
     if (entry === undefined) {
       const isLast = newline < 0 || newline === bytes.length - 1;
-      if (isLast && entries.length > 0) break;
+      const holdsAnother = bytes.indexOf(ENTRY_START, position + 1) >= 0;
+      if (isLast && entries.length > 0 && !holdsAnother) break;
       throw damaged(name, entries.length + 1, "not an entry in canonical JSON");
     }
     requireNext(entry, entries.length, heads.at(-1), name);

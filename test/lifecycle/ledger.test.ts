@@ -85,6 +85,7 @@ test("an edited, removed, doubled or moved entry is found, and where", async (t)
     ["moved", lines.with(1, lines[2] as string).with(2, lines[1] as string), 2],
     ["first removed", lines.slice(1), 1],
     ["garbage", lines.with(5, "garbage"), 6],
+    ["newline lost", [...lines.slice(0, 6), `${lines[6]} ${lines[7]}`], 7],
     ["other spelling", lines.with(5, (lines[5] as string).replace(",", ", ")), 6],
   ];
   for (const [what, changed, entry] of cases) {
