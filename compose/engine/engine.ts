@@ -88,10 +88,21 @@ function environment(engine: EngineTools): Record<string, string> {
   return { DOCKER_CONFIG: engine.configDirectory, HOME: engine.configDirectory, PATH: "/nonexistent", LC_ALL: "C" };
 }
 
-/** dockerode at this engine's socket. It brings an SSH client with it, so it is loaded when first needed. */
+/**
+ * dockerode at this engine's socket. It brings an SSH client with it, so it is loaded when first needed.
+ *
+ * docker-modem prefers a DOCKER_HOST in the environment to the socket it is told, without a word
+ * (docker-modem 5, `this.host` before `this.socketPath`), so it is made while there is none.
+ */
 export async function connect(engine: Pick<Engine, "socketPath">): Promise<Docker> {
   const { default: Client } = await import("dockerode");
-  return new Client({ socketPath: engine.socketPath });
+  const { DOCKER_HOST } = process.env;
+  delete process.env["DOCKER_HOST"];
+  try {
+    return new Client({ socketPath: engine.socketPath });
+  } finally {
+    if (DOCKER_HOST !== undefined) process.env["DOCKER_HOST"] = DOCKER_HOST;
+  }
 }
 
 /**

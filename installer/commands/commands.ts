@@ -22,6 +22,7 @@ export const commands: ReadonlyMap<string, Loader> = new Map<string, Loader>([
   ["sbom validate", async () => (await import("./sbom-validate.ts")).sbomValidate],
   ["kit build", async () => (await import("./kit-build.ts")).kitBuild],
   ["host setup", async () => (await import("./host-setup.ts")).hostSetup],
+  ["doctor", async () => (await import("./doctor.ts")).doctor],
   ["site init", async () => (await import("./site-init.ts")).siteInit],
   ["operator list", async () => (await import("./operator.ts")).operatorList],
   ["operator add", async () => (await import("./operator.ts")).operatorAdd],

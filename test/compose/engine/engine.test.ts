@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { join } from "node:path";
 import { describe, it } from "node:test";
 import {
   askEngine,
@@ -11,6 +13,7 @@ import {
   localSocket,
   readEngineFacts,
 } from "../../../compose/engine/engine.ts";
+import { scratch } from "../../support/scratch.ts";
 
 /** Recorded from Docker 26.1.5 on Debian 12; each test changes one thing in a copy. */
 const recorded = (name: string): Record<string, unknown> =>
@@ -81,6 +84,28 @@ describe("an engine", () => {
     assert.equal((denied as { code?: string }).code, "ENGINE_PERMISSION");
     const failed = connectionError("/s", Object.assign(new Error("x"), { statusCode: 500 }));
     assert.equal((failed as { code?: string }).code, "ENGINE_CALL_FAILED");
+  });
+
+  it("is asked at its socket also when DOCKER_HOST names another", async (context) => {
+    const path = join(await scratch(context), "d.sock");
+    const server = createServer((request, response) => {
+      response.setHeader("content-type", "application/json");
+      response.end(JSON.stringify(recorded(request.url?.includes("version") ? "version" : "info")));
+    }).listen(path);
+    await new Promise((resolve) => server.once("listening", resolve));
+    const { DOCKER_HOST } = process.env;
+    try {
+      for (const trap of ["tcp://127.0.0.1:1", "ssh://root@host.invalid", "not an address", "unix:///nonexistent"]) {
+        process.env["DOCKER_HOST"] = trap;
+        assert.equal((await askEngine(path)).version, "26.1.5+dfsg1");
+        assert.equal(process.env["DOCKER_HOST"], trap);
+      }
+    } finally {
+      if (DOCKER_HOST === undefined) delete process.env["DOCKER_HOST"];
+      else process.env["DOCKER_HOST"] = DOCKER_HOST;
+      server.close();
+      server.closeAllConnections();
+    }
   });
 
   it("needs a Compose of 2.26 or newer", () => {

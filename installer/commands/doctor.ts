@@ -1,0 +1,54 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
+import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
+import { plain } from "../../bundles/model/plain-text.ts";
+import { diskNeed } from "../../compose/engine/disk-need.ts";
+import { type DoctorFacts, diagnose } from "../host/doctor.ts";
+import { gatherDoctorFacts } from "../host/doctor-facts.ts";
+import { type Command, optionalOption, positionals } from "./command.ts";
+
+const MARKS = { pass: "ok  ", fail: "FAIL", "not-checked": "n/c " };
+
+export const doctor: Command = {
+  name: "doctor",
+  summary: "check this host, with a fix for each failure; exit 0 or 4",
+  usage: "[--for BUNDLE]",
+  details: ["--for BUNDLE  also whether this release fits: platform, disk, clock; checks no signature"],
+  options: { for: { type: "string" } },
+  run: async (invocation) => {
+    positionals(invocation, "doctor");
+    const { terminal } = invocation;
+    const bundle = optionalOption(invocation, "for");
+    const need = bundle === undefined ? undefined : needOf(bundle);
+    const directory = await mkdtemp(join(tmpdir(), "sealift-docker-"));
+    try {
+      const findings = diagnose(await gatherDoctorFacts(join(directory, "config"), need));
+      for (const { check, status, message, fix, reason } of findings) {
+        terminal.result(
+          plain(`${MARKS[status]} ${check.padEnd(20)} ${message}${reason ? ` (not checked: ${reason})` : ""}`),
+        );
+        if (fix !== undefined) terminal.result(plain(`     ${"".padEnd(20)} fix: ${fix}`));
+      }
+      const failed = findings.filter((finding) => finding.status === "fail").length;
+      const skipped = findings.filter((finding) => finding.status === "not-checked").length;
+      terminal.result(`${findings.length} checks: ${failed} failed, ${skipped} not checked`);
+      terminal.document({ schemaVersion: 1, ok: failed === 0, findings });
+      return failed === 0 ? 0 : 4;
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
+  },
+};
+
+function needOf(path: string): DoctorFacts["need"] {
+  const { layout, store } = openLayout(path);
+  try {
+    const release = readRelease(layout, readLayoutIndex(layout).release);
+    const { version, created, platform } = release.manifest;
+    return { release: version, created, platform, peakBytes: diskNeed(layout, release).peakBytes };
+  } finally {
+    closeStore(store);
+  }
+}

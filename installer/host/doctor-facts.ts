@@ -1,0 +1,121 @@
+/** Gathers what `diagnose` judges. Reads only; what cannot be read is undefined, never guessed. */
+import { existsSync, readdirSync, readFileSync, statfsSync, statSync } from "node:fs";
+import { createServer } from "node:net";
+import { availableParallelism, totalmem } from "node:os";
+import { dirname } from "node:path";
+import { SealiftError } from "../../bundles/model/sealift-error.ts";
+import { connect } from "../../compose/engine/engine.ts";
+import { ENDPOINT_HOST, ENDPOINT_PORT } from "../../compose/engine/load-images.ts";
+import type { DoctorFacts } from "./doctor.ts";
+import { composeVersion, firstExecutable, openEngine } from "./engine.ts";
+import { parseOsRelease } from "./setup-facts.ts";
+
+/** Where engines keep images if nobody says otherwise. */
+const ENGINE_ROOT = "/var/lib/docker";
+
+export async function gatherDoctorFacts(configDirectory: string, need: DoctorFacts["need"]): Promise<DoctorFacts> {
+  const found = await engineState(configDirectory);
+  const { engine } = found;
+  const root = engine.state === "good" ? engine.facts.rootDirectory : ENGINE_ROOT;
+  const status = read("/proc/self/status") ?? "";
+  const entropy = Number(read("/proc/sys/kernel/random/entropy_avail") ?? Number.NaN);
+  return {
+    os: parseOsRelease(read("/etc/os-release") ?? read("/usr/lib/os-release") ?? ""),
+    architecture: process.arch,
+    root: process.getuid?.() === 0,
+    cpus: availableParallelism(),
+    memoryBytes: totalmem(),
+    filesystems: parseFilesystems(read("/proc/filesystems")),
+    namespaces: names("/proc/self/ns"),
+    seccomp: status === "" ? undefined : /^Seccomp:/m.test(status),
+    cgroupControllers: parseControllers(read("/sys/fs/cgroup/cgroup.controllers"), read("/proc/cgroups")),
+    engine,
+    engineDisk: freeSpace(root),
+    need,
+    portProblem: await portProblem(),
+    now: new Date(),
+    madeAt: statSync(new URL("../../package.json", import.meta.url)).mtime,
+    dockerVariables: Object.keys(process.env)
+      .filter((name) => /^(?:DOCKER|COMPOSE)_/.test(name))
+      .sort(),
+    containers: found.containers,
+    servicesDenied: existsSync("/usr/sbin/policy-rc.d"),
+    systemd: existsSync("/run/systemd/system"),
+    appArmor: appArmor(read("/sys/module/apparmor/parameters/enabled")),
+    iptables: firstExecutable(["/usr/sbin/iptables", "/sbin/iptables", "/usr/bin/iptables"]),
+    entropyBits: Number.isFinite(entropy) ? entropy : undefined,
+  };
+}
+
+/** `/proc/filesystems`: the name is the last word of each line. */
+export function parseFilesystems(text: string | undefined): string[] | undefined {
+  return text?.split("\n").flatMap((line) => line.trim().split(/\s+/).at(-1) || []);
+}
+
+/** Controllers of the unified hierarchy, and those of version 1 that are enabled. */
+export function parseControllers(unified: string | undefined, legacy: string | undefined): string[] {
+  const first = unified?.trim().split(/\s+/).filter(Boolean) ?? [];
+  const second = (legacy ?? "").split("\n").flatMap((line) => {
+    const [name = "", , , enabled] = line.split(/\s+/);
+    return !name.startsWith("#") && enabled === "1" ? [name] : [];
+  });
+  return [...new Set([...first, ...second])];
+}
+
+export function appArmor(parameter: string | undefined): DoctorFacts["appArmor"] {
+  if (parameter === undefined) return "absent";
+  return parameter.trim() === "Y" ? "enabled" : "disabled";
+}
+
+async function engineState(
+  configDirectory: string,
+): Promise<{ engine: DoctorFacts["engine"]; containers: readonly string[] | undefined }> {
+  try {
+    const engine = await openEngine({ configDirectory });
+    const compose = (await composeVersion(engine)).trim();
+    const docker = await connect(engine);
+    const containers = (await docker.listContainers({ all: true })).flatMap((container) => container.Names);
+    return { engine: { state: "good", facts: engine.facts, compose }, containers };
+  } catch (cause) {
+    if (!(cause instanceof SealiftError)) throw cause;
+    const fix = cause.hints.at(-1) ?? "sealift host setup";
+    return { engine: { state: "refused", code: cause.code, message: cause.message, fix }, containers: undefined };
+  }
+}
+
+/** Of the directory, or of the first one above it that exists. */
+function freeSpace(path: string): DoctorFacts["engineDisk"] {
+  for (let at = path; ; at = dirname(at)) {
+    try {
+      const { bavail, bsize } = statfsSync(at);
+      return { path: at, freeBytes: bavail * bsize };
+    } catch {
+      if (at === dirname(at)) return undefined;
+    }
+  }
+}
+
+/** Takes the address for a moment. */
+function portProblem(): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", (cause: NodeJS.ErrnoException) => resolve(cause.code ?? cause.message));
+    server.listen(ENDPOINT_PORT, ENDPOINT_HOST, () => server.close(() => resolve(undefined)));
+  });
+}
+
+function read(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+function names(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}
