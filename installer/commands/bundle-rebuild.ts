@@ -10,6 +10,7 @@ import { checkApplianceLock } from "../../bundles/model/appliance.ts";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import type { ReleaseManifest } from "../../bundles/model/release-manifest.ts";
 import { cacheDirectory, sealiftVersion } from "../host/this-host.ts";
+import { errorLines } from "../ui/terminal.ts";
 import { type Command, optionalOption, positionals } from "./command.ts";
 
 export const bundleRebuild: Command = {
@@ -57,9 +58,12 @@ export const bundleRebuild: Command = {
       terminal.result(`bundle   ${want.descriptor.digest}`);
       terminal.result(`rebuilt  ${got.digest}`);
       if (!same) {
-        throw assembleError("REBUILD_DIFFERS", `rebuilt release differs in: ${differences.join(", ")}`, {
+        // Not thrown: the result is a document already, and --json prints one only.
+        const error = assembleError("REBUILD_DIFFERS", `rebuilt release differs in: ${differences.join(", ")}`, {
           hints: ["build from the sources and the Sealift version that made the bundle, then look for what is left"],
         });
+        for (const line of errorLines(error)) terminal.note(line);
+        return error.exit;
       }
       terminal.result("The same: the bundle holds exactly what these sources and locked inputs make.");
       return 0;

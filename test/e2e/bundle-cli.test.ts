@@ -1,0 +1,139 @@
+/** The verbs that build, sign and rebuild, as a release engineer calls them; images come out of a layout, so no network. */
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import test from "node:test";
+import { sealift } from "../support/command-line.ts";
+import { scratch } from "../support/scratch.ts";
+import { smallRelease, writeSmallBundle } from "../support/small-bundle.ts";
+
+const PASSWORD = { COSIGN_PASSWORD: "test" };
+const COMPOSE = "services:\n  a: {image: audit}\n  g: {image: gateway}\n";
+
+async function appliance(root: string): Promise<string> {
+  await writeSmallBundle(join(root, "images.tar"), smallRelease());
+  await writeFile(join(root, "compose.yaml"), COMPOSE);
+  await writeFile(join(root, "config.schema.json"), '{"type":"object"}');
+  const path = join(root, "appliance.yaml");
+  await writeFile(
+    path,
+    JSON.stringify({
+      schemaVersion: 1,
+      appliance: "test",
+      channel: "stable",
+      images: { gateway: { layout: "images.tar#gateway" }, audit: { layout: "images.tar#audit" } },
+      compose: "compose.yaml",
+      configSchema: "config.schema.json",
+    }),
+  );
+  return path;
+}
+
+/** Runs a verb that must end with `exit`, and returns its JSON document. */
+async function json(exit: number, ...args: string[]): Promise<Record<string, unknown>> {
+  const result = await sealift([...args, "--json"], PASSWORD);
+  assert.equal(result.exit, exit, `${args.join(" ")}\n${result.stderr}`);
+  return JSON.parse(result.stdout) as Record<string, unknown>;
+}
+
+const errorOf = (document: Record<string, unknown>) => (document["error"] as { code: string } | undefined)?.code;
+
+test("lock, build, sign in three roles, verify, rebuild", async (t) => {
+  const root = await scratch(t);
+  const file = await appliance(root);
+  const bundle = join(root, "out.tar");
+  assert.equal(
+    errorOf(await json(4, "bundle", "build", "--appliance", file, "--version", "1.0.0", "--out", bundle)),
+    "LOCK_MISSING",
+  );
+  await json(0, "bundle", "lock", "--appliance", file);
+  const built = await json(0, "bundle", "build", "--appliance", file, "--version", "1.0.0", "--out", bundle);
+  assert.match(String(built["digest"]), /^sha256:[0-9a-f]{64}$/);
+
+  for (const name of ["root", "builder", "security", "release"])
+    await json(0, "key", "generate", "--out", join(root, name));
+  assert.equal(errorOf(await json(4, "key", "generate", "--out", join(root, "root"))), "KEY_EXISTS");
+  const trust = join(root, "trust");
+  const roles = ["builder", "security", "release"].flatMap((role) => ["--role", `${role}=${join(root, role)}.pub`]);
+  await json(0, "trust", "init", "--out", trust, "--root-key", join(root, "root.key"), ...roles);
+  assert.equal((await json(3, "verify", bundle, "--trust", trust))["decision"], "deny");
+  for (const role of ["builder", "security"]) {
+    await json(0, "bundle", "sign", bundle, "--role", role, "--key", join(root, `${role}.key`));
+  }
+  const signature = join(root, "release.signature");
+  const digestOnly = [
+    "bundle",
+    "sign",
+    "--digest",
+    String(built["digest"]),
+    "--key",
+    join(root, "release.key"),
+    "--out",
+    signature,
+  ];
+  await json(0, ...digestOnly);
+  assert.notEqual((await sealift(digestOnly, PASSWORD)).exit, 0, "a signature is not overwritten");
+  await json(0, "bundle", "attach", bundle, signature);
+  const hash = async () =>
+    createHash("sha256")
+      .update(await readFile(bundle))
+      .digest("hex");
+  const before = await hash();
+  await json(0, "bundle", "attach", bundle, signature);
+  assert.equal(await hash(), before, "the same signature twice changes nothing");
+  const verdict = await json(0, "verify", bundle, "--trust", trust);
+  assert.equal(verdict["decision"], "allow");
+  assert.equal(verdict["scope"], "advisory");
+  assert.deepEqual(verdict["subject"], { digest: built["digest"], appliance: "test", version: "1.0.0" });
+
+  assert.deepEqual(await json(0, "bundle", "rebuild", bundle, "--appliance", file), {
+    same: true,
+    want: built["digest"],
+    got: built["digest"],
+    differences: [],
+  });
+  assert.ok(!(await readdir(root)).some((name) => name.endsWith(".partial")));
+});
+
+test("rebuild says what differs, with exit 3", async (t) => {
+  const root = await scratch(t);
+  const file = await appliance(root);
+  const bundle = join(root, "out.tar");
+  await json(0, "bundle", "lock", "--appliance", file);
+  await json(0, "bundle", "build", "--appliance", file, "--version", "1.0.0", "--out", bundle);
+  await writeFile(join(root, "compose.yaml"), COMPOSE.replace("audit}", "audit, read_only: true}"));
+  const { exit, stderr, stdout } = await sealift(["bundle", "rebuild", bundle, "--appliance", file]);
+  assert.equal(exit, 3);
+  assert.match(stderr, /\[REBUILD_DIFFERS\]: rebuilt release differs in: compose$/m);
+  assert.match(stdout, /^bundle {3}sha256:[0-9a-f]{64}\nrebuilt {2}sha256:[0-9a-f]{64}$/m);
+  const document = await json(3, "bundle", "rebuild", bundle, "--appliance", file);
+  assert.deepEqual([document["same"], document["differences"]], [false, ["compose"]]);
+});
+
+const usage: readonly (readonly [string, ...string[]])[] = [
+  ["there is no verb", "nope"],
+  ["BUNDLE is missing", "verify"],
+  ["--appliance is missing", "bundle", "build"],
+  ["--out is missing", "bundle", "build", "--appliance", "FILE"],
+  ["--role is missing", "bundle", "sign", "BUNDLE", "--key", "K"],
+  ["--role: got", "bundle", "sign", "BUNDLE", "--role", "nobody", "--key", "K"],
+  ["--digest: got", "bundle", "sign", "--digest", "sha256:1", "--key", "K", "--out", "F"],
+  ["Unknown option", "verify", "BUNDLE", "--force"],
+  ["unexpected argument", "bundle", "inspect", "A", "B"],
+];
+
+for (const [text, ...args] of usage) {
+  test(`usage error, exit 2: ${args.join(" ")}`, async (t) => {
+    const file = await appliance(await scratch(t));
+    const { exit, stdout, stderr } = await sealift(
+      args.map((arg) => (arg === "FILE" ? file : arg)),
+      PASSWORD,
+    );
+    assert.equal(exit, 2, stderr);
+    assert.equal(stdout, "");
+    assert.match(stderr, /^sealift: error \[USAGE\]: /m);
+    assert.ok(stderr.includes(text), stderr);
+    assert.match(stderr, /^ {2}hint: sealift help/m);
+  });
+}
