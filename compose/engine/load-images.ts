@@ -11,6 +11,7 @@ import type { BundleRelease } from "../../bundles/layout/contents.ts";
 import type { Layout } from "../../bundles/layout/layout.ts";
 import { type Endpoint, serveLayout } from "../../bundles/layout/oci-endpoint.ts";
 import { type Digest, hexOf } from "../../bundles/model/digest.ts";
+import type { ImageConfig } from "../../bundles/model/oci.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import { connect, connectionError, type Engine } from "./engine.ts";
 import { engineError } from "./error.ts";
@@ -33,6 +34,8 @@ export interface LoadedImage {
   readonly protectiveTag: string;
   /** As the engine calls it; depends on the image store. */
   readonly id: string;
+  /** What the release says of how it runs. */
+  readonly config: ImageConfig;
   /** It was there before, and nothing was pulled. */
   readonly present: boolean;
 }
@@ -123,6 +126,7 @@ async function prove(
     reference: expected.reference,
     protectiveTag: `${tag.repo}:${tag.tag}`,
     id: inspected.Id,
+    config: expected.config,
     present,
   };
 }

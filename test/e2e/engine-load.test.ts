@@ -8,9 +8,10 @@ import { readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
 import { blobName, closeStore, openLayout } from "../../bundles/layout/layout.ts";
 import { type Endpoint, serveLayout } from "../../bundles/layout/oci-endpoint.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
-import { connect, dockerCall, type ImageStore } from "../../compose/engine/engine.ts";
+import { composeCall, connect, dockerCall, type ImageStore } from "../../compose/engine/engine.ts";
 import { ENDPOINT_HOST, ENDPOINT_PORT, type LoadRun, loadImages } from "../../compose/engine/load-images.ts";
 import { makeNonceImage } from "../../compose/engine/nonce-image.ts";
+import { proveContainers } from "../../compose/engine/prove-containers.ts";
 import { runCall } from "../../compose/engine/run-call.ts";
 import { skipWithoutEngine } from "../support/dockerd.ts";
 import { inOwnNetwork, type OwnEngine, runInOwnNetwork, startOwnEngine } from "../support/own-engine.ts";
@@ -135,6 +136,68 @@ function suite(store: ImageStore): void {
       await assert.rejects(load(made, { serve: killing }), refusedWith("ENGINE_PULL_FAILED"));
       await dockerd.start();
       assert.equal((await load(made)).length, 2);
+    });
+
+    it("proves the containers that Compose made, and finds the one that somebody made otherwise", async (test) => {
+      const { engine } = dockerd;
+      if (engine.composePath.startsWith("/nonexistent")) {
+        test.skip("no Compose plugin on this machine; sealift host setup installs one");
+        return;
+      }
+      const [image] = await load(await bundle("1.3.1"));
+      assert.ok(image);
+      const directory = await scratch(context);
+      await writeFile(join(directory, "secret"), "x");
+      const file = join(directory, "compose.json");
+      const service = {
+        image: image.reference,
+        environment: { LEVEL: "info" },
+        read_only: true,
+        cap_drop: ["ALL"],
+        security_opt: ["no-new-privileges:true"],
+        tmpfs: ["/tmp:size=16m,mode=0700"],
+        volumes: ["data:/data"],
+        secrets: ["key"],
+        networks: { core: { aliases: ["front"] } },
+        mem_limit: "64m",
+        pids_limit: 50,
+        cpus: 0.5,
+        logging: { driver: "local", options: { "max-size": "1m" } },
+      };
+      const rendered = {
+        services: { one: service },
+        networks: { core: { internal: true } },
+        volumes: { data: {} },
+        secrets: { key: { file: join(directory, "secret") } },
+      };
+      await writeFile(file, JSON.stringify(rendered));
+      const project = { name: "proof", file, directory };
+      const images = new Map([[image.reference, image]]);
+      const create = async () => {
+        const call = composeCall(engine, project, ["create", "--pull", "never", "--no-build", "--force-recreate"]);
+        const { status, stderr } = await runCall(call, { timeoutMs: 60_000 });
+        assert.equal(status, 0, stderr);
+      };
+      await create();
+      try {
+        await proveContainers(engine, project, images);
+        // Made by another file than the one that the proof reads.
+        await writeFile(
+          file,
+          JSON.stringify({ ...rendered, services: { one: { ...service, cap_add: ["NET_ADMIN"] } } }),
+        );
+        await create();
+        await writeFile(file, JSON.stringify(rendered));
+        await assert.rejects(proveContainers(engine, project, images), (error: unknown) => {
+          assert.ok(error instanceof SealiftError);
+          assert.equal(error.code, "ENGINE_CONTAINER_DIFFERS");
+          assert.match(error.message, /cap_add: got \["NET_ADMIN"\], want \[\]/);
+          return true;
+        });
+      } finally {
+        const call = composeCall(engine, project, ["down", "--volumes"]);
+        await runCall(call, { timeoutMs: 60_000 });
+      }
     });
 
     it("refuses an endpoint that offers another run's nonce", async () => {
