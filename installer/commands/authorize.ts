@@ -6,6 +6,7 @@ import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { installerError } from "../error.ts";
 import { makeRequest, type PlanSubject } from "../lifecycle/authorization.ts";
 import { planOperatorChange } from "../lifecycle/operator-change.ts";
+import { planLines } from "../lifecycle/plan-text.ts";
 import { openSiteForChange, type Site } from "../lifecycle/site.ts";
 import { signWithSshKeygen } from "../lifecycle/ssh-keygen.ts";
 import { ACTIONS, isAction } from "../site/authority.ts";
@@ -22,7 +23,6 @@ import { changedAuthority } from "./operator.ts";
 import {
   existsError,
   missingApprovals,
-  planLines,
   REQUEST_DETAILS,
   REQUEST_OPTIONS,
   requestOptions,
@@ -69,7 +69,7 @@ export const authorize: Command = {
     for (const name of [`${out}.sig`, ...names]) await rm(name, { force: true });
     await writeNew(out, request);
     for (const [i, bytes] of signatures.entries()) await writeNew(names[i] as string, bytes);
-    for (const line of planLines(subject)) terminal.result(plain(line));
+    for (const line of planLines(subject)) terminal.result(line);
     terminal.result(`${missingApprovals(site, subject)}; ${signatures.length} signed`);
     // Through a pipe: given the file's name, ssh-keygen would ask to write over another signer's FILE.sig.
     terminal.result(`Sign with: ssh-keygen -Y sign -n sealift-authorization -f KEY <${plain(out)} >NAME.sig`);

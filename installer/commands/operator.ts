@@ -1,6 +1,7 @@
 import { spendAuthorization } from "../lifecycle/authorization.ts";
 import { execute } from "../lifecycle/execute.ts";
 import { operatorChange, operatorChangeParameters, planOperatorChange } from "../lifecycle/operator-change.ts";
+import { planLines } from "../lifecycle/plan-text.ts";
 import { openSite, requireAuthorityOfLedger } from "../lifecycle/site.ts";
 import { signerLine } from "../site/allowed-signers.ts";
 import { type Authority, addOperators, removeOperator } from "../site/authority.ts";
@@ -11,7 +12,6 @@ import {
   AUTHORIZATION_OPTIONS,
   missingApprovals,
   obtainAuthorization,
-  planLines,
   STATE_OPTION,
   stateDirectory,
   withSite,

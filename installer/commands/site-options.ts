@@ -120,23 +120,6 @@ async function readSignatures(files: readonly string[]): Promise<SignatureFile[]
   return Promise.all(files.map(async (name) => ({ name, bytes: await readBoundedFile(name, SIGNATURE_MAX_BYTES) })));
 }
 
-/** The plan in lines, as a person reads it before signing. */
-export function planLines(subject: PlanSubject): string[] {
-  const { action, from, to, configDigest, policyDigest, trustVersion, details } = subject;
-  const rows: [string, string | number | null][] = [
-    ["from", from],
-    ["to", to],
-    ["config", configDigest],
-    ["policy", policyDigest],
-    ["trust version", trustVersion],
-  ];
-  return [
-    `plan: ${action}`,
-    ...rows.flatMap(([name, value]) => (value === null ? [] : [`  ${name.padEnd(13)} ${value}`])),
-    ...details.map((line) => `  - ${line}`),
-  ];
-}
-
 /** How many must sign, in words. */
 export function missingApprovals(site: Site, subject: PlanSubject): string {
   return `needs ${site.authority.document.thresholds[subject.action]} of ${

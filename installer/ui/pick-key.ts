@@ -3,6 +3,7 @@
 import { createInterface } from "node:readline/promises";
 import { plain } from "../../bundles/model/plain-text.ts";
 import type { PlanSubject } from "../lifecycle/authorization.ts";
+import { planLines } from "../lifecycle/plan-text.ts";
 import type { Site } from "../lifecycle/site.ts";
 import { agentKeys } from "../lifecycle/ssh-keygen.ts";
 import type { Terminal } from "./terminal.ts";
@@ -21,8 +22,8 @@ export async function pickAgentKey(terminal: Terminal, site: Site, subject: Plan
     terminal.note("no key of an operator is in the SSH agent; name one with --key FILE");
     return undefined;
   }
-  terminal.note(`sign ${subject.action} at site ${site.siteId}:`);
-  for (const line of subject.details) terminal.note(`  - ${plain(line)}`);
+  terminal.note(`site ${site.siteId}`);
+  for (const line of planLines(subject)) terminal.note(line);
   for (const [i, { principal, fingerprint }] of choices.entries()) {
     terminal.note(`  ${i + 1}  ${plain(principal)}  ${fingerprint}`);
   }
