@@ -175,9 +175,14 @@ async function pullAll(
         await pullWithRetries(docker, image, progress, stop.signal);
       }
     };
-    const ends = await Promise.allSettled(Array.from({ length: PARALLEL_PULLS }, () => worker().catch(stopAll(stop))));
-    const failed = ends.find((end) => end.status === "rejected");
-    if (failed) throw failed.reason;
+    const failures: unknown[] = [];
+    const stopOthers = (cause: unknown): void => {
+      failures.push(cause);
+      stop.abort();
+    };
+    await Promise.all(Array.from({ length: PARALLEL_PULLS }, () => worker().catch(stopOthers)));
+    // The first in time: the others say no more than that they were stopped.
+    if (failures.length > 0) throw failures[0];
   } catch (cause) {
     if (damaged !== undefined) {
       throw engineError("ENGINE_BUNDLE_CHANGED", `${layout.location}: changed since it was verified: ${damaged}`, {
@@ -191,13 +196,6 @@ async function pullAll(
     run.signal?.removeEventListener("abort", onAbort);
     await endpoint.close();
   }
-}
-
-function stopAll(stop: AbortController): (cause: unknown) => never {
-  return (cause) => {
-    stop.abort();
-    throw cause;
-  };
 }
 
 async function listen(

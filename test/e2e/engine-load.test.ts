@@ -218,6 +218,17 @@ function suite(store: ImageStore): void {
       }
     });
 
+    it("says so when the engine's disk is full", async () => {
+      const made = await bundle("1.4.2");
+      const directory = await scratch(context);
+      const small = await startOwnEngine(directory, { store, diskBytes: 9_000_000 });
+      try {
+        await assert.rejects(loadImages(small.engine, made.layout, made.release), refusedWith("ENGINE_DISK_FULL"));
+      } finally {
+        await small.stop();
+      }
+    });
+
     it("refuses a port that another program holds", async () => {
       const made = await bundle("1.5.0");
       const squatter = createServer().listen(ENDPOINT_PORT, ENDPOINT_HOST);

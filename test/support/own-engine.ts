@@ -48,18 +48,28 @@ export interface OwnEngine {
   stop(): Promise<void>;
 }
 
-/** `foreign` puts it into yet another network namespace, where our loopback is not its loopback. */
+/**
+ * `foreign` puts it into yet another network namespace, where our loopback is not its loopback; `diskBytes`
+ * is the size of the file system for its data.
+ */
 export async function startOwnEngine(
   directory: string,
-  options: { readonly store: ImageStore; readonly foreign?: boolean },
+  options: { readonly store: ImageStore; readonly foreign?: boolean; readonly diskBytes?: number },
 ): Promise<OwnEngine> {
   await mkdir(join(directory, "config"), { recursive: true });
+  if (options.diskBytes !== undefined) {
+    const data = join(directory, "data");
+    await mkdir(data);
+    const made = spawnSync("mount", ["-t", "tmpfs", "-o", `size=${options.diskBytes}`, "tmpfs", data]);
+    if (made.status !== 0) throw new Error(`no tmpfs: ${made.stderr.toString()}`);
+  }
   const socketPath = join(directory, "d.sock");
   const configFile = join(directory, "daemon.json");
   const features = { "containerd-snapshotter": options.store === "containerd" };
   await writeFile(configFile, JSON.stringify({ features }));
   // A containerd that the host runs as a service is used by every dockerd; its own names keep them apart.
-  const name = `sealift-test-${process.pid}-${options.store}-${options.foreign === true}`;
+  const kind = `${options.foreign === true}-${options.diskBytes ?? "all"}`;
+  const name = `sealift-test-${process.pid}-${options.store}-${kind}`;
   const args = [
     ...["--host", `unix://${socketPath}`, "--config-file", configFile, "--data-root", join(directory, "data")],
     ...["--exec-root", join(directory, "exec"), "--pidfile", join(directory, "pid"), "--bridge", "none"],
