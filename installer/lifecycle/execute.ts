@@ -66,10 +66,11 @@ export async function execute<Context>(
     authorization,
     time: now(ground),
   });
+  const run = new Run(ground, journal, kind.name, steps);
   try {
-    await new Run(ground, journal, kind.name, steps).forward();
+    await run.forward();
   } finally {
-    journal.close();
+    run.close();
   }
 }
 
@@ -111,12 +112,11 @@ export async function recover<Context>(
       hints: ["run `sealift recover` of the version that began it"],
     });
   }
-  const journal = Journal.reopen(disk, path, content);
+  const run = new Run(ground, Journal.reopen(disk, path, content), operation, checkedSteps(steps), content);
   try {
-    const run = new Run(ground, journal, operation, checkedSteps(steps), content);
     return { operation, result: await run.recover(), tornBytes };
   } finally {
-    journal.close();
+    run.close();
   }
 }
 
@@ -145,7 +145,7 @@ function closeInLedger(ground: Ground, content: JournalContent, result: Operatio
 
 class Run {
   readonly #ground: Ground;
-  readonly #journal: Journal;
+  #journal: Journal;
   readonly #operation: string;
   readonly #steps: readonly Step[];
   readonly #commit: number;
@@ -232,13 +232,33 @@ class Run {
     this.#end("restored", why, cause);
   }
 
+  /** A handle that failed takes no more, so once more with a new one, behind what the disk really holds. */
   #tryWrite(record: JournalRecord): boolean {
     try {
       this.#write(record);
       return true;
     } catch {
+      return this.#tryWriteAnew(record);
+    }
+  }
+
+  #tryWriteAnew(record: JournalRecord): boolean {
+    const { paths, disk } = this.#ground;
+    try {
+      const content = readJournal(openJournalPath(paths));
+      if (!content) return false;
+      const anew = Journal.reopen(disk, openJournalPath(paths), content);
+      this.#journal.close();
+      this.#journal = anew;
+      this.#write(record);
+      return true;
+    } catch {
       return false;
     }
+  }
+
+  close(): void {
+    this.#journal.close();
   }
 
   /** From the commit on: what is not recorded as done is done, again if need be. */

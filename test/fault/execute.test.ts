@@ -130,3 +130,21 @@ test("an operation without a fault is done, and each of its steps can break", as
     t.diagnostic(`${what}: ${disk.calls} calls`);
   }
 });
+
+test("one failed call before the commit ends with the old state, and needs no recover", async (t) => {
+  const parent = await scratch(t);
+  const { directory: template, clock } = makeTestSite(parent);
+  prepareToy(ground(template, clock));
+  const codes = new Set<string>();
+  // All of them in the first two steps or before; the third commits.
+  for (let at = 1; at <= 30; at += 1) {
+    const directory = join(parent, `at-${at}`);
+    cpSync(template, directory, { recursive: true, verbatimSymlinks: true });
+    const disk = new FaultyDisk({ kind: "error", code: "EIO", at, forever: false }, 3);
+    const on = ground(directory, clock, disk);
+    const code = await ended(execute(on, toyOperation, on, {}, AUTHORIZATION), disk);
+    codes.add(code);
+    assert.equal(toyState(directory), TOY_OLD, `at ${at}: ${code}`);
+  }
+  assert.deepEqual([...codes].sort(), ["OPERATION_FAILED", "STATE_WRITE_FAILED"]);
+});
