@@ -101,7 +101,7 @@ async function ask<T>(
   // dockerode brings an SSH client with it; only builds that use this source pay for loading it.
   const { default: Docker } = await import("dockerode");
   try {
-    return await question(new Docker({ socketPath }).getImage(name));
+    return await question(clientAt(() => new Docker({ socketPath })).getImage(name));
   } catch (cause) {
     const { code, statusCode } = cause as { readonly code?: string; readonly statusCode?: number };
     if (statusCode === 404) {
@@ -120,6 +120,17 @@ async function ask<T>(
       });
     }
     throw sourceError("SOURCE_ENGINE_FAILED", `${what}: ${reasonOf(cause)}`, { cause });
+  }
+}
+
+/** Makes a client while there is no DOCKER_HOST, which docker-modem 5 prefers to the socket it is told. */
+function clientAt<T>(make: () => T): T {
+  const { DOCKER_HOST } = process.env;
+  delete process.env["DOCKER_HOST"];
+  try {
+    return make();
+  } finally {
+    if (DOCKER_HOST !== undefined) process.env["DOCKER_HOST"] = DOCKER_HOST;
   }
 }
 
