@@ -173,7 +173,7 @@ for (const how of [
   });
 }
 
-test("a policy that is none is refused before anything is started", async (t) => {
+test("a policy that is none is refused, whatever the judge says", async (t) => {
   const { options } = await goodBundle(t);
   await assert.rejects(verifyInCage({ ...options, policyBytes: Buffer.from("{}") }), {
     code: "POLICY_MALFORMED",

@@ -64,8 +64,6 @@ export interface CageOptions {
  * @throws POLICY_MALFORMED, and CAGE_FAILED if the caged processes do not answer as they must.
  */
 export async function verifyInCage(options: CageOptions, trial: CageTrial = IN_EARNEST): Promise<Verdict> {
-  // The policy is the site's own file, not the publisher's, so it may be parsed outside.
-  const { policy, digest: policyDigest } = parsePolicy(options.policyBytes);
   const cage = new Cage(options.store);
   try {
     const judge = cage.start(trial.judge);
@@ -82,6 +80,8 @@ export async function verifyInCage(options: CageOptions, trial: CageTrial = IN_E
       walls: cage.walls,
     };
     judge.send(question);
+    // While they start. The policy is the site's own file, not the publisher's, so it may be parsed outside.
+    const { policy, digest: policyDigest } = parsePolicy(options.policyBytes);
     const { tasks } = parseHashRequest(await judge.next(trial.judgeMaxMs));
     judge.send({ got: Object.fromEntries(await hashAll(hashers, tasks, options.onProgress)) });
     const verdict = parseJudgement(await judge.next(trial.judgeMaxMs), nonce);

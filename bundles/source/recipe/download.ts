@@ -10,7 +10,6 @@ import { pipeline } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { reasonOf } from "../../model/sealift-error.ts";
 import { recipeError } from "./error.ts";
-import { trustHostCertificates } from "./host-certificates.ts";
 
 export interface Download {
   /** For messages: what it is, e.g. `libc6 2.41-12`. */
@@ -125,7 +124,6 @@ function mismatch(download: Download, got: string): Error {
  * chunk first and then the body. Any other status throws. Proxies only as Node itself is told of them.
  */
 export async function* httpBody(url: string): AsyncGenerator<Uint8Array, void, void> {
-  if (url.startsWith("https:")) trustHostCertificates();
   const controller = new AbortController();
   const timer = setTimeout(() => controller.abort(new Error(`silent for ${IDLE_TIMEOUT_MS} ms`)), IDLE_TIMEOUT_MS);
   try {
