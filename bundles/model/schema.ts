@@ -6,13 +6,19 @@ import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
 
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
+/**
+ * strict: a schema with a keyword that Ajv does not know is our mistake and must not pass unseen. That the
+ * published ones are schemas is tested (test/model/schemas.test.ts) and not asked at each start: compiling
+ * the meta-schema takes longer than verifying a small bundle.
+ */
+const ajv = new Ajv2020({ strict: true, allErrors: false, ownProperties: true, meta: false, validateSchema: false });
+
 const compiled = new WeakMap<JsonSchema, ValidateFunction>();
 
 function compile(schema: JsonSchema): ValidateFunction {
   const found = compiled.get(schema);
   if (found) return found;
-  // strict: a schema with a keyword that Ajv does not know is our mistake and must not pass unseen.
-  const made = new Ajv2020({ strict: true, allErrors: false, ownProperties: true }).compile(schema);
+  const made = ajv.compile(schema);
   compiled.set(schema, made);
   return made;
 }

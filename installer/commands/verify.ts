@@ -3,7 +3,6 @@ import { resolve } from "node:path";
 import { closeStore, openStore } from "../../bundles/layout/layout.ts";
 import { plainJson } from "../../bundles/model/plain-text.ts";
 import { verifyInCage } from "../../verify/cage/run-cage.ts";
-import { DEFAULT_POLICY_BYTES } from "../../verify/policy.ts";
 import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
 import { renderVerdictText } from "../../verify/verdict-text.ts";
 import { installerError } from "../error.ts";
@@ -48,7 +47,7 @@ export const verify: Command = {
     const at = readTime(optionalOption(invocation, "at"));
     const advisory = trustDirectory !== siteTrust || policyPath !== undefined || at !== undefined;
     const trustFiles = readTrustDirectory(trustDirectory);
-    const policyBytes = policyPath === undefined ? DEFAULT_POLICY_BYTES : await readBoundedFile(policyPath, 64 * 1024);
+    const policyBytes = policyPath === undefined ? undefined : await readBoundedFile(policyPath, 64 * 1024);
     const store = openStore(path);
     const progress = terminal.progress("verifying");
     try {

@@ -20,10 +20,9 @@ import type { Store } from "../../bundles/layout/layout.ts";
 import { type Digest, parseDigest } from "../../bundles/model/digest.ts";
 import { plainJson } from "../../bundles/model/plain-text.ts";
 import { verifyError } from "../error.ts";
-import { parsePolicy } from "../policy.ts";
 import { decide, type Verdict } from "../verdict.ts";
 import type { HashTask } from "./hash-tasks.ts";
-import { type Case, FIRST_FD, parseHashRequest, parseJudgement } from "./protocol.ts";
+import type { Case } from "./protocol.ts";
 
 /** Everything that the caged code imports lies below this. */
 const CODE_ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -50,7 +49,8 @@ const IN_EARNEST: CageTrial = { judge: "judge.ts", judgeMaxMs: 10 * 60_000 };
 export interface CageOptions {
   readonly store: Store;
   readonly trustFiles: ReadonlyMap<string, Buffer>;
-  readonly policyBytes: Buffer;
+  /** The default policy if undefined. */
+  readonly policyBytes: Buffer | undefined;
   readonly time: Verdict["time"];
   readonly scope: Verdict["scope"];
   readonly sealiftVersion: string;
@@ -68,20 +68,24 @@ export async function verifyInCage(options: CageOptions, trial: CageTrial = IN_E
   try {
     const judge = cage.start(trial.judge);
     const hashers = Array.from({ length: availableParallelism() }, () => cage.start("hasher.js"));
+    // Loaded while the processes start: these bring the schemas, which take as long.
+    const { FIRST_FD, parseHashRequest, parseJudgement } = await import("./protocol.ts");
+    const { DEFAULT_POLICY_BYTES, parsePolicy } = await import("../policy.ts");
+    const { policyBytes = DEFAULT_POLICY_BYTES } = options;
     const nonce = randomUUID();
     const question: Case = {
       nonce,
       store: { ...options.store, files: options.store.files.map((file, i) => ({ ...file, fd: FIRST_FD + i })) },
       trustFiles: Object.fromEntries([...options.trustFiles].map(([name, bytes]) => [name, bytes.toString("base64")])),
-      policy: options.policyBytes.toString("base64"),
+      policy: policyBytes.toString("base64"),
       time: options.time,
       scope: options.scope,
       sealiftVersion: options.sealiftVersion,
       walls: cage.walls,
     };
     judge.send(question);
-    // While they start. The policy is the site's own file, not the publisher's, so it may be parsed outside.
-    const { policy, digest: policyDigest } = parsePolicy(options.policyBytes);
+    // The policy is the site's own file, not the publisher's, so it may be parsed outside.
+    const { policy, digest: policyDigest } = parsePolicy(policyBytes);
     const { tasks } = parseHashRequest(await judge.next(trial.judgeMaxMs));
     judge.send({ got: Object.fromEntries(await hashAll(hashers, tasks, options.onProgress)) });
     const verdict = parseJudgement(await judge.next(trial.judgeMaxMs), nonce);
