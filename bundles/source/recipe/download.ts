@@ -3,6 +3,7 @@
  * hash is computed again each time it is used, because the cache may have been written by anyone.
  */
 import { createHash, randomUUID } from "node:crypto";
+import { once } from "node:events";
 import { createReadStream, createWriteStream } from "node:fs";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -94,17 +95,17 @@ async function attemptDownload(url: string, download: Download, path: string): P
   const body = httpBody(url);
   const first = await body.next();
   if (first.done) return false;
-  await pipeline(
-    async function* () {
-      for await (const chunk of body) {
-        size += chunk.byteLength;
-        if (size > limit) throw mismatch(download, `more than ${limit} bytes`);
-        hash.update(chunk);
-        yield chunk;
-      }
-    },
-    createWriteStream(path, { mode: 0o644 }),
-  );
+  const file = createWriteStream(path, { mode: 0o644 });
+  const written = pipeline(async function* () {
+    for await (const chunk of body) {
+      size += chunk.byteLength;
+      if (size > limit) throw mismatch(download, `more than ${limit} bytes`);
+      hash.update(chunk);
+      yield chunk;
+    }
+  }, file);
+  // A pipeline that fails early ends before the file was opened; it would appear after the caller cleaned up.
+  await written.finally(async () => file.closed || (await once(file, "close")));
   // A short answer is a broken line, and another attempt may do.
   if (download.size !== undefined && size < download.size) throw new Error(`got ${size} bytes, want ${download.size}`);
   const got = hash.digest("hex");
