@@ -298,6 +298,72 @@ describe("a bundle and the tools of others", { skip }, () => {
       const allowed = await sealift(...verify);
       assert.equal(allowed.code, 0, allowed.stdout + allowed.stderr);
     });
+
+    test(`verify allows a bundle of which ${cosign} made every signature and attestation`, async () => {
+      const work = join(directory, `all-by-${cosign}`);
+      await mkdir(work);
+      const env = { PATH: process.env["PATH"], HOME: work, COSIGN_PASSWORD: "correct horse", TMPDIR: work };
+      const inWork = (name: PeerName, ...args: string[]): Promise<Ran> =>
+        succeeds(network.run(requirePeer(name), args, { cwd: work, env }));
+      const sealift = (...args: string[]): Promise<Ran> =>
+        network.run(process.execPath, [MAIN, ...args], { cwd: work, env });
+
+      const signer = async (role: string) => {
+        await inWork(cosign, "generate-key-pair", "--output-key-prefix", role);
+        return [{ holder: `${role}-by-cosign`, key: loadPrivateKey(join(work, `${role}.key`), "correct horse") }];
+      };
+      const signers = {
+        builder: await signer("builder"),
+        security: await signer("security"),
+        release: await signer("release"),
+      };
+      const unsigned = signedBundle({ signers, signatures: [] });
+      const tar = join(work, "bundle.tar");
+      await writeSignedBundle(tar, unsigned);
+      await writeTrustFiles(join(work, "trust"), unsigned.trustFiles);
+      await writeFile(
+        join(work, "root.json"),
+        '{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}',
+      );
+      if (cosign === "cosign3") await inWork(cosign, "signing-config", "create", "--out", "sc.json");
+      const offline =
+        cosign === "cosign2" ? ["--tlog-upload=false"] : ["--signing-config", "sc.json", "--trusted-root", "root.json"];
+      const attestForm = cosign === "cosign2" ? ["--new-bundle-format"] : [];
+
+      const { release, sboms, provenance } = unsigned.small;
+      const signed: { tag: string; digest: string; keys: string[] }[] = [
+        { tag: "1.0.0", digest: release.descriptor.digest, keys: ["builder", "security", "release"] },
+        ...release.manifest.images.map(({ name, digest }) => ({ tag: name, digest, keys: ["builder"] })),
+      ];
+      for (const { tag, digest, keys } of signed) {
+        const repository = `${REGISTRY}/${cosign}-all/${tag}`;
+        await inWork("oras", "cp", "--from-oci-layout", `${tar}:${tag}`, "--to-plain-http", `${repository}:${tag}`);
+        for (const key of keys) {
+          await inWork(cosign, "sign", "--yes", "--key", `${key}.key`, ...offline, `${repository}@${digest}`);
+        }
+        for (const [type, documents] of [
+          ["cyclonedx", sboms],
+          ["https://slsa.dev/provenance/v1", provenance],
+        ] as const) {
+          const document = documents.get(tag);
+          if (!document) continue;
+          await writeFile(join(work, "predicate.json"), document);
+          const how = ["--yes", "--key", "builder.key", "--type", type, "--predicate", "predicate.json"];
+          await inWork(cosign, "attest", ...how, ...attestForm, ...offline, `${repository}@${digest}`);
+        }
+        const back = join(work, `back-${tag}`);
+        const from = ["cp", "-r", "--from-plain-http"];
+        await inWork("oras", ...from, `${repository}:${tag}`, "--to-oci-layout", `${back}:${tag}`);
+        if (cosign === "cosign2") {
+          const dotSig = `${digest.replace(":", "-")}.sig`;
+          await inWork("oras", ...from, `${repository}:${dotSig}`, "--to-oci-layout", `${back}:${dotSig}`);
+        }
+        const attached = await sealift("bundle", "attach", tar, back);
+        assert.equal(attached.code, 0, attached.stderr);
+      }
+      const verdict = await sealift("verify", tar, "--trust", join(work, "trust"), "--at", SMALL_NOW, "--json");
+      assert.equal(verdict.code, 0, verdict.stdout + verdict.stderr);
+    });
   }
 });
 
