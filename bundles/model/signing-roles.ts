@@ -78,7 +78,3 @@ export function maySign(role: Role, predicateType: string, subject: SubjectKind)
     (rule) => rule.role === role && rule.predicateType === predicateType && rule.subject === subject,
   );
 }
-
-export function isRole(text: string): text is Role {
-  return (ROLES as readonly string[]).includes(text);
-}

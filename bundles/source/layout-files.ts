@@ -1,7 +1,7 @@
 /** The files of an OCI layout that others made, in a directory or in a tar, read in place. */
-import { closeSync, constants, createReadStream, fstatSync, openSync, readSync, statSync } from "node:fs";
+import { closeSync, constants, createReadStream, fstatSync, openSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { blobName, INDEX_FILE } from "../layout/layout.ts";
+import { blobName, INDEX_FILE, readAt } from "../layout/layout.ts";
 import type { Descriptor } from "../model/descriptor.ts";
 import { type Digest, digestOf } from "../model/digest.ts";
 import { type Index, MANIFEST_MAX_BYTES, parseIndex } from "../model/oci.ts";
@@ -112,16 +112,6 @@ function withFile<T>(path: string, what: string, work: (fd: number) => T): T {
   } finally {
     closeSync(fd);
   }
-}
-
-function readAt(fd: number, buffer: Uint8Array, position: number): number {
-  let done = 0;
-  while (done < buffer.byteLength) {
-    const got = readSync(fd, buffer, done, buffer.byteLength - done, position + done);
-    if (got === 0) break;
-    done += got;
-  }
-  return done;
 }
 
 /** A blob's bytes, whose size and digest have been checked. @throws SOURCE_LAYOUT_MALFORMED | SOURCE_DIGEST_MISMATCH */

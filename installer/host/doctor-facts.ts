@@ -1,5 +1,5 @@
 /** Gathers what `diagnose` judges. Reads only; what cannot be read is undefined, never guessed. */
-import { existsSync, readdirSync, readFileSync, statfsSync, statSync } from "node:fs";
+import { existsSync, statfsSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { availableParallelism, totalmem } from "node:os";
 import { dirname } from "node:path";
@@ -8,6 +8,7 @@ import { connect } from "../../compose/engine/engine.ts";
 import { ENDPOINT_HOST, ENDPOINT_PORT } from "../../compose/engine/load-images.ts";
 import type { DoctorFacts } from "./doctor.ts";
 import { composeVersion, firstExecutable, openEngine } from "./engine.ts";
+import { namesIn, readHostFile } from "./host-files.ts";
 import { parseOsRelease } from "./setup-facts.ts";
 
 /** Where engines keep images if nobody says otherwise. */
@@ -17,18 +18,21 @@ export async function gatherDoctorFacts(configDirectory: string, need: DoctorFac
   const found = await engineState(configDirectory);
   const { engine } = found;
   const root = engine.state === "good" ? engine.facts.rootDirectory : ENGINE_ROOT;
-  const status = read("/proc/self/status") ?? "";
-  const entropy = Number(read("/proc/sys/kernel/random/entropy_avail") ?? Number.NaN);
+  const status = readHostFile("/proc/self/status") ?? "";
+  const entropy = Number(readHostFile("/proc/sys/kernel/random/entropy_avail") ?? Number.NaN);
   return {
-    os: parseOsRelease(read("/etc/os-release") ?? read("/usr/lib/os-release") ?? ""),
+    os: parseOsRelease(readHostFile("/etc/os-release") ?? readHostFile("/usr/lib/os-release") ?? ""),
     architecture: process.arch,
     root: process.getuid?.() === 0,
     cpus: availableParallelism(),
     memoryBytes: totalmem(),
-    filesystems: parseFilesystems(read("/proc/filesystems")),
-    namespaces: names("/proc/self/ns"),
+    filesystems: parseFilesystems(readHostFile("/proc/filesystems")),
+    namespaces: namesIn("/proc/self/ns"),
     seccomp: status === "" ? undefined : /^Seccomp:/m.test(status),
-    cgroupControllers: parseControllers(read("/sys/fs/cgroup/cgroup.controllers"), read("/proc/cgroups")),
+    cgroupControllers: parseControllers(
+      readHostFile("/sys/fs/cgroup/cgroup.controllers"),
+      readHostFile("/proc/cgroups"),
+    ),
     engine,
     engineDisk: freeSpace(root),
     need,
@@ -41,7 +45,7 @@ export async function gatherDoctorFacts(configDirectory: string, need: DoctorFac
     containers: found.containers,
     servicesDenied: existsSync("/usr/sbin/policy-rc.d"),
     systemd: existsSync("/run/systemd/system"),
-    appArmor: appArmor(read("/sys/module/apparmor/parameters/enabled")),
+    appArmor: appArmor(readHostFile("/sys/module/apparmor/parameters/enabled")),
     iptables: firstExecutable(["/usr/sbin/iptables", "/sbin/iptables", "/usr/bin/iptables"]),
     entropyBits: Number.isFinite(entropy) ? entropy : undefined,
   };
@@ -102,20 +106,4 @@ function portProblem(): Promise<string | undefined> {
     server.once("error", (cause: NodeJS.ErrnoException) => resolve(cause.code ?? cause.message));
     server.listen(ENDPOINT_PORT, ENDPOINT_HOST, () => server.close(() => resolve(undefined)));
   });
-}
-
-function read(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return undefined;
-  }
-}
-
-function names(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch {
-    return [];
-  }
 }

@@ -1,12 +1,13 @@
 /** Gathers what planSetup needs to know. Reads only; runs dpkg-query, dpkg-deb and apt-get indextargets. */
 import { createHash } from "node:crypto";
-import { createReadStream, existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { createReadStream, existsSync, readdirSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import { askEngine, DEFAULT_SOCKET, type ToolCall } from "../../compose/engine/engine.ts";
 import { runCall } from "../../compose/engine/run-call.ts";
 import { composeVersion, firstExecutable, openEngine } from "./engine.ts";
 import { hostError } from "./error.ts";
+import { namesIn, readHostFile } from "./host-files.ts";
 import { type AptTarget, DEBIAN_KEYRING, type DebFile, PIN_FILE, type SetupFacts, SOURCE_FILE } from "./setup-plan.ts";
 
 /** The environment in which the package manager runs: ours may hold anything. */
@@ -70,16 +71,16 @@ export async function gatherSetupFacts(options: SetupFactsOptions): Promise<Setu
   const format = "$(ORIGIN)|$(LABEL)|$(REPO_URI)|$(CODENAME)";
   const targets = await output("apt-get", ["indextargets", "--format", format, "Created-By: Packages"]);
   const files = [SOURCE_FILE, PIN_FILE].flatMap((path): [string, string][] => {
-    const content = readText(path);
+    const content = readHostFile(path);
     return content === undefined ? [] : [[path, content]];
   });
   return {
     root: process.getuid?.() === 0,
-    os: parseOsRelease(readText("/etc/os-release") ?? readText("/usr/lib/os-release") ?? ""),
+    os: parseOsRelease(readHostFile("/etc/os-release") ?? readHostFile("/usr/lib/os-release") ?? ""),
     architecture: (await output("dpkg", ["--print-architecture"])).trim(),
     engine: await engineState(options.configDirectory),
     installed: parseInstalled(query),
-    dpkgInterrupted: (await output("dpkg", ["--audit"])).trim() !== "" || names("/var/lib/dpkg/updates").length > 0,
+    dpkgInterrupted: (await output("dpkg", ["--audit"])).trim() !== "" || namesIn("/var/lib/dpkg/updates").length > 0,
     dockerd: firstExecutable(["/usr/sbin/dockerd", "/usr/bin/dockerd", "/usr/local/bin/dockerd"]),
     systemd: existsSync("/run/systemd/system"),
     servicesDenied: existsSync("/usr/sbin/policy-rc.d"),
@@ -147,21 +148,5 @@ async function output(name: string, args: readonly string[]): Promise<string> {
   } catch (cause) {
     if (cause instanceof SealiftError && cause.code === "ENGINE_CALL_FAILED") return "";
     throw cause;
-  }
-}
-
-function readText(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return undefined;
-  }
-}
-
-function names(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch {
-    return [];
   }
 }
