@@ -17,6 +17,11 @@ export interface CallOptions {
   readonly maxBytes?: number;
   /** Told each line that goes to stderr, for progress. */
   readonly onLine?: (line: string) => void;
+  /** When it aborts, the process group is killed and the call fails. */
+  readonly signal?: AbortSignal | undefined;
+  /** Open files that take the place of an empty stdin and a collected stdout. */
+  readonly stdinFd?: number;
+  readonly stdoutFd?: number;
 }
 
 /**
@@ -33,7 +38,7 @@ export async function runCall(call: ToolCall, options: CallOptions): Promise<Cal
   const child = spawn(call.file, call.args, {
     env: { ...call.env },
     cwd: "/",
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: [options.stdinFd ?? "ignore", options.stdoutFd ?? "pipe", "pipe"],
     detached: true,
   });
   const kill = (): void => {
@@ -51,14 +56,20 @@ export async function runCall(call: ToolCall, options: CallOptions): Promise<Cal
     problem = `no end after ${options.timeoutMs} ms`;
     kill();
   }, options.timeoutMs);
-  child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
+  const onAbort = (): void => {
+    problem = "stopped";
+    kill();
+  };
+  options.signal?.addEventListener("abort", onAbort, { once: true });
+  if (options.signal?.aborted) onAbort();
+  child.stdout?.setEncoding("utf8").on("data", (chunk: string) => {
     stdout += chunk;
     if (stdout.length <= maxBytes) return;
     problem = `more than ${maxBytes} characters of output`;
     stdout = "";
     kill();
   });
-  child.stderr.setEncoding("utf8").on("data", (chunk: string) => {
+  child.stderr?.setEncoding("utf8").on("data", (chunk: string) => {
     stderr = (stderr + chunk).slice(-maxBytes);
     const lines = (pending + chunk).split(/\r?\n/);
     pending = (lines.pop() ?? "").slice(-maxBytes);
@@ -76,5 +87,6 @@ export async function runCall(call: ToolCall, options: CallOptions): Promise<Cal
     return { status, stdout, stderr };
   } finally {
     clearTimeout(timer);
+    options.signal?.removeEventListener("abort", onAbort);
   }
 }

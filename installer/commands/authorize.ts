@@ -10,7 +10,7 @@ import { planLines } from "../lifecycle/plan-text.ts";
 import { openSiteForChange, type Site } from "../lifecycle/site.ts";
 import { signWithSshKeygen } from "../lifecycle/ssh-keygen.ts";
 import { ACTIONS, isAction } from "../site/authority.ts";
-import { readPointer } from "../site/state.ts";
+import { readDeployments } from "../site/deployment.ts";
 import {
   type Command,
   type Invocation,
@@ -97,7 +97,7 @@ async function planOf(invocation: Invocation, site: Site): Promise<PlanSubject> 
   }
   return {
     action,
-    from: digestOption(invocation, "from") ?? readPointer(site.paths.directory, "current") ?? null,
+    from: digestOption(invocation, "from") ?? readDeployments(site.paths).current?.release ?? null,
     to: digestOption(invocation, "to"),
     configDigest: digestOption(invocation, "config"),
     policyDigest: digestOption(invocation, "policy"),

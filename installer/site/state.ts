@@ -1,36 +1,45 @@
 /**
- * The site's state directory: what lies where, whose it is, and the two pointers.
+ * The site's state directory: what lies where, and whose it is.
  *
- *   site/site.json       who this site is; written last by `site init`, so its presence means "whole"
- *   site/authority.json  who may authorize what (authority.ts)
+ *   site/site.json        who this site is; written last by `site init`, so its presence means "whole"
+ *   site/authority.json   who may authorize what (authority.ts)
+ *   site/deployment.json  what runs here, and what ran before (deployment.ts)
+ *   deployments/<id>/     the rendered Compose files and the configuration of one deployment
+ *   switch/               which colour the front sends connections to
  *   ledger · journal/ · lock
- *   trust/ store/ releases/<hex>/ secrets/ backups/
- *   current, previous    links to releases/<hex>, switched by rename
+ *   trust/ store/<hex>/ secrets/ backups/
  */
-import { existsSync, lstatSync, readdirSync, readlinkSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { canonicalJson, parseCanonicalJson } from "../../bundles/model/canonical-json.ts";
-import { type Digest, digestFromHex, hexOf } from "../../bundles/model/digest.ts";
 import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
-import { type Disk, makeDirectory, readStateFile, removeDurably, systemCode, writeLink, writeWhole } from "./disk.ts";
+import { type Disk, makeDirectory, readStateFile, systemCode, writeWhole } from "./disk.ts";
 import { siteError } from "./error.ts";
 
 export const DEFAULT_STATE = "/var/lib/sealift";
 
-export const STATE_DIRECTORIES = ["site", "trust", "store", "releases", "journal", "secrets", "backups"] as const;
+export const STATE_DIRECTORIES = [
+  "site",
+  "trust",
+  "store",
+  "deployments",
+  "switch",
+  "journal",
+  "secrets",
+  "backups",
+] as const;
 
-const STATE_NAMES: readonly string[] = [...STATE_DIRECTORIES, "ledger", "lock", "current", "previous"];
+const STATE_NAMES: readonly string[] = [...STATE_DIRECTORIES, "ledger", "lock"];
 /** What a filesystem of its own brings along. */
 const TOLERATED_NAMES: readonly string[] = ["lost+found"];
-
-export type Pointer = "current" | "previous";
 
 /** Where things are. Nothing is known about them yet. */
 export interface StatePaths {
   readonly directory: string;
   readonly site: string;
   readonly authority: string;
+  readonly deployment: string;
   readonly ledger: string;
   readonly journal: string;
   readonly lock: string;
@@ -41,6 +50,7 @@ export function statePaths(directory: string): StatePaths {
     directory,
     site: join(directory, "site", "site.json"),
     authority: join(directory, "site", "authority.json"),
+    deployment: join(directory, "site", "deployment.json"),
     ledger: join(directory, "ledger"),
     journal: join(directory, "journal"),
     lock: join(directory, "lock"),
@@ -159,46 +169,4 @@ export function surveyState(directory: string): "absent" | "empty" | "half-writt
 export function makeStateDirectories(disk: Disk, directory: string): void {
   makeDirectory(disk, directory);
   for (const name of STATE_DIRECTORIES) makeDirectory(disk, join(directory, name));
-}
-
-/** `releases/<hex>` of a release. */
-export function releaseDirectory(directory: string, release: Digest): string {
-  return join(directory, "releases", hexOf(release));
-}
-
-/** The release that a pointer names, or undefined if it is not set. @throws STATE_DAMAGED | STATE_UNREADABLE */
-export function readPointer(directory: string, pointer: Pointer): Digest | undefined {
-  const path = join(directory, pointer);
-  let target: string;
-  try {
-    target = readlinkSync(path);
-  } catch (cause) {
-    if (systemCode(cause) === "ENOENT") return undefined;
-    const code = systemCode(cause) === "EINVAL" ? "STATE_DAMAGED" : "STATE_UNREADABLE";
-    throw siteError(code, `${JSON.stringify(path)}: ${reasonOf(cause)}`, { cause });
-  }
-  const hex = /^releases\/([0-9a-f]{64})$/.exec(target)?.[1];
-  if (hex === undefined || !existsSync(join(directory, target))) {
-    throw siteError(
-      "STATE_DAMAGED",
-      `${JSON.stringify(path)} leads to ${JSON.stringify(target)}, which is no release`,
-      {
-        hints: ["sealift recover"],
-      },
-    );
-  }
-  return digestFromHex(hex);
-}
-
-/** Lets `pointer` name `release`, whose directory must exist, or nothing. Atomic and durable. @throws STATE_DAMAGED | STATE_WRITE_FAILED */
-export function switchPointer(disk: Disk, directory: string, pointer: Pointer, release: Digest | undefined): void {
-  const path = join(directory, pointer);
-  if (release === undefined) {
-    removeDurably(disk, path);
-    return;
-  }
-  if (!existsSync(releaseDirectory(directory, release))) {
-    throw siteError("STATE_DAMAGED", `${pointer}: release ${release} is not on this site`);
-  }
-  writeLink(disk, path, `releases/${hexOf(release)}`);
 }

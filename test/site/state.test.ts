@@ -11,11 +11,10 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
-import { digestOf } from "../../bundles/model/digest.ts";
 import { createSite, openSite, openSiteForChange } from "../../installer/lifecycle/site.ts";
 import { makeAuthority } from "../../installer/site/authority.ts";
 import { hostDisk } from "../../installer/site/disk.ts";
-import { openState, readPointer, releaseDirectory, statePaths, switchPointer } from "../../installer/site/state.ts";
+import { openState, statePaths } from "../../installer/site/state.ts";
 import { type Fault, FaultyDisk, PowerCut } from "../support/faulty-disk.ts";
 import { scratch } from "../support/scratch.ts";
 import { makeSigner } from "../support/ssh-signer.ts";
@@ -89,25 +88,6 @@ test("a damaged, newer, edited or exchanged file of the state is told apart", as
   assert.throws(open, coded("STATE_DAMAGED"));
   symlinkSync("/etc/hostname", authorityPath);
   assert.throws(open, coded("STATE_UNREADABLE"));
-});
-
-test("a pointer names a release that is there, or says that it does not", async (t) => {
-  const { directory } = makeTestSite(await scratch(t));
-  const release = digestOf("a release");
-  assert.equal(readPointer(directory, "current"), undefined);
-  assert.throws(() => switchPointer(hostDisk, directory, "current", release), coded("STATE_DAMAGED"));
-  mkdirSync(releaseDirectory(directory, release));
-  switchPointer(hostDisk, directory, "current", release);
-  assert.equal(readPointer(directory, "current"), release);
-  rmSync(releaseDirectory(directory, release), { recursive: true });
-  assert.throws(() => readPointer(directory, "current"), coded("STATE_DAMAGED"));
-  switchPointer(hostDisk, directory, "current", undefined);
-  assert.equal(readPointer(directory, "current"), undefined);
-  symlinkSync("/etc", join(directory, "previous"));
-  assert.throws(() => readPointer(directory, "previous"), coded("STATE_DAMAGED"));
-  rmSync(join(directory, "previous"));
-  writeFileSync(join(directory, "previous"), "");
-  assert.throws(() => readPointer(directory, "previous"), coded("STATE_DAMAGED"));
 });
 
 test("site init that was cut anywhere leaves no site or a whole one, and can be run again", async (t) => {

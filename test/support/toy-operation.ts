@@ -1,27 +1,35 @@
-/** Five steps on files of a state directory: a small upgrade. The third switches the pointer and commits. */
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+/** Five steps on files of a state directory: a small upgrade. The third says which is current, and commits. */
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { digestOf } from "../../bundles/model/digest.ts";
 import type { Ground } from "../../installer/lifecycle/execute.ts";
 import type { OperationKind, Probe, Step } from "../../installer/lifecycle/step.ts";
-import { makeDirectory, removeDurably, removeTree, writeWhole } from "../../installer/site/disk.ts";
-import { readPointer, releaseDirectory, switchPointer } from "../../installer/site/state.ts";
+import { type Disk, makeDirectory, removeDurably, removeTree, writeWhole } from "../../installer/site/disk.ts";
 
-export const OLD = digestOf("old release");
-export const NEW = digestOf("new release");
+type Release = "OLD" | "NEW";
+
+function currentOf(directory: string): string {
+  return readFileSync(join(directory, "site", "current"), "utf8");
+}
+
+function setCurrent(disk: Disk, directory: string, release: Release): void {
+  writeWhole(disk, join(directory, "site", "current"), Buffer.from(release));
+}
+
+function stagedPath(directory: string): string {
+  return join(directory, "deployments", "new");
+}
 
 /** The state in which the toy begins: OLD is current, its configuration is "old". */
 export function prepareToy({ paths, disk }: Ground): void {
-  mkdirSync(releaseDirectory(paths.directory, OLD));
-  switchPointer(disk, paths.directory, "current", OLD);
+  setCurrent(disk, paths.directory, "OLD");
   writeWhole(disk, join(paths.directory, "site", "config"), Buffer.from("old"));
 }
 
 /** What of the site the toy changes, in one line. */
 export function toyState(directory: string): string {
   const config = readFileSync(join(directory, "site", "config"), "utf8");
-  const current = readPointer(directory, "current") === OLD ? "OLD" : "NEW";
-  const staged = existsSync(releaseDirectory(directory, NEW)) ? "staged" : "-";
+  const current = currentOf(directory);
+  const staged = existsSync(stagedPath(directory)) ? "staged" : "-";
   const note = existsSync(join(directory, "site", "note")) ? "note" : "-";
   const backup = existsSync(join(directory, "backups", "toy")) ? "backup" : "-";
   return [current, config, staged, note, backup].join(" ");
@@ -54,11 +62,11 @@ export const toyOperation: OperationKind<Ground> = {
         name: "stage",
         intent: "make the release's directory",
         do: async () => {
-          makeDirectory(disk, releaseDirectory(directory, NEW));
+          makeDirectory(disk, stagedPath(directory));
           if (breaks === "stage") throw new Error("broken on purpose");
         },
-        undo: async () => removeTree(disk, releaseDirectory(directory, NEW)),
-        probe: async () => answer(existsSync(releaseDirectory(directory, NEW))),
+        undo: async () => removeTree(disk, stagedPath(directory)),
+        probe: async () => answer(existsSync(stagedPath(directory))),
       },
       file("backup", at("backups", "toy"), "copy of old"),
       {
@@ -67,12 +75,12 @@ export const toyOperation: OperationKind<Ground> = {
         isCommit: true,
         do: async () => {
           if (breaks === "switch") throw new Error("broken on purpose");
-          switchPointer(disk, directory, "current", NEW);
+          setCurrent(disk, directory, "NEW");
         },
         undo: async () => {
-          if (readPointer(directory, "current") !== OLD) switchPointer(disk, directory, "current", OLD);
+          if (currentOf(directory) !== "OLD") setCurrent(disk, directory, "OLD");
         },
-        probe: async () => answer(readPointer(directory, "current") === NEW),
+        probe: async () => answer(currentOf(directory) === "NEW"),
       },
       {
         name: "config",

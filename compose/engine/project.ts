@@ -1,0 +1,235 @@
+/**
+ * A Compose project on an engine: up, down, stop, one task, and what its containers are doing. The file is
+ * rendered already; nothing is built or pulled here.
+ */
+import { composeCall, connect, connectionError, type Engine } from "./engine.ts";
+import { engineError } from "./error.ts";
+import type { ComposeProject } from "./prove-containers.ts";
+import { type CallResult, runCall } from "./run-call.ts";
+
+export const SITE_LABEL = "sealift.site";
+const SERVICE_LABEL = "com.docker.compose.service";
+const PROJECT_LABEL = "com.docker.compose.project";
+const ONE_OFF_LABEL = "com.docker.compose.oneoff";
+/** Beyond the time that Compose itself was given. */
+const MARGIN_MS = 60_000;
+const REASON_MAX_LENGTH = 2000;
+
+export interface ProjectRun {
+  readonly signal?: AbortSignal | undefined;
+  /** What Compose says it is doing. */
+  readonly onLine?: (line: string) => void;
+}
+
+/**
+ * Starts every service and waits until each with a health check is healthy and each other runs.
+ * Containers of services that the file no longer has are removed.
+ * @throws ENGINE_UNHEALTHY with what the containers say | ENGINE_CALL_FAILED
+ */
+export async function upProject(
+  engine: Engine,
+  project: ComposeProject,
+  waitSeconds: number,
+  run: ProjectRun = {},
+): Promise<void> {
+  await removeHalfMade(engine, project.name);
+  const args = ["up", "--detach", "--wait", "--wait-timeout", String(waitSeconds), "--no-build", "--pull", "never"];
+  const result = await compose(engine, project, [...args, "--remove-orphans"], waitSeconds * 1000, run);
+  if (result.status === 0) return;
+  const states = await containerStates(engine, project.name);
+  const bad = states.filter(({ healthy }) => !healthy);
+  if (bad.length === 0) throw callFailed("up", result);
+  const what = bad.map(({ service, text }) => `${service}: ${text}`).join("; ");
+  throw engineError("ENGINE_UNHEALTHY", `project ${JSON.stringify(project.name)}: ${what}`, {
+    hints: [`sealift logs ${bad[0]?.service ?? ""}`.trim()],
+  });
+}
+
+/**
+ * Stops and removes the project's containers and its own networks, and with `volumes` its volumes and all
+ * that is in them. Nothing if there is none of it. @throws ENGINE_CALL_FAILED
+ */
+export async function downProject(
+  engine: Engine,
+  project: ComposeProject,
+  options: { readonly stopSeconds: number; readonly volumes?: boolean },
+  run: ProjectRun = {},
+): Promise<void> {
+  const { stopSeconds, volumes = false } = options;
+  const args = ["down", "--remove-orphans", "--timeout", String(stopSeconds), ...(volumes ? ["--volumes"] : [])];
+  const result = await compose(engine, project, args, stopSeconds * 1000, run);
+  if (result.status !== 0) throw callFailed("down", result);
+}
+
+/** @throws ENGINE_CALL_FAILED */
+export async function stopProject(
+  engine: Engine,
+  project: ComposeProject,
+  stopSeconds: number,
+  run: ProjectRun = {},
+): Promise<void> {
+  const result = await compose(engine, project, ["stop", "--timeout", String(stopSeconds)], stopSeconds * 1000, run);
+  if (result.status !== 0) throw callFailed("stop", result);
+}
+
+/**
+ * Runs one service to its end in a container of its own, and returns what it wrote to stdout.
+ * @throws ENGINE_TASK_FAILED if its exit code is not 0 | ENGINE_CALL_FAILED
+ */
+export async function runTask(
+  engine: Engine,
+  project: ComposeProject,
+  service: string,
+  maxSeconds: number,
+  run: ProjectRun = {},
+): Promise<string> {
+  await stopTask(engine, project.name, service);
+  const args = ["run", "--rm", "--no-deps", "-T", service];
+  const result = await compose(engine, project, args, maxSeconds * 1000, run);
+  if (result.status === 0) return result.stdout;
+  // The program's own words are the last lines; before them Compose tells of networks and containers.
+  const said = `${result.stdout.trim()}\n${result.stderr.trim()}`.trim().slice(-REASON_MAX_LENGTH);
+  throw engineError("ENGINE_TASK_FAILED", `task ${JSON.stringify(service)}: exit code ${result.status}: ${said}`);
+}
+
+/** A program inside a running container of `service`. The caller judges the status. @throws ENGINE_CALL_FAILED */
+export async function execInService(
+  engine: Engine,
+  project: ComposeProject,
+  service: string,
+  command: readonly string[],
+  options: Parameters<typeof runCall>[1],
+): Promise<CallResult> {
+  return runCall(composeCall(engine, project, ["exec", "-T", service, ...command]), options);
+}
+
+export interface ContainerState {
+  readonly id: string;
+  readonly project: string;
+  readonly service: string;
+  /** Running, and healthy if it has a health check. */
+  readonly healthy: boolean;
+  readonly restarts: number;
+  /** For a person: state, exit code, and the last words of a failing health check. */
+  readonly text: string;
+  /** Addresses by network. The host reaches them, also those of internal networks. */
+  readonly addresses: ReadonlyMap<string, string>;
+}
+
+/** The project's containers except one-off ones, by service. @throws ENGINE_UNREACHABLE | ENGINE_PERMISSION | ENGINE_CALL_FAILED */
+export async function containerStates(engine: Engine, project: string): Promise<ContainerState[]> {
+  return statesOf(engine, [`${PROJECT_LABEL}=${project}`, `${ONE_OFF_LABEL}=False`]);
+}
+
+/** Of every project of a site. */
+export async function siteContainers(engine: Engine, siteId: string): Promise<ContainerState[]> {
+  return statesOf(engine, [`${SITE_LABEL}=${siteId}`, `${ONE_OFF_LABEL}=False`]);
+}
+
+async function statesOf(engine: Engine, label: readonly string[]): Promise<ContainerState[]> {
+  try {
+    const docker = await connect(engine);
+    const found = await docker.listContainers({ all: true, filters: { label: [...label] } });
+    const states = await Promise.all(
+      found.map(async ({ Id }): Promise<ContainerState> => {
+        const { State, RestartCount, Config, NetworkSettings } = await docker.getContainer(Id).inspect();
+        const health = State.Health?.Status;
+        const healthy = State.Running && !State.Restarting && (health === undefined || health === "healthy");
+        const said = State.Health?.Log?.at(-1)?.Output.trim() ?? "";
+        const exit = State.Running ? "" : ` (exit code ${State.ExitCode}${State.OOMKilled ? ", out of memory" : ""})`;
+        return {
+          id: Id,
+          project: Config.Labels[PROJECT_LABEL] ?? "",
+          service: Config.Labels[SERVICE_LABEL] ?? "",
+          healthy,
+          restarts: RestartCount,
+          text: `${health ?? State.Status}${exit}${healthy || said === "" ? "" : `: ${said.slice(0, 300)}`}`,
+          addresses: new Map(
+            Object.entries(NetworkSettings.Networks).flatMap(([name, { IPAddress }]) =>
+              IPAddress ? [[name, IPAddress] as const] : [],
+            ),
+          ),
+        };
+      }),
+    );
+    return states.sort((a, b) => (`${a.project}/${a.service}` < `${b.project}/${b.service}` ? -1 : 1));
+  } catch (cause) {
+    throw connectionError(engine.socketPath, cause);
+  }
+}
+
+/** Names of the volumes that carry the site's label. */
+export async function siteVolumes(engine: Engine, siteId: string): Promise<string[]> {
+  try {
+    const docker = await connect(engine);
+    const { Volumes } = await docker.listVolumes({ filters: { label: [`${SITE_LABEL}=${siteId}`] } });
+    return (Volumes ?? []).map(({ Name }) => Name).sort();
+  } catch (cause) {
+    throw connectionError(engine.socketPath, cause);
+  }
+}
+
+/** Sends a signal to the one container of `service`. @throws ENGINE_CALL_FAILED, also if there is none */
+export async function signalService(
+  engine: Engine,
+  project: string,
+  service: string,
+  signal: NodeJS.Signals,
+): Promise<void> {
+  const [container, ...more] = (await containerStates(engine, project)).filter((one) => one.service === service);
+  if (!container || more.length > 0) {
+    throw engineError("ENGINE_CALL_FAILED", `service ${JSON.stringify(service)} of ${project}: want one container`);
+  }
+  try {
+    const docker = await connect(engine);
+    await docker.getContainer(container.id).kill({ signal });
+  } catch (cause) {
+    throw connectionError(engine.socketPath, cause);
+  }
+}
+
+async function compose(
+  engine: Engine,
+  project: ComposeProject,
+  args: readonly string[],
+  timeoutMs: number,
+  run: ProjectRun,
+): Promise<CallResult> {
+  return runCall(composeCall(engine, project, args), {
+    timeoutMs: timeoutMs + MARGIN_MS,
+    signal: run.signal,
+    ...(run.onLine && { onLine: run.onLine }),
+  });
+}
+
+function callFailed(verb: string, { status, stderr }: CallResult): Error {
+  const said = stderr.trim().slice(-REASON_MAX_LENGTH);
+  return engineError("ENGINE_CALL_FAILED", `compose ${verb}: exit ${status}: ${said}`, { hints: ["sealift doctor"] });
+}
+
+/** What a killed Compose left under a temporary name: the next `up` would refuse over it. */
+async function removeHalfMade(engine: Engine, project: string): Promise<void> {
+  await removeContainers(engine, [`${PROJECT_LABEL}=${project}`], (name) => /^\/?[0-9a-f]{12}_/.test(name));
+}
+
+/** Ends a task that a killed run left behind: it may still be at work. @throws ENGINE_CALL_FAILED */
+export async function stopTask(engine: Engine, project: string, service: string): Promise<void> {
+  const labels = [`${PROJECT_LABEL}=${project}`, `${SERVICE_LABEL}=${service}`, `${ONE_OFF_LABEL}=True`];
+  await removeContainers(engine, labels, () => true);
+}
+
+async function removeContainers(
+  engine: Engine,
+  label: readonly string[],
+  isMeant: (name: string) => boolean,
+): Promise<void> {
+  try {
+    const docker = await connect(engine);
+    for (const { Id, Names } of await docker.listContainers({ all: true, filters: { label: [...label] } })) {
+      if (Names.some(isMeant)) await docker.getContainer(Id).remove({ force: true });
+    }
+  } catch (cause) {
+    if ((cause as { statusCode?: number }).statusCode === 404) return;
+    throw connectionError(engine.socketPath, cause);
+  }
+}
