@@ -2,7 +2,7 @@
 import type { Log } from "@sealift/service-kit/log.ts";
 import { PROBLEMS, sendJson, sendProblem } from "@sealift/service-kit/problem.ts";
 import { type Route, type RunningServer, startServer } from "@sealift/service-kit/server.ts";
-import { type Database, openDatabase } from "./database.ts";
+import { type Database, openDatabase } from "./database/database.ts";
 import type { GatewaySettings } from "./settings.ts";
 
 function routes(release: string, database: Database | undefined): Route[] {

@@ -1,5 +1,5 @@
 import { type Environment, SettingsReader } from "@sealift/service-kit/settings.ts";
-import type { DatabaseSettings } from "./database.ts";
+import type { DatabaseSettings } from "./database/database.ts";
 
 export interface GatewaySettings {
   readonly host: string;
