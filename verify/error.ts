@@ -4,4 +4,7 @@ export const verifyError = errorArea({
   POLICY_NOT_FOUND: 4,
   POLICY_MALFORMED: 2,
   CAGE_FAILED: 1,
+  RELEASE_DENIED: 3,
+  RELEASE_ADVISORY: 3,
+  RELEASE_EXCHANGED: 3,
 });

@@ -1,6 +1,7 @@
 /**
  * What verification found: a document, not a boolean. `decide` is the only place where findings become
- * a decision, and `allowedRelease` the only one where a decision becomes the right to deploy.
+ * a decision, and `allowRelease` (allowed-release.ts) the only one where a decision becomes the right to
+ * deploy.
  */
 import type { Digest } from "../bundles/model/digest.ts";
 import type { Policy } from "./policy.ts";
