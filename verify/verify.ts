@@ -7,14 +7,8 @@
  * blobs goes on beside all this, in other processes, and interprets nothing.
  */
 import { type BundleRelease, bare, readLayoutIndex, readRelease, releaseAt } from "../bundles/layout/contents.ts";
-import { layoutError } from "../bundles/layout/error.ts";
 import { type Layout, type LayoutFile, readLayout, type Store } from "../bundles/layout/layout.ts";
-import {
-  isSignatureEntry,
-  readSignatureObject,
-  SIGNATURES_MAX_BYTES,
-  type SignatureObject,
-} from "../bundles/layout/signature-object.ts";
+import { readSignatureObjects, type SignatureObject } from "../bundles/layout/signature-object.ts";
 import type { Descriptor } from "../bundles/model/descriptor.ts";
 import { type Digest, digestOf } from "../bundles/model/digest.ts";
 import { PREDICATE_COSIGN_SIGN, PREDICATE_CYCLONEDX, PREDICATE_SLSA_PROVENANCE } from "../bundles/model/media-types.ts";
@@ -147,18 +141,7 @@ interface FoundSignatures {
 
 function findSignatures(layout: Layout): FoundSignatures {
   const { release, others } = readLayoutIndex(layout);
-  // By digest, so that an object which index.json lists twice counts once and index.json is found wrong.
-  const objects = new Map<Digest, SignatureObject>();
-  let bytes = 0;
-  for (const entry of others.filter(isSignatureEntry)) {
-    const object = readSignatureObject(layout, entry);
-    objects.set(object.descriptor.digest, object);
-    bytes += [object.descriptor, ...object.blobs].reduce((sum, blob) => sum + blob.size, 0);
-    if (bytes > SIGNATURES_MAX_BYTES) {
-      throw layoutError("LAYOUT_SIZE_MISMATCH", `signature objects: want at most ${SIGNATURES_MAX_BYTES} bytes in all`);
-    }
-  }
-  return { release: releaseAt(release), objects: [...objects.values()] };
+  return { release: releaseAt(release), objects: readSignatureObjects(layout, others) };
 }
 
 /** The threshold of each role over the release's digest. Nothing of the release has been parsed yet. */

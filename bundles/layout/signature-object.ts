@@ -31,7 +31,7 @@ const COSIGN_SIGNATURE = "dev.cosignproject.cosign/signature";
 /** An attestation holds its whole predicate in base64; an SBOM of 20 MB still fits. */
 export const SIGNATURE_MAX_BYTES = 32 * 1024 * 1024;
 /** Of all signature objects together: they are held in memory, and a stranger may add some. */
-export const SIGNATURES_MAX_BYTES = 256 * 1024 * 1024;
+const SIGNATURES_MAX_BYTES = 256 * 1024 * 1024;
 const SIMPLE_SIGNATURES_MAX = 64;
 const BUNDLE_CONTENT = "dev.sigstore.bundle.content";
 const BUNDLE_PREDICATE_TYPE = "dev.sigstore.bundle.predicateType";
@@ -103,6 +103,25 @@ export function readSignatureObject(layout: Layout, entry: Descriptor): Signatur
   const predicateType = manifest.annotations?.[BUNDLE_PREDICATE_TYPE] ?? "";
   const descriptor = { ...manifestAt(entry), ...sigstoreEntry(predicateType) };
   return { kind: "sigstore-bundle", subject: manifest.subject.digest, descriptor, blobs, signatures };
+}
+
+/**
+ * The signature objects among the entries of `index.json`. By digest, so that an object which is listed
+ * twice counts once and index.json is found wrong.
+ * @throws LAYOUT_SIZE_MISMATCH above 256 MiB in all, and what `readSignatureObject` throws
+ */
+export function readSignatureObjects(layout: Layout, entries: readonly Descriptor[]): SignatureObject[] {
+  const objects = new Map<Digest, SignatureObject>();
+  let bytes = 0;
+  for (const entry of entries.filter(isSignatureEntry)) {
+    const object = readSignatureObject(layout, entry);
+    objects.set(object.descriptor.digest, object);
+    bytes += [object.descriptor, ...object.blobs].reduce((sum, blob) => sum + blob.size, 0);
+    if (bytes > SIGNATURES_MAX_BYTES) {
+      throw layoutError("LAYOUT_SIZE_MISMATCH", `signature objects: want at most ${SIGNATURES_MAX_BYTES} bytes in all`);
+    }
+  }
+  return [...objects.values()];
 }
 
 function manifestAt({ digest, size }: Descriptor): Descriptor {

@@ -6,9 +6,11 @@
 import {
   closeSync,
   constants,
+  fchmodSync,
   fstatSync,
   fsyncSync,
   ftruncateSync,
+  linkSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -29,10 +31,13 @@ export interface Disk {
   /** May write less than all of `bytes`. */
   write(fd: number, bytes: Uint8Array, position: number): number;
   truncate(fd: number, size: number): void;
+  chmod(fd: number, mode: number): void;
   sync(fd: number): void;
   close(fd: number): void;
   rename(from: string, to: string): void;
   symlink(target: string, path: string): void;
+  /** A second name for the file `existing`. */
+  link(existing: string, path: string): void;
   unlink(path: string): void;
   mkdir(path: string, mode: number): void;
   rmdir(path: string): void;
@@ -42,10 +47,12 @@ export const hostDisk: Disk = {
   open: openSync,
   write: (fd, bytes, position) => writeSync(fd, bytes, 0, bytes.length, position),
   truncate: ftruncateSync,
+  chmod: fchmodSync,
   sync: fsyncSync,
   close: closeSync,
   rename: renameSync,
   symlink: symlinkSync,
+  link: linkSync,
   unlink: unlinkSync,
   mkdir: (path, mode) => void mkdirSync(path, { mode }),
   rmdir: rmdirSync,
@@ -79,6 +86,11 @@ function writeAll(disk: Disk, fd: number, bytes: Uint8Array, position: number): 
   for (let written = 0; written < bytes.length; ) {
     written += disk.write(fd, bytes.subarray(written), position + written);
   }
+}
+
+/** Puts the names in a directory on stable storage. @throws STATE_WRITE_FAILED */
+export function syncNames(disk: Disk, path: string): void {
+  guard(path, () => syncDirectory(disk, path));
 }
 
 function syncDirectory(disk: Disk, path: string): void {
@@ -141,6 +153,53 @@ export function writeWhole(disk: Disk, path: string, bytes: Uint8Array, mode = 0
 /** The same for a symbolic link. @throws STATE_WRITE_FAILED | STATE_DISK_FULL */
 export function writeLink(disk: Disk, path: string, target: string): void {
   appear(disk, path, (temporary) => disk.symlink(target, temporary));
+}
+
+/**
+ * Writes a new file at `path` from a stream and puts its bytes, not its name, on stable storage: `syncNames`
+ * does that once for a whole directory. When anything fails a part of it is left, so write into a directory
+ * that is removed or renamed as a whole. `mode` holds whatever the umask is.
+ * @throws STATE_WRITE_FAILED | STATE_DISK_FULL and what `chunks` throws
+ */
+export async function writeStreamed(
+  disk: Disk,
+  path: string,
+  chunks: AsyncIterable<Uint8Array>,
+  mode: number,
+): Promise<void> {
+  const fd = guard(path, () => disk.open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode));
+  try {
+    let size = 0;
+    for await (const chunk of chunks) {
+      guard(path, () => writeAll(disk, fd, chunk, size));
+      size += chunk.byteLength;
+    }
+    guard(path, () => {
+      disk.chmod(fd, mode);
+      disk.sync(fd);
+    });
+  } finally {
+    disk.close(fd);
+  }
+}
+
+/** What a filesystem says that cannot give this file another name; a copy does as well. */
+const NO_LINK = ["EMLINK", "EXDEV", "EPERM", "ENOTSUP", "EOPNOTSUPP"];
+
+/**
+ * Gives the file `existing` the name `path` too, which must be free. False where the filesystem cannot.
+ * The name is not on stable storage before `syncNames`. @throws STATE_WRITE_FAILED | STATE_DISK_FULL
+ */
+export function linkFile(disk: Disk, existing: string, path: string): boolean {
+  return guard(path, () => {
+    try {
+      disk.link(existing, path);
+      return true;
+    } catch (cause) {
+      if (NO_LINK.includes(systemCode(cause) ?? "")) return false;
+      throw cause;
+    }
+  });
 }
 
 /** @throws STATE_WRITE_FAILED */

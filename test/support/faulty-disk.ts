@@ -6,8 +6,10 @@
 import {
   closeSync,
   constants,
+  fchmodSync,
   fstatSync,
   ftruncateSync,
+  linkSync,
   lstatSync,
   mkdirSync,
   openSync,
@@ -87,7 +89,7 @@ export class FaultyDisk implements Disk {
     if (fault.kind === "error") {
       if (!fault.forever) this.#fault = undefined;
       // Closing and cutting off work on a full disk, and names can be removed.
-      if (fault.code === "ENOSPC" && !["write", "mkdir", "symlink"].includes(name)) return false;
+      if (fault.code === "ENOSPC" && !["write", "mkdir", "symlink", "link"].includes(name)) return false;
       throw Object.assign(new Error(`${fault.code}: ${name} failed on purpose`), { code: fault.code });
     }
     return true;
@@ -149,6 +151,11 @@ export class FaultyDisk implements Disk {
     ftruncateSync(fd, size);
   }
 
+  chmod(fd: number, mode: number): void {
+    if (this.#turn("chmod")) this.#die("chmod");
+    fchmodSync(fd, mode);
+  }
+
   sync(fd: number): void {
     if (this.#turn("sync")) this.#die("sync");
     const { path, isDirectory } = this.#open.get(fd) as OpenFile;
@@ -175,6 +182,9 @@ export class FaultyDisk implements Disk {
     renameSync(from, to);
     const file = this.#files.get(ino);
     if (file) file.current = to;
+    for (const inner of this.#files.values()) {
+      if (inner.current.startsWith(`${from}/`)) inner.current = to + inner.current.slice(from.length);
+    }
     this.#changed(to, () => {
       renameSync(to, from);
       before?.();
@@ -184,6 +194,12 @@ export class FaultyDisk implements Disk {
   symlink(target: string, path: string): void {
     if (this.#turn("symlink")) this.#die("symlink");
     symlinkSync(target, path);
+    this.#changed(path, () => unlinkSync(path));
+  }
+
+  link(existing: string, path: string): void {
+    if (this.#turn("link")) this.#die("link");
+    linkSync(existing, path);
     this.#changed(path, () => unlinkSync(path));
   }
 

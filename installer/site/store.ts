@@ -1,0 +1,326 @@
+/**
+ * The site's store: `store/<hex>` is a stored release, a complete OCI layout directory with its signature
+ * objects, so that `sealift verify`, oras and cosign read it, and a rollback needs no medium. It appears
+ * by one rename, when every byte of it was checked and is on stable storage. Names that begin with a dot
+ * are work that did not end; `tidyStore` puts that right. All of it under the site's lock.
+ *
+ * Blobs of carried files have mode 0644, because a container's user reads them through a bind mount;
+ * everything else 0600. Equal blobs of two stored releases are one file with two names.
+ */
+import { createHash } from "node:crypto";
+import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, statfsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { setImmediate } from "node:timers/promises";
+import { groupBlobs, readLayoutIndex, renderIndexFile } from "../../bundles/layout/contents.ts";
+import { layoutError } from "../../bundles/layout/error.ts";
+import {
+  blobName,
+  INDEX_FILE,
+  LAYOUT_FILE,
+  LAYOUT_FILE_BYTES,
+  type Layout,
+  readAt,
+} from "../../bundles/layout/layout.ts";
+import { readSignatureObjects } from "../../bundles/layout/signature-object.ts";
+import { type Digest, digestFromHex, hexOf } from "../../bundles/model/digest.ts";
+import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
+import type { AllowedRelease } from "../../verify/allowed-release.ts";
+import {
+  type Disk,
+  linkFile,
+  makeDirectory,
+  removeTree,
+  renameDurably,
+  syncNames,
+  systemCode,
+  writeStreamed,
+} from "./disk.ts";
+import { siteError } from "./error.ts";
+
+const BLOBS = dirname(blobName(digestFromHex("0".repeat(64))));
+const RELEASE_NAME = /^[0-9a-f]{64}$/;
+/** `staging` is not whole yet, `removed` no longer, `replaced` is whole and waits for the one that replaces it. */
+const WORK_NAME = /^\.([0-9a-f]{64})\.(staging|removed|replaced)$/;
+const PRIVATE = 0o600;
+/** What a container's own user must read. */
+const SHARED = 0o644;
+const HASH_BYTES = 1024 * 1024;
+/** Left free for the ledger and the journal, which have to record what happens next. */
+const RESERVE_BYTES = 16 * 1024 * 1024;
+/** Bytes between two looks at signals and timers: reading and writing are synchronous. */
+const BREATH_BYTES = 32 * 1024 * 1024;
+
+/** `store/<hex>` of a release, whether or not it is there. */
+export function storedPath(directory: string, release: Digest): string {
+  return join(directory, "store", hexOf(release));
+}
+
+/** The releases in the store, sorted; nothing is checked but their names. @throws STATE_UNREADABLE */
+export function storedReleases(directory: string): Digest[] {
+  return names(directory)
+    .filter((name) => RELEASE_NAME.test(name))
+    .map(digestFromHex);
+}
+
+/** @throws STATE_WRITE_FAILED | STATE_UNREADABLE. Nothing if it is not there; repeat it after a crash. */
+export function removeStored(disk: Disk, directory: string, release: Digest): void {
+  const path = storedPath(directory, release);
+  // By its name first: a half of a release must not look like one.
+  if (isThere(path)) renameDurably(disk, path, workPath(directory, release, "removed"));
+  tidyStore(disk, directory);
+}
+
+/**
+ * Ends what a crash cut off: a release that was to be replaced and has not been comes back, other work
+ * that did not end goes. Every run that changes the store begins with it.
+ * @throws STATE_WRITE_FAILED | STATE_UNREADABLE
+ */
+export function tidyStore(disk: Disk, directory: string): void {
+  for (const name of names(directory)) {
+    const [, hex = "", what] = WORK_NAME.exec(name) ?? [];
+    if (what === undefined) continue;
+    const [work, path] = [join(directory, "store", name), join(directory, "store", hex)];
+    if (what === "replaced" && !isThere(path)) renameDurably(disk, work, path);
+    else removeTree(disk, work);
+  }
+}
+
+/** Told the bytes that are in place, of all; also those that needed no copy. */
+export type StageProgress = (doneBytes: number, totalBytes: number) => void;
+
+/**
+ * Puts `allowed` into the store, reading each byte from its open layout and checking it on the way. Does
+ * nothing if it is there with the right names and sizes; what is there otherwise is replaced. Returns its
+ * path. Memory is bounded by the chunks of `Layout.stream`.
+ * @throws LAYOUT_… if the bundle was changed since it was verified, LAYOUT_UNREADABLE if its medium
+ * fails | STATE_DISK_FULL, before anything is written if that can be told | STATE_WRITE_FAILED |
+ * STATE_UNREADABLE. Nothing new is in the store then.
+ */
+export async function stageRelease(
+  disk: Disk,
+  directory: string,
+  allowed: AllowedRelease,
+  onProgress: StageProgress = () => {},
+): Promise<string> {
+  const release = allowed.release.descriptor.digest;
+  const path = storedPath(directory, release);
+  tidyStore(disk, directory);
+  const files = planFiles(allowed);
+  const totalBytes = files.reduce((sum, { size }) => sum + size, 0);
+  if (holdsExactly(path, files)) {
+    onProgress(totalBytes, totalBytes);
+    return path;
+  }
+  const neighbours = new Neighbours(directory);
+  requireRoom(directory, files, neighbours);
+  const staging = workPath(directory, release, "staging");
+  try {
+    await fill(disk, staging, files, allowed.layout, neighbours, (done) => onProgress(done, totalBytes));
+    if (isThere(path)) renameDurably(disk, path, workPath(directory, release, "replaced"));
+    renameDurably(disk, staging, path);
+  } catch (cause) {
+    // A full disk must not stay full of this. What cannot be put right now the next run does.
+    try {
+      tidyStore(disk, directory);
+    } catch {}
+    throw cause;
+  }
+  tidyStore(disk, directory);
+  return path;
+}
+
+/** A file of a stored release. */
+interface StoredFile {
+  readonly name: string;
+  readonly size: number;
+  readonly mode: number;
+  /** Where its bytes come from: a blob of the layout, or these. */
+  readonly content: Digest | Buffer;
+}
+
+/** Every file of the release, with `index.json` as it must be. @throws LAYOUT_… */
+function planFiles({ layout, release }: AllowedRelease): StoredFile[] {
+  const { others } = readLayoutIndex(layout);
+  const objects = readSignatureObjects(layout, others);
+  const index = renderIndexFile(release, objects);
+  if (!layout.readUnverified(INDEX_FILE, index.length).equals(index)) {
+    throw layoutError(
+      "LAYOUT_FOREIGN_FILE",
+      `${INDEX_FILE}: is not what Sealift writes for release ${release.descriptor.digest}`,
+    );
+  }
+  const shared = new Set(
+    [...release.files.values()].flatMap(({ manifest }) => manifest.layers.map(({ digest }) => digest)),
+  );
+  const { payload, documents, signatures } = groupBlobs(release, objects);
+  const blobs = [...payload, ...documents, ...signatures].map((digest): StoredFile => {
+    const size = layout.blob(digest)?.size;
+    if (size === undefined) throw layoutError("LAYOUT_BLOB_MISSING", `blob ${digest} is not in the bundle`);
+    return { name: blobName(digest), size, mode: shared.has(digest) ? SHARED : PRIVATE, content: digest };
+  });
+  const own = (name: string, content: Buffer): StoredFile => ({ name, size: content.length, mode: PRIVATE, content });
+  return [own(LAYOUT_FILE, LAYOUT_FILE_BYTES), ...blobs, own(INDEX_FILE, index)];
+}
+
+/** Whether `path` holds these files by name, size and mode, and no others. Their bytes are not read. */
+function holdsExactly(path: string, files: readonly StoredFile[]): boolean {
+  try {
+    const found = ["", "blobs", BLOBS].flatMap((inner) =>
+      readdirSync(join(path, inner), { withFileTypes: true })
+        .filter((entry) => !entry.isDirectory())
+        .map(({ name }) => join(inner, name)),
+    );
+    const isRight = ({ name, size, mode }: StoredFile): boolean => {
+      const stat = lstatSync(join(path, name));
+      return stat.isFile() && stat.size === size && (stat.mode & 0o777) === mode;
+    };
+    return found.length === files.length && files.every(isRight);
+  } catch (cause) {
+    if (systemCode(cause) === "ENOENT" || systemCode(cause) === "ENOTDIR") return false;
+    throw unreadable(path, cause);
+  }
+}
+
+/** The blobs of the releases that are there already. */
+class Neighbours {
+  readonly #directories: readonly string[];
+
+  constructor(directory: string) {
+    this.#directories = storedReleases(directory).map((release) => storedPath(directory, release));
+  }
+
+  /** Paths at which a file of this name, size and mode lies. Nobody has read its bytes. */
+  find({ name, size, mode }: StoredFile): string[] {
+    return this.#directories
+      .map((directory) => join(directory, name))
+      .filter((path) => {
+        const stat = lstatSync(path, { throwIfNoEntry: false });
+        return stat?.isFile() && stat.size === size && (stat.mode & 0o777) === mode;
+      });
+  }
+}
+
+/** @throws STATE_DISK_FULL if the files that have no equal neighbour do not fit */
+function requireRoom(directory: string, files: readonly StoredFile[], neighbours: Neighbours): void {
+  const store = join(directory, "store");
+  const { bavail, bsize } = statfsSync(store);
+  const need = files
+    .filter((file) => neighbours.find(file).length === 0)
+    .reduce((sum, { size }) => sum + Math.ceil(size / bsize) * bsize, RESERVE_BYTES);
+  const free = bavail * bsize;
+  if (need <= free) return;
+  throw siteError("STATE_DISK_FULL", `destination ${JSON.stringify(store)}: got ${free} bytes free, want ${need}`, {
+    hints: ["make room on the state directory's filesystem, then run the same command again; nothing was written"],
+  });
+}
+
+async function fill(
+  disk: Disk,
+  staging: string,
+  files: readonly StoredFile[],
+  layout: Layout,
+  neighbours: Neighbours,
+  onBytes: (doneBytes: number) => void,
+): Promise<void> {
+  for (const inner of ["", "blobs", BLOBS]) makeDirectory(disk, join(staging, inner));
+  const meter = new Meter(onBytes);
+  for (const file of files) {
+    const path = join(staging, file.name);
+    const equal = typeof file.content === "string" ? await equalNeighbour(file, file.content, neighbours) : undefined;
+    if (equal !== undefined && linkFile(disk, equal, path)) await meter.add(file.size);
+    else await writeStreamed(disk, path, meter.over(source(layout, file)), file.mode);
+  }
+  for (const inner of [BLOBS, "blobs", ""]) syncNames(disk, join(staging, inner));
+}
+
+async function* source(layout: Layout, { content }: StoredFile): AsyncGenerator<Uint8Array> {
+  if (typeof content !== "string") {
+    yield content;
+    return;
+  }
+  try {
+    yield* layout.stream(content);
+  } catch (cause) {
+    if (cause instanceof SealiftError || systemCode(cause) === undefined) throw cause;
+    throw layoutError("LAYOUT_UNREADABLE", `bundle ${JSON.stringify(layout.location)}: ${reasonOf(cause)}`, {
+      cause,
+      hints: ["the medium cannot be read there; try another copy of the bundle"],
+    });
+  }
+}
+
+/** A neighbour whose bytes are `digest`'s today; one that has rotted is passed over, and the bundle's copy taken. */
+async function equalNeighbour(file: StoredFile, digest: Digest, neighbours: Neighbours): Promise<string | undefined> {
+  for (const path of neighbours.find(file)) if ((await digestOfFile(path)) === digest) return path;
+  return undefined;
+}
+
+/** Undefined if it cannot be read. */
+async function digestOfFile(path: string): Promise<Digest | undefined> {
+  let fd: number | undefined;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const { size } = fstatSync(fd);
+    const hash = createHash("sha256");
+    const chunk = Buffer.allocUnsafe(HASH_BYTES);
+    for (let position = 0; position < size; position += chunk.length) {
+      hash.update(chunk.subarray(0, readAt(fd, chunk, position)));
+      if (position % BREATH_BYTES === 0) await setImmediate();
+    }
+    return digestFromHex(hash.digest("hex"));
+  } catch {
+    return undefined;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+/** Counts bytes, and lets timers and signals through now and then. */
+class Meter {
+  readonly #onBytes: (doneBytes: number) => void;
+  #done = 0;
+  #breath = 0;
+
+  constructor(onBytes: (doneBytes: number) => void) {
+    this.#onBytes = onBytes;
+  }
+
+  async add(bytes: number): Promise<void> {
+    this.#done += bytes;
+    this.#onBytes(this.#done);
+    if (this.#done - this.#breath < BREATH_BYTES) return;
+    this.#breath = this.#done;
+    await setImmediate();
+  }
+
+  async *over(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    for await (const chunk of chunks) {
+      yield chunk;
+      await this.add(chunk.byteLength);
+    }
+  }
+}
+
+function workPath(directory: string, release: Digest, what: "staging" | "removed" | "replaced"): string {
+  return join(directory, "store", `.${hexOf(release)}.${what}`);
+}
+
+function isThere(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+}
+
+function names(directory: string): string[] {
+  const store = join(directory, "store");
+  try {
+    return readdirSync(store).sort();
+  } catch (cause) {
+    throw unreadable(store, cause);
+  }
+}
+
+function unreadable(path: string, cause: unknown): Error {
+  return siteError("STATE_UNREADABLE", `source ${JSON.stringify(path)}: ${reasonOf(cause)}`, {
+    cause,
+    hints: systemCode(cause) === "EACCES" ? ["the site's state belongs to root: run this as root"] : [],
+  });
+}
