@@ -111,8 +111,8 @@ export async function assemble(options: AssembleOptions): Promise<Assembled> {
     images.push({ name, source, manifest, config: parseImageConfig(source.config), digest: digestOf(source.manifest) });
   }
   const files = await carriedFiles(directory);
-  const compose = await pinnedCompose(directory, images);
   const schema = await readConfigSchema(directory);
+  const compose = await pinnedCompose(directory, images, schema);
 
   const writer = await BundleWriter.create(options.out, {
     onBytes: (written) => options.onProgress(`${Math.round(written / 1e6)} MB written`),
@@ -219,7 +219,11 @@ async function carriedFiles(directory: ApplianceDirectory): Promise<ReleaseFileS
 }
 
 /** The author's Compose file with `image: NAME` replaced by `NAME@digest`. @throws COMPOSE_REFUSED */
-async function pinnedCompose(directory: ApplianceDirectory, images: readonly LoadedImage[]): Promise<unknown> {
+async function pinnedCompose(
+  directory: ApplianceDirectory,
+  images: readonly LoadedImage[],
+  configSchema: unknown,
+): Promise<unknown> {
   const digests = new Map(images.map(({ name, digest }) => [name, digest]));
   const template = structuredClone(await readComposeFile(directory)) as {
     services?: Record<string, { image?: unknown }>;
@@ -228,7 +232,11 @@ async function pinnedCompose(directory: ApplianceDirectory, images: readonly Loa
     const name = service?.image;
     if (typeof name === "string" && digests.has(name)) service.image = `${name}@${digests.get(name)}`;
   }
-  const [problem] = composeProblems(template, digests);
+  const [problem] = composeProblems(template, {
+    images: digests,
+    files: Object.keys(directory.appliance.files ?? {}),
+    configSchema,
+  });
   if (problem) {
     throw assembleError("COMPOSE_REFUSED", `${directory.appliance.compose}: ${problem.message}`, {
       hints: ["a service names its image as `image: NAME`, with NAME from the appliance file's images"],

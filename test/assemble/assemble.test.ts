@@ -16,7 +16,7 @@ import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
 import { digestOf } from "../../bundles/model/digest.ts";
 import { parseSbom } from "../../sbom/document.ts";
 import { scratch } from "../support/scratch.ts";
-import { smallRelease, writeSmallBundle } from "../support/small-bundle.ts";
+import { smallRelease, smallRules, writeSmallBundle } from "../support/small-bundle.ts";
 
 const coded = (code: string) => (error: { code?: string }) => error.code === code;
 const LOCKED_AT = new Date("2026-03-04T05:06:07.890Z");
@@ -32,12 +32,15 @@ const APPLIANCE = {
   configSchema: "config.schema.json",
 };
 
+/** A Compose file whose service `a` has this image and members. */
+const composeFile = (image: string, members: object = {}): string =>
+  JSON.stringify({
+    services: { a: { image, ...members }, front: { image: "gateway" } },
+    "x-sealift": smallRules("a"),
+  });
+
 /** An appliance whose images come out of another bundle: no network, no engine. */
-async function appliance(
-  t: TestContext,
-  changes: object = {},
-  compose = "services:\n  a: {image: audit}\n  g: {image: gateway}\n",
-) {
+async function appliance(t: TestContext, changes: object = {}, compose = composeFile("audit")) {
   const root = await scratch(t);
   await writeSmallBundle(join(root, "images.tar"), smallRelease());
   await writeFile(join(root, "model.bin"), "some weights");
@@ -93,7 +96,7 @@ test("builds a bundle whose files are those of its release, in canonical order, 
     },
   ]);
   const template = JSON.parse(layout.read(release.manifest.compose, DOCUMENT_MAX_BYTES).toString("utf8"));
-  assert.equal(template.services.g.image, `gateway@${release.images.get("gateway")?.descriptor.digest}`);
+  assert.equal(template.services.front.image, `gateway@${release.images.get("gateway")?.descriptor.digest}`);
   for (const image of release.manifest.images) {
     const sbom = parseSbom(layout.read(image.sbom, DOCUMENT_MAX_BYTES));
     assert.deepEqual(
@@ -152,14 +155,9 @@ const refused: readonly (readonly [string, string, object, string?])[] = [
   ["a name with a slash", "APPLIANCE_MALFORMED", { images: { "../a": { layout: "x" } } }],
   ["a file that is not there", "APPLIANCE_FILE_MISSING", { files: { model: { path: "none", mediaType: "a/b" } } }],
   ["a Compose file that is not there", "APPLIANCE_FILE_MISSING", { compose: "none.yaml" }],
-  ["a tag in the Compose file", "COMPOSE_REFUSED", {}, "services:\n  a: {image: 'nginx:latest'}\n"],
-  ["a privileged service", "COMPOSE_REFUSED", {}, "services:\n  a: {image: audit, privileged: true}\n"],
-  [
-    "a mount of the host",
-    "COMPOSE_REFUSED",
-    {},
-    "services:\n  a: {image: audit, volumes: ['/var/run/docker.sock:/s']}\n",
-  ],
+  ["a tag in the Compose file", "COMPOSE_REFUSED", {}, composeFile("nginx:latest")],
+  ["a privileged service", "COMPOSE_REFUSED", {}, composeFile("audit", { privileged: true })],
+  ["a mount of the host", "COMPOSE_REFUSED", {}, composeFile("audit", { volumes: ["/var/run/docker.sock:/s"] })],
   ["Compose YAML that is none", "APPLIANCE_MALFORMED", {}, "services: [\n"],
   [
     "an alias bomb",

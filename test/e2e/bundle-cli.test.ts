@@ -6,10 +6,13 @@ import { join } from "node:path";
 import test from "node:test";
 import { sealift } from "../support/command-line.ts";
 import { scratch } from "../support/scratch.ts";
-import { smallRelease, writeSmallBundle } from "../support/small-bundle.ts";
+import { smallRelease, smallRules, writeSmallBundle } from "../support/small-bundle.ts";
 
 const PASSWORD = { COSIGN_PASSWORD: "test" };
-const COMPOSE = "services:\n  a: {image: audit}\n  g: {image: gateway}\n";
+const COMPOSE = JSON.stringify({
+  services: { a: { image: "audit" }, front: { image: "gateway" } },
+  "x-sealift": smallRules("a"),
+});
 
 async function appliance(root: string): Promise<string> {
   await writeSmallBundle(join(root, "images.tar"), smallRelease());

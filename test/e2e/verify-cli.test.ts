@@ -17,7 +17,7 @@ import {
   writeSignedDirectory,
   writeTrustFiles,
 } from "../support/signed-bundle.ts";
-import { renderTar, smallRelease } from "../support/small-bundle.ts";
+import { renderTar, smallRelease, smallRules } from "../support/small-bundle.ts";
 
 /** Puts an exhibit on disk and returns the arguments of `verify` for it. */
 async function onDisk(context: TestContext, exhibit: Exhibit): Promise<{ directory: string; args: string[] }> {
@@ -109,7 +109,10 @@ test("a verdict in text names each code, what is wrong first", async (t) => {
 test("nothing in a bundle acts on the terminal, in text or in JSON", async (t) => {
   const nasty = "x\u001b[2J\u009b31m\u202eevil\u2028\u0007\u{e0041}";
   const small = smallRelease({
-    compose: () => ({ services: { gateway: { image: nasty, [nasty]: 1 } } }),
+    compose: () => ({
+      services: { gateway: { image: nasty, [nasty]: 1 }, front: { image: nasty } },
+      "x-sealift": smallRules("gateway"),
+    }),
     provenance: (value) => ({ ...value, runDetails: { builder: { id: nasty } } }),
     sbom: (sbom) => ({ ...sbom, metadata: { component: { type: "container", name: nasty, purl: nasty } } }),
   });

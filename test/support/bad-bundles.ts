@@ -38,7 +38,7 @@ import {
   signedFiles,
   smallTrust,
 } from "./signed-bundle.ts";
-import { renderTar, type SmallReleaseOptions, smallRelease } from "./small-bundle.ts";
+import { renderTar, type SmallReleaseOptions, smallRelease, smallRules } from "./small-bundle.ts";
 import {
   type Files,
   flipped,
@@ -622,7 +622,14 @@ function bundleWith(envelope: JsonObject): Buffer {
 
 // A release that is rightly signed, but must not be deployed.
 const compose = (service: JsonObject, more: JsonObject = {}): SmallReleaseOptions => ({
-  compose: (references) => ({ services: { gateway: { image: references.get("gateway"), ...service } }, ...more }),
+  compose: (references) => ({
+    services: {
+      gateway: { image: references.get("gateway"), ...service },
+      front: { image: references.get("gateway") },
+    },
+    "x-sealift": smallRules("gateway"),
+    ...more,
+  }),
 });
 badRelease("compose", "COMPOSE_NOT_PINNED", "a tag in the Compose template", compose({ image: "gateway:latest" }));
 badRelease("compose", "COMPOSE_NOT_PINNED", "a registry in the Compose template", () =>
@@ -634,9 +641,12 @@ badRelease(
   "a digest in the Compose template that is not in the release",
   compose({ image: `gateway@${digestOf("other")}` }),
 );
-badRelease("compose", "COMPOSE_FOREIGN_IMAGE", "an image's digest under another image's name", {
-  compose: (references) => ({ services: { a: { image: `gateway@${references.get("audit")?.split("@")[1]}` } } }),
-});
+badRelease(
+  "compose",
+  "COMPOSE_FOREIGN_IMAGE",
+  "an image's digest under another image's name",
+  compose({ image: `gateway@${audit.digest}` }),
+);
 for (const member of [
   "privileged",
   "cap_add",
@@ -673,6 +683,15 @@ badRelease(
   compose({}, { volumes: { data: { driver_opts: { type: "none", o: "bind", device: "/" } } } }),
 );
 badRelease("compose", "COMPOSE_MALFORMED", "a Compose template without services", { compose: () => ({}) });
+badRelease("compose", "COMPOSE_MALFORMED", "a Compose template without the appliance's rules", {
+  compose: (references) => ({ services: { gateway: { image: references.get("gateway") } } }),
+});
+badRelease(
+  "compose",
+  "COMPOSE_NOT_ALLOWED",
+  "a front that would be made anew with each release",
+  compose({}, { "x-sealift": { ...smallRules("gateway"), base: ["gateway"] } }),
+);
 badRelease("compose", "COMPOSE_MALFORMED", "a Compose template with an include", compose({}, { include: ["x.yaml"] }));
 badRelease("sbom", "SBOM_FOREIGN_SUBJECT", "SBOMs that have exchanged their images", () => {
   const images = smallRelease().release.manifest.images;

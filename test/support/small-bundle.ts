@@ -18,6 +18,7 @@ import {
 import { blobName, INDEX_FILE, LAYOUT_FILE, LAYOUT_FILE_BYTES } from "../../bundles/layout/layout.ts";
 import type { NewSignatureObject } from "../../bundles/layout/signature-object.ts";
 import { paddedSize, renderEnd, renderHeader } from "../../bundles/layout/tar-format.ts";
+import type { ApplianceRules } from "../../bundles/model/appliance-rules.ts";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import type { Descriptor } from "../../bundles/model/descriptor.ts";
 import { type Digest, digestOf, hexOf } from "../../bundles/model/digest.ts";
@@ -139,6 +140,18 @@ export function smallImage(options: SmallImageOptions, created: string, platform
   return { name: options.name, descriptor: put(OCI_MANIFEST, manifest), manifest, config, blobs };
 }
 
+/** The rules of a template in which `front` stands before `target` and nothing else is said. */
+export function smallRules(target: string): ApplianceRules {
+  return {
+    base: ["front"],
+    tasks: {},
+    front: { service: "front", target },
+    canary: { service: target, port: 8081, path: "/readyz", withinMs: 30_000 },
+    drainSeconds: 60,
+    secrets: [],
+  };
+}
+
 /** Makes a release with the images `gateway` and `audit` and the file `model`, unless told otherwise. */
 export function smallRelease(options: SmallReleaseOptions = {}): SmallRelease {
   const appliance = options.appliance ?? "demo";
@@ -182,7 +195,9 @@ export function smallRelease(options: SmallReleaseOptions = {}): SmallRelease {
   });
 
   const references = new Map(images.map((image) => [image.name, `${image.name}@${image.descriptor.digest}`]));
-  const defaultCompose = { services: Object.fromEntries([...references].map(([name, image]) => [name, { image }])) };
+  const [target = "", image = ""] = [...references][0] ?? [];
+  const services = Object.fromEntries([...references].map(([name, image]) => [name, { image }]));
+  const defaultCompose = { services: { ...services, front: { image } }, "x-sealift": smallRules(target) };
   const compose = json(COMPOSE_TEMPLATE, options.compose?.(references) ?? defaultCompose);
   const configSchema = json(CONFIG_SCHEMA, { type: "object", additionalProperties: false, properties: {} });
   const lock = json(BUILD_LOCK, {

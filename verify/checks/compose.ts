@@ -11,7 +11,9 @@ export function checkCompose(layout: Layout, release: BundleRelease): Finding[] 
     return [failed("compose", "template", "COMPOSE_MALFORMED", "compose template: not canonical JSON (RFC 8785)")];
   }
   const images = new Map(release.manifest.images.map(({ name, digest }) => [name, digest]));
-  const problems = composeProblems(template, images);
+  const files = release.manifest.files.map(({ name }) => name);
+  const configSchema = parseCanonicalJson(layout.read(release.manifest.configSchema, DOCUMENT_MAX_BYTES));
+  const problems = composeProblems(template, { images, files, configSchema });
   if (problems.length > 0) return problems.map(({ code, message }) => failed("compose", "template", code, message));
   const services = Object.keys((template as { services: object }).services).length;
   return [passed("compose", "template", `${services} services, each pinned to an image of the release`)];
