@@ -1,0 +1,47 @@
+/** Verification with the site's own trust, policy and time: the only verdict from which a site moves. */
+import { closeStore, openStore, readLayout } from "../../bundles/layout/layout.ts";
+import { type AllowedRelease, allowRelease } from "../../verify/allowed-release.ts";
+import { verifyInCage } from "../../verify/cage/run-cage.ts";
+import type { Verdict } from "../../verify/verdict.ts";
+import { sealiftVersion } from "../host/this-host.ts";
+import { requireClock } from "../site/clock.ts";
+import { sitePolicy } from "../site/policy.ts";
+import { clockFinding, type Site } from "./site.ts";
+import { enrolledTrust } from "./trust-change.ts";
+
+export interface SiteVerification {
+  readonly verdict: Verdict;
+  /** Only if the verdict allows it. Its layout reads the files that were verified, until `close`. */
+  readonly allowed: AllowedRelease | undefined;
+  close(): void;
+}
+
+/**
+ * Verifies the bundle or stored release at `path`, which is opened once: what is staged later comes from
+ * the same open files, so nobody can put another bundle in its place. `confirms` are clock findings for
+ * which an operator vouches in the authorization to come (`--confirm-clock`).
+ * @throws TRUST_NOT_ENROLLED | TRUST_CHANGED | POLICY_CHANGED | CLOCK_BACKWARDS | CLOCK_JUMPED |
+ * LAYOUT_NOT_FOUND, LAYOUT_UNREADABLE | CAGE_FAILED | RELEASE_EXCHANGED. What is wrong with the bundle is
+ * in the verdict.
+ */
+export async function verifyForSite(
+  site: Site,
+  path: string,
+  onProgress: (doneBytes: number, totalBytes: number) => void,
+  confirms: readonly string[] = [],
+): Promise<SiteVerification> {
+  const { files: trustFiles } = enrolledTrust(site);
+  const policyBytes = sitePolicy(site.paths.directory);
+  requireClock(clockFinding(site), confirms);
+  const time = { at: site.clock().now.toISOString(), source: "host-clock" } as const;
+  const store = openStore(path);
+  try {
+    const question = { store, trustFiles, policyBytes, time, scope: "site", sealiftVersion: sealiftVersion() } as const;
+    const verdict = await verifyInCage({ ...question, onProgress });
+    const allowed = verdict.decision === "allow" ? allowRelease(verdict, readLayout(store)) : undefined;
+    return { verdict, allowed, close: () => closeStore(store) };
+  } catch (cause) {
+    closeStore(store);
+    throw cause;
+  }
+}
