@@ -1,38 +1,59 @@
-/** The gateway's HTTP face. So far it tells whether it lives and whether it can work; everything else is 404. */
-import type { Log } from "@sealift/service-kit/log.ts";
-import { PROBLEMS, sendJson, sendProblem } from "@sealift/service-kit/problem.ts";
-import { type Route, type RunningServer, startServer } from "@sealift/service-kit/server.ts";
-import { type Database, openDatabase } from "./database/database.ts";
-import type { GatewaySettings } from "./settings.ts";
+/** The gateway put together: one listener for clients behind the front, one for the appliance itself. */
 
-function routes(release: string, database: Database | undefined): Route[] {
-  return [
-    {
-      method: "GET",
-      path: "/healthz",
-      quiet: true,
-      handle: ({ response }) => sendJson(response, 200, { status: "ok", release }),
-    },
-    {
-      method: "GET",
-      path: "/readyz",
-      quiet: true,
-      handle: async ({ response, requestId }) => {
-        if (!database || (await database.answers())) sendJson(response, 200, { status: "ready", release });
-        else sendProblem(response, PROBLEMS.notReady, requestId);
-      },
-    },
-  ];
+import type { Log } from "@sealift/service-kit/log.ts";
+import { startServer } from "@sealift/service-kit/server.ts";
+import { readServerCertificate, watchServerCertificate } from "@sealift/service-kit/server-certificate.ts";
+import { adminRoutes, healthRoute } from "./admin.ts";
+import { apiRoutes } from "./api.ts";
+import { openDatabase } from "./database/database.ts";
+import type { GatewaySettings } from "./settings.ts";
+import { openUpstream } from "./upstream.ts";
+
+export interface RunningGateway {
+  readonly clientPort: number;
+  readonly adminPort: number;
+  stop(): Promise<boolean>;
 }
 
-export async function startGateway(settings: GatewaySettings, log: Log): Promise<RunningServer> {
+/** The longest that a model may say nothing: a large one on a small machine thinks for minutes. */
+const MODEL_SILENCE_MS = 300_000;
+
+export async function startGateway(settings: GatewaySettings, log: Log): Promise<RunningGateway> {
+  const { host, release, drainTimeoutMs } = settings;
+  const certificate = settings.certificate && (await readServerCertificate(settings.certificate));
   const database = settings.database && openDatabase(settings.database, log);
-  const { host, port, drainTimeoutMs } = settings;
-  const server = await startServer({ host, port, drainTimeoutMs, log, routes: routes(settings.release, database) });
+  const upstream = settings.upstream && openUpstream({ origin: settings.upstream, silenceMs: MODEL_SILENCE_MS });
+  const clients = await startServer({
+    host,
+    port: settings.clientPort,
+    proxied: true,
+    ...(certificate && { tls: { ...certificate } }),
+    // So that a switch from one release to another can be seen from outside.
+    headers: { "sealift-release": release },
+    drainTimeoutMs,
+    log,
+    routes: [healthRoute(release), ...apiRoutes(upstream, log)],
+  });
+  const admin = await startServer({
+    host,
+    port: settings.adminPort,
+    drainTimeoutMs: 0,
+    log,
+    routes: adminRoutes(release, async () => !database || (await database.answers())),
+  });
+  const watch =
+    settings.certificate && certificate
+      ? watchServerCertificate(settings.certificate, certificate, (next) => clients.useCertificate(next), log)
+      : undefined;
   return {
-    port: server.port,
+    clientPort: clients.port,
+    adminPort: admin.port,
     async stop() {
-      const clean = await server.stop();
+      watch?.stop();
+      const clean = await clients.stop();
+      // Last, so that health can be asked while clients end.
+      await admin.stop();
+      upstream?.close();
       await database?.close();
       return clean;
     },

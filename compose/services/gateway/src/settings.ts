@@ -1,38 +1,42 @@
+import type { CertificateFiles } from "@sealift/service-kit/server-certificate.ts";
 import { type Environment, SettingsReader } from "@sealift/service-kit/settings.ts";
-import type { DatabaseSettings } from "./database/database.ts";
+import { type DatabaseSettings, readDatabaseSettings } from "./database/database-settings.ts";
 
 export interface GatewaySettings {
   readonly host: string;
-  readonly port: number;
+  /** For clients, behind the front: PROXY protocol, then TLS if there is a certificate. */
+  readonly clientPort: number;
+  /** For the appliance itself: health and the canary, plain HTTP. */
+  readonly adminPort: number;
   /** The release's version, as the installer says. */
   readonly release: string;
   readonly drainTimeoutMs: number;
+  readonly certificate?: CertificateFiles;
+  /** Where the model answers, an `http:` URL without a path; none: there is no model. */
+  readonly upstream?: URL;
   /** None: the gateway is ready without a database. */
   readonly database?: DatabaseSettings;
 }
 
 /**
- * LISTEN_HOST, LISTEN_PORT, RELEASE, DRAIN_TIMEOUT_MS; and DATABASE_HOST, DATABASE_PORT, DATABASE_NAME,
- * DATABASE_USER, DATABASE_PASSWORD_FILE, all of which must be set if the first is.
+ * RELEASE; LISTEN_HOST, LISTEN_PORT, ADMIN_PORT, DRAIN_TIMEOUT_MS; UPSTREAM_URL; TLS_CERTIFICATE_FILE with
+ * TLS_KEY_FILE; and, if the first is set, DATABASE_HOST and the others of readDatabaseSettings.
  * @throws SettingsError
  */
 export function readSettings(environment: Environment): GatewaySettings {
   const reader = new SettingsReader(environment);
+  const certificate = reader.optionalText("TLS_CERTIFICATE_FILE");
+  const upstream = reader.optionalOrigin("UPSTREAM_URL", "http:");
   const databaseHost = reader.optionalText("DATABASE_HOST");
   const settings: GatewaySettings = {
     host: reader.optionalText("LISTEN_HOST") ?? "0.0.0.0",
-    port: reader.integer("LISTEN_PORT", 8080, 0, 65535),
+    clientPort: reader.integer("LISTEN_PORT", 8443, 0, 65535),
+    adminPort: reader.integer("ADMIN_PORT", 8081, 0, 65535),
     release: reader.text("RELEASE"),
     drainTimeoutMs: reader.integer("DRAIN_TIMEOUT_MS", 60_000, 0, 3_600_000),
-    ...(databaseHost !== undefined && {
-      database: {
-        host: databaseHost,
-        port: reader.integer("DATABASE_PORT", 5432, 1, 65535),
-        name: reader.text("DATABASE_NAME"),
-        user: reader.text("DATABASE_USER"),
-        passwordFile: reader.text("DATABASE_PASSWORD_FILE"),
-      },
-    }),
+    ...(certificate !== undefined && { certificate: { chainFile: certificate, keyFile: reader.text("TLS_KEY_FILE") } }),
+    ...(upstream && { upstream }),
+    ...(databaseHost !== undefined && { database: readDatabaseSettings(reader) }),
   };
   reader.done();
   return settings;

@@ -1,4 +1,7 @@
-/** Error answers as RFC 9457 says: `application/problem+json`, a type that never changes its meaning. */
+/**
+ * Error answers as RFC 9457 says: `application/problem+json`, a type that never changes its meaning. The
+ * member `error` says the same for clients of OpenAI's API, which look nowhere else.
+ */
 import type { ServerResponse } from "node:http";
 
 export interface Problem {
@@ -6,6 +9,8 @@ export interface Problem {
   /** The last part of the type's URI. */
   readonly name: string;
   readonly title: string;
+  /** What is wrong with this request; never words of the client. */
+  readonly detail?: string;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
@@ -13,6 +18,7 @@ export const PROBLEMS = {
   badRequest: { status: 400, name: "bad-request", title: "The request is not HTTP that this service reads" },
   notFound: { status: 404, name: "not-found", title: "There is nothing at this address" },
   methodNotAllowed: { status: 405, name: "method-not-allowed", title: "This address does not take this method" },
+  headersTooLarge: { status: 431, name: "headers-too-large", title: "The request has too many headers" },
   internal: { status: 500, name: "internal", title: "The service failed" },
   notReady: { status: 503, name: "not-ready", title: "The service cannot work at the moment" },
 } as const satisfies Record<string, Problem>;
@@ -20,8 +26,14 @@ export const PROBLEMS = {
 const TYPE_BASE = "https://sealift.dev/problems/";
 
 export function problemBody(problem: Problem, requestId: string): string {
-  const { status, name, title } = problem;
-  return JSON.stringify({ type: `${TYPE_BASE}${name}`, title, status, requestId });
+  const { status, name, title, detail } = problem;
+  const error = {
+    message: detail ?? title,
+    type: status < 500 ? "invalid_request_error" : "server_error",
+    param: null,
+    code: name,
+  };
+  return JSON.stringify({ type: `${TYPE_BASE}${name}`, title, status, detail, instance: requestId, error });
 }
 
 export function sendProblem(response: ServerResponse, problem: Problem, requestId: string): void {

@@ -6,15 +6,22 @@
  * may have sent already when we would close it, and would lose that request.
  */
 import { randomUUID } from "node:crypto";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { type AddressInfo, Server as NetServer } from "node:net";
+import type { SecureContextOptions, TlsOptions, Server as TlsServer } from "node:tls";
+import { Connections } from "./connections.ts";
+import { createListener, isTls, type Listener, serverTls } from "./listener.ts";
 import { errorCode, type Log } from "./log.ts";
 import { PROBLEMS, problemBody, sendProblem } from "./problem.ts";
+import type { ClientAddress } from "./proxy-protocol.ts";
+import { headersProblem } from "./request-headers.ts";
 
 export interface Exchange {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly requestId: string;
+  /** Where the request comes from, if the front told it. Personal data: never into a log as it is. */
+  readonly client: ClientAddress | undefined;
 }
 
 export type Handler = (exchange: Exchange) => void | Promise<void>;
@@ -34,42 +41,44 @@ export interface ServerOptions {
   readonly log: Log;
   /** How long `stop` waits for connections to end, in milliseconds. */
   readonly drainTimeoutMs: number;
+  /** Whether each connection begins with a PROXY protocol header; one without it is refused. */
+  readonly proxied?: boolean;
+  /** Plain HTTP without it. At least TLS 1.2; `guard` is called with the server, see identity.ts. */
+  readonly tls?: TlsOptions & { guard?(server: TlsServer): void };
+  /** Added to every answer, also to one to bytes that are no HTTP. */
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 export interface RunningServer {
   readonly port: number;
+  /** TLS only: for new connections; the old ones stay as they are. Throws if OpenSSL refuses it. */
+  useCertificate(context: SecureContextOptions): void;
   /** Resolves to whether every connection ended by itself. */
   stop(): Promise<boolean>;
 }
 
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/;
-const HEADERS_TIMEOUT_MS = 10_000;
-const REQUEST_TIMEOUT_MS = 60_000;
-/** Longer than clients keep an idle connection, so that it is they who close it. */
-const KEEP_ALIVE_TIMEOUT_MS = 75_000;
-const HEADER_MAX_BYTES = 16 * 1024;
-const CONNECTIONS_MAX = 4096;
 
-/** Listens; port 0 takes any free port. Rejects if the address cannot be had. */
+/** What an answer needs to know of the server at its moment. */
+interface Moment {
+  readonly stopping: boolean;
+  readonly client: ClientAddress | undefined;
+}
+
+/** Listens; port 0 takes any free port. Rejects if the address cannot be had or the certificate is bad. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
-  const { log } = options;
-  const state = { stopping: false };
-  const server = createServer({ maxHeaderSize: HEADER_MAX_BYTES }, (request, response) => {
-    void answer(request, response, options, state);
+  const { log, proxied = false } = options;
+  let stopping = false;
+  const server = createListener(options.tls, (request, response) => {
+    void answer(request, response, options, { stopping, client: connections.client(request.socket) });
   });
-  server.headersTimeout = HEADERS_TIMEOUT_MS;
-  server.requestTimeout = REQUEST_TIMEOUT_MS;
-  server.keepAliveTimeout = KEEP_ALIVE_TIMEOUT_MS;
-  server.maxConnections = CONNECTIONS_MAX;
+  const connections = new Connections(server, proxied, log);
+  if (isTls(server)) options.tls?.guard?.(server);
   server.on("clientError", (cause, socket) => {
     log("warn", "client-error", { code: errorCode(cause) });
-    if (!socket.writable) return;
-    const body = problemBody(PROBLEMS.badRequest, randomUUID());
-    socket.end(
-      "HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\nconnection: close\r\n" +
-        `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-    );
+    if (socket.writable) socket.end(malformedAnswer(options.headers ?? {}));
   });
+  server.on("tlsClientError", (cause) => log("warn", "tls-client-error", { code: errorCode(cause) }));
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     server.listen(options.port, options.host, () => {
@@ -79,21 +88,42 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   });
   server.on("error", (cause) => log("error", "server-error", { code: errorCode(cause) }));
   const { port } = server.address() as AddressInfo;
-  log("info", "listening", { port });
-  return { port, stop: () => stop(server, state, options) };
+  log("info", "listening", { port, tls: options.tls !== undefined, proxied });
+  return {
+    port,
+    useCertificate: (context) => {
+      if (isTls(server)) server.setSecureContext({ ...serverTls(options.tls ?? {}), ...context });
+    },
+    stop: () => {
+      stopping = true;
+      return stop(server, connections, options);
+    },
+  };
+}
+
+function malformedAnswer(headers: Readonly<Record<string, string>>): string {
+  const body = problemBody(PROBLEMS.badRequest, randomUUID());
+  const lines = Object.entries({
+    ...headers,
+    "content-type": "application/problem+json",
+    connection: "close",
+    "content-length": Buffer.byteLength(body),
+  }).map(([name, value]) => `${name}: ${value}\r\n`);
+  return `HTTP/1.1 400 Bad Request\r\n${lines.join("")}\r\n${body}`;
 }
 
 async function answer(
   request: IncomingMessage,
   response: ServerResponse,
-  { routes, log }: ServerOptions,
-  state: { readonly stopping: boolean },
+  { routes, log, headers }: ServerOptions,
+  { stopping, client }: Moment,
 ): Promise<void> {
   const started = performance.now();
   const given = request.headers["x-request-id"];
   const requestId = typeof given === "string" && REQUEST_ID.test(given) ? given : randomUUID();
+  for (const name in headers) response.setHeader(name, headers[name] ?? "");
   response.setHeader("x-request-id", requestId);
-  if (state.stopping) response.shouldKeepAlive = false;
+  if (stopping) response.shouldKeepAlive = false;
   const path = (request.url ?? "").split("?", 1)[0];
   const here = routes.filter((route) => route.path === path);
   const route = here.find(({ method }) => method === request.method || (method === "GET" && request.method === "HEAD"));
@@ -110,12 +140,15 @@ async function answer(
       durationMs: Math.round(performance.now() - started),
     });
   });
+  const problem = headersProblem(request.rawHeaders);
   try {
-    if (route) {
-      await route.handle({ request, response, requestId });
+    if (problem) {
+      sendProblem(response, problem, requestId);
+    } else if (route) {
+      await route.handle({ request, response, requestId, client });
     } else if (here.length > 0) {
-      const headers = { allow: here.map(({ method }) => (method === "GET" ? "GET, HEAD" : method)).join(", ") };
-      sendProblem(response, { ...PROBLEMS.methodNotAllowed, headers }, requestId);
+      const allow = { allow: here.map(({ method }) => (method === "GET" ? "GET, HEAD" : method)).join(", ") };
+      sendProblem(response, { ...PROBLEMS.methodNotAllowed, headers: allow }, requestId);
     } else {
       sendProblem(response, PROBLEMS.notFound, requestId);
     }
@@ -127,16 +160,15 @@ async function answer(
 }
 
 async function stop(
-  server: Server,
-  state: { stopping: boolean },
+  server: Listener,
+  connections: Connections,
   { log, drainTimeoutMs }: ServerOptions,
 ): Promise<boolean> {
-  state.stopping = true;
   let cut = false;
   await new Promise<void>((resolve) => {
     const deadline = setTimeout(() => {
       cut = true;
-      server.closeAllConnections();
+      connections.destroyAll();
     }, drainTimeoutMs);
     // Not http's close(), which also closes idle connections; see above.
     NetServer.prototype.close.call(server, () => {

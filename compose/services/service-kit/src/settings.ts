@@ -40,6 +40,16 @@ export class SettingsReader {
     return defaultValue;
   }
 
+  /** A URL of nothing but scheme, host and port. */
+  optionalOrigin(name: string, scheme: "http:" | "https:"): URL | undefined {
+    const text = this.optionalText(name);
+    if (text === undefined) return undefined;
+    const url = URL.parse(text);
+    if (url?.protocol === scheme && url.href === `${url.origin}/`) return url;
+    this.#problems.push(`${name}: want an address like ${scheme}//host:port`);
+    return undefined;
+  }
+
   /** @throws SettingsError */
   done(): void {
     if (this.#problems.length > 0) throw new SettingsError(this.#problems);

@@ -1,0 +1,88 @@
+/**
+ * The one way out of the gateway: the model's address from the settings and nothing else. No header of a
+ * client goes there, and no redirection is followed.
+ */
+import { Agent, type IncomingMessage, type OutgoingHttpHeaders, request } from "node:http";
+import { errorCode } from "@sealift/service-kit/log.ts";
+
+export interface UpstreamCall {
+  readonly method: "GET" | "POST";
+  readonly path: string;
+  readonly requestId: string;
+  /** JSON. */
+  readonly body?: Buffer;
+  /** Ends the call, wherever it is. */
+  readonly signal: AbortSignal;
+}
+
+export interface Upstream {
+  /** Resolves when the answer's headers are there. @throws UpstreamError */
+  send(call: UpstreamCall): Promise<IncomingMessage>;
+  close(): void;
+}
+
+/** `code` is fit for a log. */
+export class UpstreamError extends Error {
+  readonly code: string;
+  constructor(code: string) {
+    super(code);
+    this.name = "UpstreamError";
+    this.code = code;
+  }
+}
+
+/** Calls at the same time; more wait for their turn. */
+const SOCKETS_MAX = 256;
+const CONNECT_TIMEOUT_MS = 5_000;
+
+export interface UpstreamOptions {
+  readonly origin: URL;
+  /** The longest silence: until the answer begins, and between two pieces of it. */
+  readonly silenceMs: number;
+}
+
+export function openUpstream({ origin, silenceMs }: UpstreamOptions): Upstream {
+  const agent = new Agent({ keepAlive: true, maxSockets: SOCKETS_MAX, scheduling: "lifo", timeout: silenceMs });
+  const once = (call: UpstreamCall): Promise<IncomingMessage> =>
+    new Promise((resolve, reject) => {
+      const headers: OutgoingHttpHeaders = { accept: "*/*", "x-request-id": call.requestId };
+      if (call.body) {
+        headers["content-type"] = "application/json";
+        headers["content-length"] = call.body.length;
+      }
+      const { hostname, port } = origin;
+      const { method, path, signal } = call;
+      const sent = request({ agent, hostname, port, method, path, headers, signal });
+      let connecting: NodeJS.Timeout | undefined;
+      sent.once("socket", (socket) => {
+        if (!socket.connecting) return;
+        connecting = setTimeout(() => sent.destroy(new UpstreamError("UPSTREAM_CONNECT_TIMEOUT")), CONNECT_TIMEOUT_MS);
+        socket.once("connect", () => clearTimeout(connecting));
+      });
+      sent.setTimeout(silenceMs, () => sent.destroy(new UpstreamError("UPSTREAM_SILENT")));
+      sent.once("response", resolve);
+      sent.once("error", (cause) => {
+        // The model may close a kept connection just as a call is sent on it; nothing of it was answered.
+        const stale = sent.reusedSocket && errorCode(cause) === "ECONNRESET" && !signal.aborted;
+        reject(
+          stale ? new StaleConnection() : cause instanceof UpstreamError ? cause : new UpstreamError(errorCode(cause)),
+        );
+      });
+      sent.once("close", () => clearTimeout(connecting));
+      sent.end(call.body);
+    });
+  return {
+    async send(call) {
+      for (;;) {
+        try {
+          return await once(call);
+        } catch (cause) {
+          if (!(cause instanceof StaleConnection)) throw cause;
+        }
+      }
+    },
+    close: () => agent.destroy(),
+  };
+}
+
+class StaleConnection extends Error {}

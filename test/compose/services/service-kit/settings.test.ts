@@ -1,0 +1,42 @@
+import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import test from "node:test";
+import { readSecret, SettingsError, SettingsReader } from "../../../../compose/services/service-kit/src/settings.ts";
+import { scratch } from "../../../support/scratch.ts";
+
+test("takes an address of scheme, host and port, and nothing more", () => {
+  const reader = new SettingsReader({ A: "http://model:8080", B: "https://pii:8443" });
+  assert.equal(reader.optionalOrigin("A", "http:")?.port, "8080");
+  assert.equal(reader.optionalOrigin("B", "https:")?.hostname, "pii");
+  assert.equal(reader.optionalOrigin("C", "http:"), undefined);
+  reader.done();
+  for (const text of [
+    "model:8080",
+    "https://model",
+    "http://u:p@model",
+    "http://model/v1",
+    "http://model?x",
+    "file:///x",
+  ]) {
+    const wrong = new SettingsReader({ A: text });
+    wrong.optionalOrigin("A", "http:");
+    assert.throws(() => wrong.done(), SettingsError, text);
+  }
+});
+
+test("reads a secret of one line, and refuses an empty one or two", async (t) => {
+  const path = join(await scratch(t), "secret");
+  for (const [content, secret] of [
+    ["abc\n", "abc"],
+    ["abc", "abc"],
+    [" a b ", " a b "],
+  ] as const) {
+    await writeFile(path, content);
+    assert.equal(await readSecret(path), secret);
+  }
+  for (const content of ["", "\n", "a\nb\n", "x".repeat(5000)]) {
+    await writeFile(path, content);
+    await assert.rejects(readSecret(path), SettingsError);
+  }
+});
