@@ -42,14 +42,22 @@ export type SecretRule =
   | { readonly kind: "password" | "key"; readonly files: SecretFiles }
   /** PKCS#8 PEM in `files`, the public half as SPKI PEM in `publicFiles`. */
   | { readonly kind: "ed25519"; readonly files: SecretFiles; readonly publicFiles: SecretFiles }
-  /** The mTLS identity of a service, in the files of `directory`. */
-  | { readonly kind: "identity"; readonly service: string; readonly directory: string; readonly uid: number }
+  /** The mTLS identity of a service, in the files of `directory`; `fixed` for one that cannot make its own leaf. */
+  | {
+      readonly kind: "identity";
+      readonly service: string;
+      readonly directory: string;
+      readonly uid: number;
+      readonly fixed?: boolean;
+    }
   /** TLS for the appliance's clients, in the files of `directory`: the site's own until one is imported. */
   | { readonly kind: "server-certificate"; readonly directory: string; readonly uid: number };
 
 export const SERVICE_NAME_PATTERN = "^[a-z0-9][a-z0-9_-]{0,62}$";
 
 const serviceName = { type: "string", pattern: SERVICE_NAME_PATTERN };
+/** What fits into a certificate's common name, with what installer/site/identities.ts puts around it. */
+const certifiedName = { type: "string", pattern: "^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$" };
 const uid = { type: "integer", minimum: 1, maximum: 65_534 };
 const directory = { type: "string", pattern: "^[a-z0-9][a-z0-9._-]{0,62}(?:/[a-z0-9][a-z0-9._-]{0,62})?$" };
 const files = (minProperties: number): object => ({
@@ -96,7 +104,10 @@ export const applianceRulesSchema: JsonSchema = {
           oneOf: [
             closed({ kind: { enum: ["password", "key"] }, files: files(1) }),
             closed({ kind: { const: "ed25519" }, files: files(1), publicFiles: files(0) }),
-            closed({ kind: { const: "identity" }, service: serviceName, directory, uid }),
+            closed(
+              { kind: { const: "identity" }, service: certifiedName, directory, uid, fixed: { type: "boolean" } },
+              ["fixed"],
+            ),
             closed({ kind: { const: "server-certificate" }, directory, uid }),
           ],
         },

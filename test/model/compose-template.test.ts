@@ -74,7 +74,7 @@ test("accepts a secret of each kind", () => {
   const rules = [
     { kind: "key", files: { "a/key": 1, "b/key": 2 } },
     { kind: "ed25519", files: { "b/signing": 2 }, publicFiles: { "a/signing.pub": 1 } },
-    { kind: "identity", service: "web", directory: "web/identity", uid: 3 },
+    { kind: "identity", service: "web", directory: "web/identity", uid: 3, fixed: true },
     { kind: "server-certificate", directory: "web/tls", uid: 3 },
   ];
   assert.deepEqual(problems(whole({ rules: { secrets: rules }, rest: { secrets } })), []);
@@ -322,6 +322,10 @@ const malformedRules: readonly (readonly [string, object])[] = [
   ["a password without files", password({})],
   ["a secret outside", password({ "../site": 1 })],
   ["a secret of root", password({ "web/a": 0 })],
+  [
+    "an identity that no certificate can hold",
+    { secrets: [{ kind: "identity", service: "a_b", directory: "a", uid: 1 }] },
+  ],
   ["an identity that climbs out", { secrets: [{ kind: "identity", service: "web", directory: "a/../..", uid: 1 }] }],
 ];
 
