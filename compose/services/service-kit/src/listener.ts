@@ -3,6 +3,7 @@ import { constants } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
 import type { TlsOptions } from "node:tls";
+import type { PeerTls } from "./identity.ts";
 
 export type Listener = Server | TlsServer;
 
@@ -46,13 +47,14 @@ export function serverTls(given: TlsOptions): TlsOptions {
   };
 }
 
-/** Not listening yet. HTTPS if `tls` is given. */
+/** Not listening yet. HTTPS if `tls` is given; with an identity's options, only for the services that it allows. */
 export function createListener(
-  tls: TlsOptions | undefined,
+  tls: TlsOptions | PeerTls | undefined,
   handle: (request: IncomingMessage, response: ServerResponse) => void,
 ): Listener {
   const limits = { maxHeaderSize: HEADER_MAX_BYTES, connectionsCheckingInterval: LATE_CHECK_MS };
   const listener = tls ? createTlsServer({ ...serverTls(tls), ...limits }, handle) : createServer(limits, handle);
+  if (tls && "guard" in tls) tls.guard(listener as TlsServer);
   listener.headersTimeout = HEADERS_TIMEOUT_MS;
   listener.requestTimeout = REQUEST_TIMEOUT_MS;
   listener.keepAliveTimeout = KEEP_ALIVE_TIMEOUT_MS;
