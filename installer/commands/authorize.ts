@@ -3,12 +3,14 @@ import { open, rm } from "node:fs/promises";
 import { type Digest, isDigest } from "../../bundles/model/digest.ts";
 import { plain } from "../../bundles/model/plain-text.ts";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
+import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
 import { installerError } from "../error.ts";
 import { makeRequest, type PlanSubject } from "../lifecycle/authorization.ts";
 import { planOperatorChange } from "../lifecycle/operator-change.ts";
 import { planLines } from "../lifecycle/plan-text.ts";
 import { openSiteForChange, type Site } from "../lifecycle/site.ts";
 import { signWithSshKeygen } from "../lifecycle/ssh-keygen.ts";
+import { planTrustChange, trustChangeTo } from "../lifecycle/trust-change.ts";
 import { ACTIONS, isAction } from "../site/authority.ts";
 import { readDeployments } from "../site/deployment.ts";
 import {
@@ -89,6 +91,11 @@ async function planOf(invocation: Invocation, site: Site): Promise<PlanSubject> 
       throw usageError(NAME, "want `operator add FILE` or `operator remove NAME`");
     }
     return planOperatorChange(site.authority, await changedAuthority(site.authority, word, argument));
+  }
+  if (action === "trust") {
+    const [directory, ...more] = rest;
+    if (directory === undefined || more.length > 0) throw usageError(NAME, "want `trust DIR`");
+    return planTrustChange(trustChangeTo(site, readTrustDirectory(directory)));
   }
   if (rest.length > 0) throw usageError(NAME, `unexpected argument ${JSON.stringify(rest[0])}`);
   const version = optionalOption(invocation, "trust-version");

@@ -8,6 +8,7 @@ export const commands: ReadonlyMap<string, Loader> = new Map<string, Loader>([
   ["trust init", async () => (await import("./trust-init.ts")).trustInit],
   ["trust sign", async () => (await import("./trust-sign.ts")).trustSign],
   ["trust show", async () => (await import("./trust-show.ts")).trustShow],
+  ["trust import", async () => (await import("./trust-import.ts")).trustImport],
   ["bundle build", async () => (await import("./bundle-build.ts")).bundleBuild],
   ["bundle lock", async () => (await import("./bundle-lock.ts")).bundleLock],
   ["bundle rebuild", async () => (await import("./bundle-rebuild.ts")).bundleRebuild],

@@ -3,12 +3,15 @@ import { acquireLock } from "../lifecycle/lock.ts";
 import { operatorChange } from "../lifecycle/operator-change.ts";
 import { openSite } from "../lifecycle/site.ts";
 import type { OperationKind } from "../lifecycle/step.ts";
+import { trustChange } from "../lifecycle/trust-change.ts";
 import { openState, statePaths } from "../site/state.ts";
 import { type Command, positionals } from "./command.ts";
 import { STATE_OPTION, stateDirectory } from "./site-options.ts";
 
 /** Every operation that may have been cut off. A name is never taken away: an older Sealift may have begun it. */
-const KINDS: ReadonlyMap<string, OperationKind<Ground>> = new Map([[operatorChange.name, operatorChange]]);
+const KINDS: ReadonlyMap<string, OperationKind<Ground>> = new Map(
+  [operatorChange, trustChange].map((kind) => [kind.name, kind]),
+);
 
 export const recover: Command = {
   name: "recover",

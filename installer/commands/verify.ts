@@ -1,29 +1,38 @@
 import { writeFile } from "node:fs/promises";
-import { resolve } from "node:path";
 import { closeStore, openStore } from "../../bundles/layout/layout.ts";
 import { plainJson } from "../../bundles/model/plain-text.ts";
 import { verifyInCage } from "../../verify/cage/run-cage.ts";
+import { POLICY_MAX_BYTES } from "../../verify/policy.ts";
 import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
+import type { Verdict } from "../../verify/verdict.ts";
 import { renderVerdictText } from "../../verify/verdict-text.ts";
 import { installerError } from "../error.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { sealiftVersion } from "../host/this-host.ts";
-import { type Command, optionalOption, positionals, usageError } from "./command.ts";
+import { openSite, type Site } from "../lifecycle/site.ts";
+import { verifyForSite } from "../lifecycle/site-verify.ts";
+import { enrolledTrust } from "../lifecycle/trust-change.ts";
+import { siteError } from "../site/error.ts";
+import { sitePolicy } from "../site/policy.ts";
+import { surveyState } from "../site/state.ts";
+import { type Command, type Invocation, optionalOption, positionals, usageError } from "./command.ts";
+import { STATE_OPTION, stateDirectory } from "./site-options.ts";
 
-const STATE_DIRECTORY = "/var/lib/sealift";
+/** Each of them makes the verdict one that authorizes nothing. */
+const ADVISORY_OPTIONS = ["trust", "policy", "at"];
 
 export const verify: Command = {
   name: "verify",
   summary: "verify a bundle offline: every byte, every signature, every document",
   usage: "BUNDLE [--trust DIR] [--policy FILE] [--at TIME] [--format text|json] [--report FILE]",
   details: [
-    "--trust DIR      release trust to judge by; the site's own if absent",
+    "--trust DIR      release trust to judge by; the site's own if absent (`sealift trust import`)",
     "--policy FILE    policy to judge by (schema: `sealift schema policy`); the site's own or the default if absent",
     "--at TIME        judge as of this time (RFC 3339) instead of the host's clock",
     "--format F       text (default) or json",
     "--report FILE    write the verdict there too, in the format chosen",
     "--state DIR      the site's state directory (default /var/lib/sealift)",
-    "With --policy, --at, or a trust directory other than the site's, the verdict is advisory.",
+    "With --trust, --policy or --at the verdict is advisory: it authorizes nothing.",
     "Exit 0: allowed. Exit 3: denied.",
   ],
   options: {
@@ -32,7 +41,7 @@ export const verify: Command = {
     at: { type: "string" },
     format: { type: "string" },
     report: { type: "string" },
-    state: { type: "string" },
+    ...STATE_OPTION,
   },
   run: async (invocation) => {
     const [path = ""] = positionals(invocation, "verify", "BUNDLE");
@@ -41,41 +50,67 @@ export const verify: Command = {
     if (asked !== "text" && asked !== "json")
       throw usageError("verify", `--format: got ${JSON.stringify(asked)}, want text or json`);
     const format = terminal.json ? "json" : asked;
-    const siteTrust = resolve(optionalOption(invocation, "state") ?? STATE_DIRECTORY, "trust");
-    const trustDirectory = resolve(optionalOption(invocation, "trust") ?? siteTrust);
-    const policyPath = optionalOption(invocation, "policy");
-    const at = readTime(optionalOption(invocation, "at"));
-    const advisory = trustDirectory !== siteTrust || policyPath !== undefined || at !== undefined;
-    const trustFiles = readTrustDirectory(trustDirectory);
-    const policyBytes = policyPath === undefined ? undefined : await readBoundedFile(policyPath, 64 * 1024);
-    const store = openStore(path);
     const progress = terminal.progress("verifying");
-    try {
-      const verdict = await verifyInCage({
-        store,
-        trustFiles,
-        policyBytes,
-        time: { at: (at ?? new Date()).toISOString(), source: at === undefined ? "host-clock" : "option" },
-        scope: advisory ? "advisory" : "site",
-        sealiftVersion: sealiftVersion(),
-        onProgress: (done, total) =>
-          progress.update(`${Math.round(done / 1e6)} of ${Math.round(total / 1e6)} MB hashed`),
+    const onProgress = (done: number, total: number): void =>
+      progress.update(`${Math.round(done / 1e6)} of ${Math.round(total / 1e6)} MB hashed`);
+    const verdict = ADVISORY_OPTIONS.some((name) => optionalOption(invocation, name) !== undefined)
+      ? await verifyAdvisory(invocation, path, onProgress)
+      : await verifyAtSite(invocation, path, onProgress);
+    progress.done(verdict.decision === "allow" ? "allowed" : "denied");
+    const text = format === "json" ? `${plainJson(verdict)}\n` : `${renderVerdictText(verdict).join("\n")}\n`;
+    process.stdout.write(text);
+    const report = optionalOption(invocation, "report");
+    if (report !== undefined) {
+      await writeFile(report, text).catch((cause: unknown) => {
+        throw installerError("FILE_WRITE_FAILED", `report ${JSON.stringify(report)}: ${String(cause)}`, { cause });
       });
-      progress.done(verdict.decision === "allow" ? "allowed" : "denied");
-      const text = format === "json" ? `${plainJson(verdict)}\n` : `${renderVerdictText(verdict).join("\n")}\n`;
-      process.stdout.write(text);
-      const report = optionalOption(invocation, "report");
-      if (report !== undefined) {
-        await writeFile(report, text).catch((cause: unknown) => {
-          throw installerError("FILE_WRITE_FAILED", `report ${JSON.stringify(report)}: ${String(cause)}`, { cause });
-        });
-      }
-      return verdict.decision === "allow" ? 0 : 3;
-    } finally {
-      closeStore(store);
     }
+    return verdict.decision === "allow" ? 0 : 3;
   },
 };
+
+type OnProgress = (doneBytes: number, totalBytes: number) => void;
+
+/** With the site's own trust, policy and time: the verdict that a change of the site would be judged by. */
+async function verifyAtSite(invocation: Invocation, path: string, onProgress: OnProgress): Promise<Verdict> {
+  const { verdict, close } = await verifyForSite(enrolledSite(invocation), path, onProgress);
+  close();
+  return verdict;
+}
+
+/** With what the options say, and the site's for what they do not. Needs no site if they name a trust. */
+async function verifyAdvisory(invocation: Invocation, path: string, onProgress: OnProgress): Promise<Verdict> {
+  const trust = optionalOption(invocation, "trust");
+  const policyPath = optionalOption(invocation, "policy");
+  const at = readTime(optionalOption(invocation, "at"));
+  const site = trust === undefined ? enrolledSite(invocation) : undefined;
+  const trustFiles = site ? enrolledTrust(site).files : readTrustDirectory(trust ?? "");
+  const policyBytes = policyPath === undefined ? undefined : await readBoundedFile(policyPath, POLICY_MAX_BYTES);
+  const store = openStore(path);
+  try {
+    return await verifyInCage({
+      store,
+      trustFiles,
+      policyBytes: policyBytes ?? (site && sitePolicy(site.paths.directory)),
+      time: { at: (at ?? new Date()).toISOString(), source: at === undefined ? "host-clock" : "option" },
+      scope: "advisory",
+      sealiftVersion: sealiftVersion(),
+      onProgress,
+    });
+  } finally {
+    closeStore(store);
+  }
+}
+
+/** @throws TRUST_NOT_ENROLLED, also where there is no site at all */
+function enrolledSite(invocation: Invocation): Site {
+  const directory = stateDirectory(invocation);
+  const isSite = ["whole", "half-written"].includes(surveyState(directory));
+  if (isSite) return openSite(directory);
+  throw siteError("TRUST_NOT_ENROLLED", `there is no site in ${JSON.stringify(directory)} whose trust could be used`, {
+    hints: ["for an advisory verdict name the publisher's release trust with --trust DIR"],
+  });
+}
 
 /** RFC 3339 with a zone; a local time without one would mean another instant on another machine. */
 function readTime(text: string | undefined): Date | undefined {

@@ -9,10 +9,12 @@ import { type Digest, isDigest } from "../../bundles/model/digest.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { type Authority, parseAuthority } from "../site/authority.ts";
 import { judgeClock } from "../site/clock.ts";
+import { parseTrustPin } from "../site/trust.ts";
 import { checkSignatures, parseRequest } from "./authorization.ts";
 import { lifecycleError } from "./error.ts";
 import { headOf, type Ledger, type LedgerEntry, type LedgerWitness, parseLedger } from "./ledger.ts";
 import { AUTHORITY_CHANGED, SITE_CREATED, siteIdOfLedger } from "./site.ts";
+import { TRUST_CHANGED } from "./trust-change.ts";
 
 export interface LedgerFinding {
   readonly code: string;
@@ -67,6 +69,7 @@ class Audit {
     if (entry.type === SITE_CREATED) this.#created(entry);
     else if (entry.type === "authorized") await this.#authorized(entry, index);
     else if (entry.type === AUTHORITY_CHANGED) this.#authorityChanged(entry);
+    else if (entry.type === TRUST_CHANGED) this.#trustChanged(entry);
     else if (entry.type === "operation") this.#operation(entry);
     this.#time(entry, index);
   }
@@ -115,6 +118,13 @@ class Audit {
     }
     // Later signatures are judged by what the ledger says, whoever made it say so: the finding stands.
     this.#authority = authority;
+  }
+
+  #trustChanged(entry: LedgerEntry): void {
+    const { digest } = parseTrustPin(entry.data["trust"]);
+    const granted = this.#latest && this.#granted.get(this.#latest);
+    if (granted?.action === "trust" && granted.to === digest) return;
+    this.#find("LEDGER_UNAUTHORIZED", entry, "the release trust changed, and nobody had authorized it");
   }
 
   #operation(entry: LedgerEntry): void {

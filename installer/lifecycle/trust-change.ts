@@ -37,7 +37,10 @@ export function enrolledTrust({ ledger, paths }: Site): EnrolledTrust {
   const pin = trustOfLedger(ledger.entries);
   if (pin) return { pin, files: readPinnedTrust(paths.directory, pin) };
   throw siteError("TRUST_NOT_ENROLLED", "this site trusts no publisher yet", {
-    hints: ["sealift trust import DIR --fingerprint SHA256, which an operator authorizes"],
+    hints: [
+      "sealift trust import DIR --fingerprint SHA256, which an operator authorizes",
+      "for an advisory verdict: sealift verify BUNDLE --trust DIR",
+    ],
   });
 }
 
