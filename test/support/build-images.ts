@@ -1,7 +1,7 @@
 /**
  * Builds the images of compose/appliance.yaml from a lock and prints what they are: its own process, so
  * that a test can give it another clock, user, umask, locale and directory.
- * Usage: build-images.ts LOCK CACHE PLATFORM [anew]
+ * Usage: build-images.ts LOCK CACHE PLATFORM anew|cached [NAME…]; without a name, all of them
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -18,11 +18,12 @@ export interface BuiltImage {
   readonly milliseconds: number;
 }
 
-const [lockFile = "", cacheDir = "", platform = "", anew] = process.argv.slice(2);
+const [lockFile = "", cacheDir = "", platform = "", anew, ...names] = process.argv.slice(2);
 const { root, appliance } = await readApplianceDirectory(join(import.meta.dirname, "../../compose/appliance.yaml"));
 const lock = checkApplianceLock(JSON.parse(await readFile(lockFile, "utf8")));
 const images: Record<string, BuiltImage> = {};
 for (const [name, spec] of Object.entries(appliance.images)) {
+  if (names.length > 0 && !names.includes(name)) continue;
   const started = performance.now();
   const image = await imageSource(spec).load(lock.platforms[platform]?.[name] as ImageLock, {
     root,

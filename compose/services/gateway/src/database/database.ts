@@ -2,14 +2,7 @@
 import { errorCode, type Log } from "@sealift/service-kit/log.ts";
 import { readSecret } from "@sealift/service-kit/settings.ts";
 import pg from "pg";
-
-export interface DatabaseSettings {
-  readonly host: string;
-  readonly port: number;
-  readonly name: string;
-  readonly user: string;
-  readonly passwordFile: string;
-}
+import type { DatabaseSettings } from "./database-settings.ts";
 
 export interface Database {
   /** Whether a query was answered just now; at most one is under way, and an answer counts for a second. */

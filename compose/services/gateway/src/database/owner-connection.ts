@@ -1,0 +1,35 @@
+/** One connection for a task that runs once, opened as soon as the database takes it. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { errorCode } from "@sealift/service-kit/log.ts";
+import { readSecret } from "@sealift/service-kit/settings.ts";
+import pg from "pg";
+import type { DatabaseSettings } from "./database-settings.ts";
+
+const TIMEOUT_MS = 2_000;
+const RETRY_MS = 250;
+/** invalid_authorization_specification, invalid_password, invalid_catalog_name: waiting would not help. */
+const FINAL = new Set(["28000", "28P01", "3D000"]);
+
+/** Tries for up to `waitMs`, because a task may start together with its database. Rejects with the last failure. */
+export async function connectForTask(settings: DatabaseSettings, waitMs: number): Promise<pg.Client> {
+  const password = await readSecret(settings.passwordFile);
+  const deadline = performance.now() + waitMs;
+  for (;;) {
+    const { host, port, name: database, user } = settings;
+    const client = new pg.Client({
+      ...{ host, port, database, user, password },
+      connectionTimeoutMillis: TIMEOUT_MS,
+      application_name: "sealift-task",
+    });
+    // Whoever awaits a query hears of a broken connection there.
+    client.on("error", () => {});
+    try {
+      await client.connect();
+      return client;
+    } catch (cause) {
+      await client.end().catch(() => {});
+      if (FINAL.has(errorCode(cause)) || performance.now() > deadline) throw cause;
+      await sleep(RETRY_MS);
+    }
+  }
+}
