@@ -23,4 +23,5 @@ export const siteError = errorArea({
   CLOCK_BACKWARDS: 4,
   CLOCK_JUMPED: 4,
   CONFIG_MALFORMED: 2,
+  TLS_NAME_MALFORMED: 2,
 });
