@@ -8,8 +8,9 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type AddressInfo, Server as NetServer } from "node:net";
-import type { SecureContextOptions, TlsOptions, Server as TlsServer } from "node:tls";
+import type { SecureContextOptions, TlsOptions } from "node:tls";
 import { Connections } from "./connections.ts";
+import type { PeerTls } from "./identity.ts";
 import { createListener, isTls, type Listener, serverTls } from "./listener.ts";
 import { errorCode, type Log } from "./log.ts";
 import { PROBLEMS, problemBody, sendProblem } from "./problem.ts";
@@ -43,8 +44,8 @@ export interface ServerOptions {
   readonly drainTimeoutMs: number;
   /** Whether each connection begins with a PROXY protocol header; one without it is refused. */
   readonly proxied?: boolean;
-  /** Plain HTTP without it. At least TLS 1.2; `guard` is called with the server, see identity.ts. */
-  readonly tls?: TlsOptions & { guard?(server: TlsServer): void };
+  /** Plain HTTP without it. At least TLS 1.2; with an identity's options only for the services that it allows. */
+  readonly tls?: TlsOptions | PeerTls;
   /** Added to every answer, also to one to bytes that are no HTTP. */
   readonly headers?: Readonly<Record<string, string>>;
 }
@@ -73,7 +74,6 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     void answer(request, response, options, { stopping, client: connections.client(request.socket) });
   });
   const connections = new Connections(server, proxied, log);
-  if (isTls(server)) options.tls?.guard?.(server);
   server.on("clientError", (cause, socket) => {
     log("warn", "client-error", { code: errorCode(cause) });
     if (socket.writable) socket.end(malformedAnswer(options.headers ?? {}));
