@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { describe, type TestContext, test } from "node:test";
+import { type TestContext, test } from "node:test";
 import { zstdDecompressSync } from "node:zlib";
 import { digestOf } from "../../bundles/model/digest.ts";
 import { OCI_LAYER_ZSTD } from "../../bundles/model/media-types.ts";
 import { parseManifest } from "../../bundles/model/oci.ts";
 import { engineSource } from "../../bundles/source/engine.ts";
-import { skipWithoutEngine, startEngine, type TestEngine } from "../support/dockerd.ts";
 import { bytesOf, type ForeignImage, foreignImage, sourceContext } from "../support/foreign-images.ts";
 import { file, layer, directory as tarDirectory } from "../support/layer-tar.ts";
+import { inOwnMachine, type OwnEngine, startOwnEngine } from "../support/own-engine.ts";
 import { scratch } from "../support/scratch.ts";
 
 const NAME = "sealift.local/app:v1";
@@ -29,19 +29,20 @@ function loadable(image: ForeignImage): Buffer {
   );
 }
 
-describe("an image that the real Docker engine has", { skip: skipWithoutEngine() }, () => {
-  const withEngine = async (t: TestContext, store: "classic" | "containerd"): Promise<TestEngine> => {
-    const engine = await startEngine(store);
-    t.after(() => engine.close());
+inOwnMachine(import.meta.url, "an image that the real Docker engine has", () => {
+  const withEngine = async (t: TestContext, store: "classic" | "containerd"): Promise<OwnEngine> => {
+    const directory = await scratch(t);
+    const engine = await startOwnEngine(directory, { store });
+    t.after(() => engine.stop());
     return engine;
   };
 
   test("is carried from the classic store with its configuration and its layers compressed, the same each time", async (t) => {
-    const { socketPath, load } = await withEngine(t, "classic");
+    const { engine, load } = await withEngine(t, "classic");
     const image = foreignImage();
     await load(loadable(image));
     const directory = await scratch(t);
-    const source = engineSource(NAME, { socketPath });
+    const source = engineSource(NAME, { socketPath: engine.socketPath });
     const lock = await source.lock(sourceContext(directory));
     assert.deepEqual(lock, { kind: "engine", reference: NAME, imageId: digestOf(image.config) });
     const loaded = await source.load(lock, sourceContext(directory));
@@ -61,17 +62,20 @@ describe("an image that the real Docker engine has", { skip: skipWithoutEngine()
 
     await load(loadable(foreignImage({ content: Buffer.from("another build") })));
     await assert.rejects(source.load(lock, sourceContext(directory)), { code: "SOURCE_CHANGED" });
-    await assert.rejects(engineSource("sealift.local/none:v1", { socketPath }).lock(sourceContext(directory)), {
-      code: "SOURCE_NOT_FOUND",
-    });
+    await assert.rejects(
+      engineSource("sealift.local/none:v1", { socketPath: engine.socketPath }).lock(sourceContext(directory)),
+      {
+        code: "SOURCE_NOT_FOUND",
+      },
+    );
   });
 
   test("is carried from the containerd store byte for byte", async (t) => {
-    const { socketPath, load } = await withEngine(t, "containerd");
+    const { engine, load } = await withEngine(t, "containerd");
     const image = foreignImage();
     await load(loadable(image));
     const directory = await scratch(t);
-    const source = engineSource(NAME, { socketPath });
+    const source = engineSource(NAME, { socketPath: engine.socketPath });
     const lock = await source.lock(sourceContext(directory));
     assert.deepEqual(lock, { kind: "engine", reference: NAME, imageId: image.digest });
     const loaded = await source.load(lock, sourceContext(directory));

@@ -1,34 +1,94 @@
 /**
- * A throwaway Docker engine in the network namespace of the test itself, so that engine and test share a
- * loopback, as engine and Sealift do on a site. The whole test file runs in that namespace
- * (`runInOwnNetwork`): a second engine in the host's namespace would delete the first one's bridge.
- * test/support/dockerd.ts has the simpler engine, in a namespace that the test does not share.
+ * A throwaway Docker engine that a test shares nothing of with the host: the whole test file runs in
+ * namespaces of its own, as on a machine that has just this engine.
+ *
+ *   network   nothing but loopback, which engine, containers' published ports and Sealift share
+ *   mounts    an empty /run, so that the engine listens where every site's engine does and a containerd or
+ *             an engine of the host is out of reach; and the docker client and Compose at a place where
+ *             Sealift looks for them, if the host has none
+ *   processes all of them end with the test, however it ends: shims, docker-proxies, containers
+ *
+ * Containers start, reach each other by name and publish ports. The engine writes no firewall rules, so
+ * that the host needs no iptables: containers of two networks are kept apart only by having no route.
  */
+import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { closeSync, openSync, readFileSync } from "node:fs";
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmdirSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import { Readable } from "node:stream";
+import { it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { askEngine, type Engine, type ImageStore } from "../../compose/engine/engine.ts";
+import { askEngine, connect, DEFAULT_SOCKET, type Engine, type ImageStore } from "../../compose/engine/engine.ts";
 import { COMPOSE_PATHS, DOCKER_PATHS, firstExecutable } from "../../installer/host/engine.ts";
-import { requirePeer } from "./peers.ts";
+import { skipWithoutNamespace } from "./offline-namespace.ts";
+import { type PeerName, requirePeer, skipWithout } from "./peers.ts";
 
-const IN_NETWORK = "SEALIFT_TEST_OWN_NETWORK";
+const INSIDE = "SEALIFT_TEST_OWN_MACHINE";
 
-/** Whether this process was started by `runInOwnNetwork`. */
-export function inOwnNetwork(): boolean {
-  return process.env[IN_NETWORK] !== undefined;
+/** For the `skip` option of a test. */
+export function skipWithoutEngine(): string | false {
+  if (process.getuid?.() !== 0) return "a Docker engine needs root";
+  return skipWithout("ip", "dockerd", "docker", "docker-compose") || skipWithoutNamespace();
 }
 
-/** Runs the test file at `url` again, in a network namespace that has nothing but loopback. */
-export async function runInOwnNetwork(url: string): Promise<{ status: number | null; output: string }> {
-  const { NODE_TEST_CONTEXT: _, ...env } = process.env;
-  const script = 'ip link set lo up && exec "$0" "$@"';
-  const child = spawn("unshare", ["--net", "sh", "-c", script, process.execPath, fileURLToPath(url)], {
-    env: { ...env, [IN_NETWORK]: "1" },
-    stdio: ["ignore", "pipe", "pipe"],
+/**
+ * Runs the tests that `define` defines in namespaces of their own: the file at `url` (import.meta.url) is
+ * started there again, and is one test out here.
+ */
+export function inOwnMachine(url: string, title: string, define: () => void): void {
+  if (process.env[INSIDE] !== undefined) {
+    define();
+    return;
+  }
+  it(title, { skip: skipWithoutEngine(), timeout: 600_000 }, async () => {
+    const { status, output } = await runInside(url);
+    assert.equal(status, 0, output);
+    // A file whose tests were all filtered away would end with 0 too.
+    assert.match(output, /^ℹ pass [1-9]\d*$/m);
   });
+}
+
+// Not exec'd: the shell is process 1 there and reaps what the engine leaves behind.
+const SCRIPT = `set -eu
+mount -t tmpfs -o mode=0755 tmpfs /run
+"$SEALIFT_TEST_IP" link set lo up
+while [ "$1" != -- ]; do
+  mkdir "/run/$(basename "$1")"
+  ln -s "$2" "/run/$(basename "$1")/$(basename "$2")"
+  mkdir -p "$1"
+  mount -t overlay -o "lowerdir=/run/$(basename "$1"):$1" overlay "$1"
+  shift 2
+done
+shift
+"$@"`;
+
+async function runInside(url: string): Promise<{ status: number | null; output: string }> {
+  const { NODE_TEST_CONTEXT: _, DOCKER_HOST: __, DOCKER_CONTEXT: ___, ...env } = process.env;
+  const name = `sealift-test-${process.pid}`;
+  const places = [...placeOf("docker", DOCKER_PATHS), ...placeOf("docker-compose", COMPOSE_PATHS)];
+  // What is out here may be killed: then the kernel ends unshare, and that the shell and all with it.
+  const child = spawn(
+    "setpriv",
+    [
+      ...[
+        "--pdeathsig",
+        "KILL",
+        "unshare",
+        "--net",
+        "--mount",
+        "--propagation",
+        "private",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+      ],
+      ...["sh", "-c", SCRIPT, "sh", ...places, "--", process.execPath, fileURLToPath(url)],
+    ],
+    { env: { ...env, [INSIDE]: name, SEALIFT_TEST_IP: requirePeer("ip") }, stdio: ["ignore", "pipe", "pipe"] },
+  );
   let output = "";
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding("utf8").on("data", (text: string) => {
@@ -36,51 +96,76 @@ export async function runInOwnNetwork(url: string): Promise<{ status: number | n
     });
   }
   const status = await new Promise<number | null>((resolve) => child.once("close", resolve));
+  removeControlGroups(name);
   return { status, output };
+}
+
+/** The directory of the last path and the peer's program, if none of the paths has a program. */
+function placeOf(name: PeerName, paths: readonly string[]): string[] {
+  return firstExecutable(paths) === undefined ? [dirname(paths.at(-1) as string), requirePeer(name)] : [];
+}
+
+/** The kernel's directories of the containers' limits stay when a container is not removed in order. */
+function removeControlGroups(name: string): void {
+  const root = "/sys/fs/cgroup";
+  const hierarchies = [root, ...readdirSync(root).map((entry) => join(root, entry))];
+  for (const directory of hierarchies.map((path) => join(path, name)).filter((path) => existsSync(path))) {
+    const inner = readdirSync(directory, { recursive: true, withFileTypes: true }).filter((one) => one.isDirectory());
+    const paths = inner.map((one) => join(one.parentPath, one.name)).sort((a, b) => b.length - a.length);
+    for (const path of [...paths, directory]) {
+      try {
+        rmdirSync(path);
+      } catch {
+        // A process of it may still be ending. It costs nothing.
+      }
+    }
+  }
 }
 
 export interface OwnEngine {
   readonly engine: Engine;
-  /** SIGKILL, as a power cut would; data stays. */
+  /** Runs `docker load` over the API. @throws if the engine reports an error, also in the middle of its answer. */
+  load(archive: Buffer): Promise<void>;
+  /** SIGKILL of engine and containerd, as a power cut would; data stays, and containers run on. */
   kill(): Promise<void>;
   start(): Promise<void>;
-  /** Ends it and unmounts what it mounted. */
+  /** Ends it and its containers, and unmounts what it mounted. */
   stop(): Promise<void>;
 }
 
-/**
- * `foreign` puts it into yet another network namespace, where our loopback is not its loopback; `diskBytes`
- * is the size of the file system for its data.
- */
-export async function startOwnEngine(
-  directory: string,
-  options: { readonly store: ImageStore; readonly foreign?: boolean; readonly diskBytes?: number },
-): Promise<OwnEngine> {
-  await mkdir(join(directory, "config"), { recursive: true });
+export interface OwnEngineOptions {
+  readonly store: ImageStore;
+  /** Where it listens; where every site's engine does if absent. */
+  readonly socketPath?: string;
+  /** In yet another network namespace, where our loopback is not its loopback. */
+  readonly isForeign?: boolean;
+  /** The size of the file system for its data; the directory's own if absent. */
+  readonly diskBytes?: number;
+}
+
+/** Only within `inOwnMachine`. `directory` is an empty one of the test's, on a disk that can hold the images. */
+export async function startOwnEngine(directory: string, options: OwnEngineOptions): Promise<OwnEngine> {
+  const machine = process.env[INSIDE];
+  if (machine === undefined) throw new Error("startOwnEngine outside of inOwnMachine");
+  const { socketPath = DEFAULT_SOCKET } = options;
+  const at = (name: string): string => join(directory, name);
+  await mkdir(at("config"), { recursive: true });
   if (options.diskBytes !== undefined) {
-    const data = join(directory, "data");
-    await mkdir(data);
-    const made = spawnSync("mount", ["-t", "tmpfs", "-o", `size=${options.diskBytes}`, "tmpfs", data]);
+    await mkdir(at("data"));
+    const made = spawnSync("mount", ["-t", "tmpfs", "-o", `size=${options.diskBytes}`, "tmpfs", at("data")]);
     if (made.status !== 0) throw new Error(`no tmpfs: ${made.stderr.toString()}`);
   }
-  const socketPath = join(directory, "d.sock");
-  const configFile = join(directory, "daemon.json");
   const features = { "containerd-snapshotter": options.store === "containerd" };
-  await writeFile(configFile, JSON.stringify({ features }));
-  // A containerd that the host runs as a service is used by every dockerd; its own names keep them apart.
-  const kind = `${options.foreign === true}-${options.diskBytes ?? "all"}`;
-  const name = `sealift-test-${process.pid}-${options.store}-${kind}`;
+  await writeFile(at("daemon.json"), JSON.stringify({ features }));
   const args = [
-    ...["--host", `unix://${socketPath}`, "--config-file", configFile, "--data-root", join(directory, "data")],
-    ...["--exec-root", join(directory, "exec"), "--pidfile", join(directory, "pid"), "--bridge", "none"],
-    ...["--iptables=false", "--ip6tables=false", "--containerd-namespace", name],
-    ...["--containerd-plugins-namespace", `${name}-plugins`],
+    ...["--host", `unix://${socketPath}`, "--config-file", at("daemon.json"), "--data-root", at("data")],
+    ...["--exec-root", at("exec"), "--pidfile", at("pid"), "--bridge", "none", "--cgroup-parent", `/${machine}`],
+    ...["--iptables=false", "--ip6tables=false"],
   ];
-  const logFile = join(directory, "log");
   let child: ReturnType<typeof spawn> | undefined;
   const start = async (): Promise<void> => {
-    const log = openSync(logFile, "a");
-    const command = options.foreign ? ["unshare", "--net", requirePeer("dockerd")] : [requirePeer("dockerd")];
+    const log = openSync(at("log"), "a");
+    const command = options.isForeign ? ["unshare", "--net", requirePeer("dockerd")] : [requirePeer("dockerd")];
     const running = spawn(command[0] as string, [...command.slice(1), ...args], { stdio: ["ignore", log, log] });
     closeSync(log);
     child = running;
@@ -89,7 +174,7 @@ export async function startOwnEngine(
       if (facts) return;
       await sleep(250);
     }
-    throw new Error(`dockerd did not start: ${readFileSync(logFile, "utf8").slice(-2000)}`);
+    throw new Error(`dockerd did not start: ${readFileSync(at("log"), "utf8").slice(-2000)}`);
   };
   const end = async (signal: NodeJS.Signals): Promise<void> => {
     const running = child;
@@ -98,11 +183,17 @@ export async function startOwnEngine(
     running.kill(signal);
     await ended;
   };
+  const kill = async (): Promise<void> => {
+    const containerd = readPid(at("exec/containerd/containerd.pid"));
+    await end("SIGKILL");
+    if (containerd === undefined) return;
+    signalProcess(containerd, "SIGKILL");
+    while (existsSync(`/proc/${containerd}`)) await sleep(10);
+  };
   const stop = async (): Promise<void> => {
     await end("SIGTERM");
-    // A containerd whose dockerd was killed lives on in the same directory.
-    const pid = readText(join(directory, "exec/containerd/containerd.pid"));
-    if (/^\d+$/.test(pid)) spawnSync("kill", ["-KILL", pid]);
+    await kill();
+    for (const pid of processesNaming(directory)) signalProcess(pid, "SIGKILL");
     const mounts = readFileSync("/proc/mounts", "utf8").split("\n");
     const ours = mounts.map((line) => line.split(" ")[1] ?? "").filter((path) => path.startsWith(`${directory}/`));
     for (const path of ours.reverse()) spawnSync("umount", ["--lazy", path]);
@@ -113,20 +204,50 @@ export async function startOwnEngine(
       socketPath,
       dockerPath: firstExecutable(DOCKER_PATHS) ?? "/nonexistent/docker",
       composePath: firstExecutable(COMPOSE_PATHS) ?? "/nonexistent/docker-compose",
-      configDirectory: join(directory, "config"),
+      configDirectory: at("config"),
       facts: await askEngine(socketPath),
     };
-    return { engine, start, stop, kill: () => end("SIGKILL") };
+    return { engine, start, stop, kill, load: (archive) => load(engine, archive) };
   } catch (cause) {
     await stop();
     throw cause;
   }
 }
 
-function readText(path: string): string {
+async function load(engine: Engine, archive: Buffer): Promise<void> {
+  const docker = await connect(engine);
+  const answer: NodeJS.ReadableStream = await docker.loadImage(Readable.from([archive]), { quiet: true });
+  let text = "";
+  for await (const chunk of answer) text += String(chunk);
+  if (text.includes('"error')) throw new Error(`docker load: ${text}`);
+}
+
+function readPid(path: string): number | undefined {
   try {
-    return readFileSync(path, "utf8").trim();
+    return Number.parseInt(readFileSync(path, "utf8"), 10) || undefined;
   } catch {
-    return "";
+    return undefined;
   }
+}
+
+function signalProcess(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It has ended by itself meanwhile.
+  }
+}
+
+/** Shims name their containerd's socket, which lies in the engine's directory. */
+function processesNaming(directory: string): number[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+    .filter((name) => {
+      try {
+        return readFileSync(`/proc/${name}/cmdline`, "utf8").includes(`${directory}/`);
+      } catch {
+        return false;
+      }
+    })
+    .map(Number);
 }

@@ -1,8 +1,9 @@
 #!/bin/sh
-# Brings the programs that the e2e tests compare Sealift with: cosign 2 and 3, oras, skopeo, a registry
-# and a Docker engine. They come from Debian packages and are unpacked under a cache directory; nothing
-# is installed on the machine, nothing runs as a service, and no root is needed. What cannot be had
-# leaves a file NAME.missing with the reason, and its tests are skipped with that reason.
+# Brings the programs that the e2e tests compare Sealift with (cosign 2 and 3, oras, skopeo, a registry), a
+# Docker engine with its client and Compose, and a busybox for its containers. They come from Debian
+# packages and are unpacked under a cache directory; nothing is installed on the machine, nothing runs as a
+# service, and no root is needed. What cannot be had leaves a file NAME.missing with the reason, and its
+# tests are skipped with that reason.
 # Runs again in a moment when everything is there. test/support/peers.ts finds the programs.
 set -eu
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/sealift-test
@@ -104,7 +105,7 @@ unpacked() {
 }
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
-  for name in cosign2 cosign3 oras skopeo registry dockerd ip; do
+  for name in cosign2 cosign3 oras skopeo registry dockerd docker docker-compose busybox ip; do
     [ -x "$bin/$name" ] || missing "$name" "this machine has no apt-get"
   done
   exit 0
@@ -127,8 +128,15 @@ fi
   { unpack registry "$(host_suite)" closure docker-registry && launcher registry /usr/bin/docker-registry --version; } ||
   true
 # Docker of Debian 13 runs on Debian 12 too, with the containerd and runc of the host's own suite.
-[ -x "$bin/dockerd" ] || {
+{ [ -x "$bin/dockerd" ] && [ -x "$peers/dockerd/usr/bin/docker-init" ]; } || {
   unpack dockerd "$(host_suite)" closure containerd runc && mv "$peers/dockerd" "$peers/containerd" &&
-    unpack dockerd trixie alone docker.io && cp -a "$peers/containerd/." "$peers/dockerd/" &&
+    unpack dockerd trixie alone docker.io tini && cp -a "$peers/containerd/." "$peers/dockerd/" &&
     rm -rf "$peers/containerd" && launcher dockerd /usr/sbin/dockerd --version
 } || true
+[ -x "$bin/docker" ] ||
+  { unpack docker trixie alone docker-cli && launcher docker /usr/bin/docker --version; } || true
+[ -x "$bin/docker-compose" ] ||
+  { unpack docker-compose trixie alone docker-compose &&
+    launcher docker-compose /usr/libexec/docker/cli-plugins/docker-compose version; } || true
+[ -x "$bin/busybox" ] ||
+  { unpack busybox "$(host_suite)" alone busybox-static && launcher busybox "$(unpacked busybox)" true; } || true

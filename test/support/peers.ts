@@ -1,9 +1,19 @@
 /** The foreign programs that test/support/peers.sh brought, or why one is not there. */
-import { accessSync, constants, readFileSync } from "node:fs";
+import { accessSync, constants, existsSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 
-export type PeerName = "cosign2" | "cosign3" | "oras" | "skopeo" | "registry" | "dockerd" | "ip";
+export type PeerName =
+  | "cosign2"
+  | "cosign3"
+  | "oras"
+  | "skopeo"
+  | "registry"
+  | "dockerd"
+  | "docker"
+  | "docker-compose"
+  | "busybox"
+  | "ip";
 
 function directory(): string {
   const cache = process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache");
@@ -37,4 +47,10 @@ export function requirePeer(name: PeerName): string {
   const path = peer(name);
   if (path === undefined) throw new Error(`${name} is not here; sh test/support/peers.sh brings it`);
   return path;
+}
+
+/** The unpacked program itself, without its launcher, to be put into an image: only for a static one. */
+export function peerFile(name: "busybox"): string {
+  const root = join(directory(), "..", name);
+  return [join(root, "usr/bin", name), join(root, "bin", name)].find((path) => existsSync(path)) ?? requirePeer(name);
 }

@@ -47,8 +47,8 @@ import {
 
 export interface SmallImageOptions {
   readonly name: string;
-  /** Path → content of each layer, from the lowest to the highest. */
-  readonly layers?: readonly Readonly<Record<string, string | Buffer>>[];
+  /** Of each layer, from the lowest to the highest, path → content, or the whole tar. */
+  readonly layers?: readonly (Readonly<Record<string, string | Buffer>> | Buffer)[];
   /** Replaces the configuration, or says another media type of the layers; for images that must be refused. */
   readonly config?: (config: Readonly<Record<string, unknown>>) => unknown;
   readonly layerType?: string;
@@ -121,7 +121,7 @@ export function smallImage(options: SmallImageOptions, created: string, platform
     blobs.set(digestOf(bytes), bytes);
     return { mediaType, digest: digestOf(bytes), size: bytes.length };
   };
-  const tars = (options.layers ?? defaultLayers(options.name)).map(tarOf);
+  const tars = (options.layers ?? defaultLayers(options.name)).map((one) => (Buffer.isBuffer(one) ? one : tarOf(one)));
   const plain = {
     architecture,
     os,
