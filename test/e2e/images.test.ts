@@ -146,6 +146,8 @@ test("node and haproxy start in their images", { skip }, async () => {
   assert.equal(await node.ended, 0, node.output());
   assert.equal(node.output().trim(), "v26.10.0");
   const front = await unpack("front");
+  await mkdir(join(front.rootfs, "etc/haproxy/switch"), { recursive: true });
+  await writeFile(join(front.rootfs, "etc/haproxy/switch/active.map"), "active blue\n");
   const check = startImage(front, { args: ["-c"] });
   assert.equal(await check.ended, 0, check.output());
   await writeFile(join(front.rootfs, "bad.cfg"), "nonsense\n");

@@ -124,7 +124,9 @@ export interface Started {
   readonly stdout: () => string;
   readonly ended: Promise<number | null>;
   readonly hasEnded: () => boolean;
-  /** Signals the program itself, which is process 1 in there; resolves to its exit code. */
+  /** Signals the program itself, which is process 1 in there. */
+  signal(signal: NodeJS.Signals): Promise<void>;
+  /** The same; resolves to its exit code. */
   stop(signal: NodeJS.Signals): Promise<number | null>;
 }
 
@@ -169,6 +171,7 @@ export function startImage({ image, rootfs }: UnpackedImage, container: Containe
     stdout: () => stdout,
     ended,
     hasEnded: () => !running.has(child),
+    signal: (signal) => signalInside(child, signal),
     async stop(signal) {
       await signalInside(child, signal);
       return ended;
