@@ -19,6 +19,8 @@ export interface ProjectRun {
   readonly signal?: AbortSignal | undefined;
   /** What Compose says it is doing. */
   readonly onLine?: (line: string) => void;
+  /** Of `upProject`: only these and what they depend on. */
+  readonly services?: readonly string[];
 }
 
 /**
@@ -34,7 +36,8 @@ export async function upProject(
 ): Promise<void> {
   await removeHalfMade(engine, project.name);
   const args = ["up", "--detach", "--wait", "--wait-timeout", String(waitSeconds), "--no-build", "--pull", "never"];
-  const result = await compose(engine, project, [...args, "--remove-orphans"], waitSeconds * 1000, run);
+  const only = run.services ?? ["--remove-orphans"];
+  const result = await compose(engine, project, [...args, ...only], waitSeconds * 1000, run);
   if (result.status === 0) return;
   const states = await containerStates(engine, project.name);
   const bad = states.filter(({ healthy }) => !healthy);

@@ -1,17 +1,20 @@
 import { existsSync } from "node:fs";
 import { open, rm } from "node:fs/promises";
-import { type Digest, isDigest } from "../../bundles/model/digest.ts";
 import { plain } from "../../bundles/model/plain-text.ts";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
 import { installerError } from "../error.ts";
+import { readBoundedFile } from "../host/read-file.ts";
 import { makeRequest, type PlanSubject } from "../lifecycle/authorization.ts";
+import { planConfig, planInstall, planRollback, planUpgrade, requireInstalled } from "../lifecycle/deploy-plan.ts";
 import { planOperatorChange } from "../lifecycle/operator-change.ts";
 import { planLines } from "../lifecycle/plan-text.ts";
+import { planPrune, planUninstall } from "../lifecycle/removal.ts";
 import { openSiteForChange, type Site } from "../lifecycle/site.ts";
 import { signWithSshKeygen } from "../lifecycle/ssh-keygen.ts";
 import { planTrustChange, trustChangeTo } from "../lifecycle/trust-change.ts";
-import { ACTIONS, isAction } from "../site/authority.ts";
+import { type Action, isAction } from "../site/authority.ts";
+import { CONFIG_MAX_BYTES, parseConfigFile } from "../site/config.ts";
 import { readDeployments } from "../site/deployment.ts";
 import {
   type Command,
@@ -21,7 +24,11 @@ import {
   requiredOption,
   usageError,
 } from "./command.ts";
+import { storedBundle, withPrepared } from "./deploy-verb.ts";
+import { configuration } from "./install.ts";
 import { changedAuthority } from "./operator.ts";
+import { keepOption } from "./prune.ts";
+import { rollbackTarget } from "./rollback.ts";
 import {
   existsError,
   missingApprovals,
@@ -31,6 +38,7 @@ import {
   STATE_OPTION,
   stateDirectory,
 } from "./site-options.ts";
+import { configOf, upgradeConfiguration } from "./upgrade.ts";
 
 const NAME = "authorize";
 
@@ -39,20 +47,19 @@ export const authorize: Command = {
   summary: "write the request that operators sign for an action; changes nothing",
   usage: "ACTION [ARGS] --out FILE.request [--key K…] [--reason TEXT] [--valid-for HOURS] [--state DIR]",
   details: [
-    `ACTION                one of ${ACTIONS.join(", ")}; \`operator add FILE\` and \`operator remove NAME\` as the verbs`,
-    "--from D --to D       releases (sha256:…); from is the current one if not said",
-    "--config D --policy D --trust-version N   what else the verb will compare",
+    "ACTION [ARGS]         install BUNDLE | upgrade BUNDLE | rollback | config FILE | operator add FILE | operator remove NAME |",
+    "                      trust DIR | prune | uninstall, with the options of the verb:",
+    "--config FILE, --to VERSION, --keep N, --purge-data",
     "--key K               sign at once into FILE.request.sig, FILE.request.2.sig …",
     ...REQUEST_DETAILS,
   ],
   options: {
     out: { type: "string" },
     key: { type: "string", multiple: true },
-    from: { type: "string" },
-    to: { type: "string" },
     config: { type: "string" },
-    policy: { type: "string" },
-    "trust-version": { type: "string" },
+    to: { type: "string" },
+    keep: { type: "string" },
+    "purge-data": { type: "boolean" },
     ...REQUEST_OPTIONS,
     ...STATE_OPTION,
   },
@@ -61,6 +68,7 @@ export const authorize: Command = {
     const out = requiredOption(invocation, NAME, "out");
     const site = openSiteForChange(stateDirectory(invocation));
     const subject = await planOf(invocation, site);
+    if (!subject) return 3;
     const request = makeRequest(site, subject, requestOptions(invocation, NAME));
     if (existsSync(out)) throw existsError(out);
     const keys = repeatedOption(invocation, "key");
@@ -80,43 +88,67 @@ export const authorize: Command = {
   },
 };
 
-/** Until install and upgrade plan for themselves, their digests come as options. */
-async function planOf(invocation: Invocation, site: Site): Promise<PlanSubject> {
-  const [action = "", ...rest] = invocation.args;
-  if (!isAction(action))
-    throw usageError(NAME, `got action ${JSON.stringify(action)}, want one of ${ACTIONS.join(", ")}`);
-  if (action === "operator") {
-    const [word, argument, ...more] = rest;
+type Planner = (invocation: Invocation, site: Site, args: readonly string[]) => Promise<PlanSubject | undefined>;
+
+/** The plan of each action, made as its verb makes it; undefined if the release is denied. */
+const PLANNERS: Readonly<Partial<Record<Action, Planner>>> = {
+  install: async (invocation, site, args) =>
+    withPrepared(invocation, site, only(args, "install BUNDLE"), async ({ facts, next }) => {
+      return planInstall(facts, next, await configuration(invocation, next)).subject;
+    }),
+  upgrade: async (invocation, site, args) =>
+    withPrepared(invocation, site, only(args, "upgrade BUNDLE"), async ({ facts, next }) => {
+      return planUpgrade(facts, next, await upgradeConfiguration(invocation, site, facts, next)).subject;
+    }),
+  rollback: async (invocation, site, args) => {
+    none(args, "rollback [--to VERSION]");
+    const target = rollbackTarget(site, optionalOption(invocation, "to"));
+    return withPrepared(invocation, site, storedBundle(site, target.release), async ({ facts, next }) => {
+      return planRollback(facts, next, configOf(site, target)).subject;
+    });
+  },
+  config: async (invocation, site, args) => {
+    const file = only(args, "config FILE");
+    const given = parseConfigFile(await readBoundedFile(file, CONFIG_MAX_BYTES), file);
+    const { release } = requireInstalled(readDeployments(site.paths));
+    return withPrepared(invocation, site, storedBundle(site, release), async ({ facts, next }) => {
+      return planConfig(facts, next, given).subject;
+    });
+  },
+  operator: async (_invocation, site, [word, argument, ...more]) => {
     if ((word !== "add" && word !== "remove") || argument === undefined || more.length > 0) {
       throw usageError(NAME, "want `operator add FILE` or `operator remove NAME`");
     }
     return planOperatorChange(site.authority, await changedAuthority(site.authority, word, argument));
-  }
-  if (action === "trust") {
-    const [directory, ...more] = rest;
-    if (directory === undefined || more.length > 0) throw usageError(NAME, "want `trust DIR`");
-    return planTrustChange(trustChangeTo(site, readTrustDirectory(directory)));
-  }
-  if (rest.length > 0) throw usageError(NAME, `unexpected argument ${JSON.stringify(rest[0])}`);
-  const version = optionalOption(invocation, "trust-version");
-  if (version !== undefined && !/^[1-9][0-9]{0,8}$/.test(version)) {
-    throw usageError(NAME, `--trust-version: got ${JSON.stringify(version)}, want a whole number from 1`);
-  }
-  return {
-    action,
-    from: digestOption(invocation, "from") ?? readDeployments(site.paths).current?.release ?? null,
-    to: digestOption(invocation, "to"),
-    configDigest: digestOption(invocation, "config"),
-    policyDigest: digestOption(invocation, "policy"),
-    trustVersion: version === undefined ? null : Number(version),
-    details: [],
-  };
+  },
+  trust: async (_invocation, site, args) =>
+    planTrustChange(trustChangeTo(site, readTrustDirectory(only(args, "trust DIR")))),
+  prune: async (invocation, site, args) => {
+    none(args, "prune [--keep N]");
+    return (await planPrune(site, keepOption(invocation))).subject;
+  },
+  uninstall: async (invocation, site, args) => {
+    none(args, "uninstall [--purge-data]");
+    return (await planUninstall(site, invocation.options["purge-data"] === true)).subject;
+  },
+};
+
+function only(args: readonly string[], usage: string): string {
+  const [argument, ...more] = args;
+  if (argument === undefined || more.length > 0) throw usageError(NAME, `want \`${usage}\``);
+  return argument;
 }
 
-function digestOption(invocation: Invocation, name: string): Digest | null {
-  const text = optionalOption(invocation, name);
-  if (text === undefined || isDigest(text)) return text ?? null;
-  throw usageError(NAME, `--${name}: got ${JSON.stringify(text)}, want sha256: and 64 hexadecimal digits`);
+function none(args: readonly string[], usage: string): void {
+  if (args.length > 0) throw usageError(NAME, `want \`${usage}\``);
+}
+
+/** @throws USAGE, also for an action that this version does not do yet */
+async function planOf(invocation: Invocation, site: Site): Promise<PlanSubject | undefined> {
+  const [action = "", ...rest] = invocation.args;
+  const planner = isAction(action) ? PLANNERS[action] : undefined;
+  if (planner) return planner(invocation, site, rest);
+  throw usageError(NAME, `got action ${JSON.stringify(action)}, want one of ${Object.keys(PLANNERS).join(", ")}`);
 }
 
 /** @throws FILE_WRITE_FAILED, also if it exists */

@@ -146,13 +146,14 @@ test("what is not a site, an action, a threshold or a number of hours is a usage
   const wrong: [string[], Record<string, OptionValue>][] = [
     [["fly"], {}],
     [["operator", "add"], {}],
-    [["upgrade", "extra"], {}],
-    [["upgrade"], { to: "sha256:abc" }],
-    [["upgrade"], { "valid-for": "721" }],
-    [["upgrade"], { "trust-version": "0" }],
+    [["upgrade"], {}],
+    [["upgrade", "a", "b"], {}],
+    [["rotate"], {}],
+    [["prune", "extra"], {}],
+    [["prune"], { keep: "-1" }],
+    [["prune"], { "valid-for": "721" }],
   ];
   for (const [args, options] of wrong) await assert.rejects(run(authorize, args, { out, ...options }), coded("USAGE"));
-  const to = `sha256:${"b".repeat(64)}`;
-  assert.equal((await run(authorize, ["upgrade"], { out, to, "trust-version": "3" })).exit, 0);
-  assert.equal((JSON.parse(readFileSync(out, "utf8")) as { to: string }).to, to);
+  assert.equal((await run(authorize, ["prune"], { out })).exit, 0);
+  assert.equal((JSON.parse(readFileSync(out, "utf8")) as { action: string }).action, "prune");
 });

@@ -1,0 +1,183 @@
+/** What install, upgrade, rollback and `config apply` have in common: verify, plan, authorize, execute. */
+import { join } from "node:path";
+import type { Engine } from "../../compose/engine/engine.ts";
+import { siteVolumes } from "../../compose/engine/project.ts";
+import type { AllowedRelease } from "../../verify/allowed-release.ts";
+import { renderVerdictText } from "../../verify/verdict-text.ts";
+import { hostPlatform, sealiftVersion } from "../host/this-host.ts";
+import { type PlanSubject, spendAuthorization } from "../lifecycle/authorization.ts";
+import { DEPLOY_KINDS } from "../lifecycle/deploy.ts";
+import type { DeployContext } from "../lifecycle/deploy-context.ts";
+import type { DeployPlan, PlanFacts } from "../lifecycle/deploy-plan.ts";
+import { execute } from "../lifecycle/execute.ts";
+import { planLines } from "../lifecycle/plan-text.ts";
+import type { Site } from "../lifecycle/site.ts";
+import { verifyForSite } from "../lifecycle/site-verify.ts";
+import { type ReleaseParts, releaseParts, withStoredRelease } from "../lifecycle/stored-release.ts";
+import { type Deployments, readDeployments } from "../site/deployment.ts";
+import { missingSecrets } from "../site/secrets.ts";
+import { storedPath } from "../site/store.ts";
+import { stepReport } from "../ui/step-report.ts";
+import type { Invocation } from "./command.ts";
+import { withSiteEngine } from "./site-engine.ts";
+import {
+  AUTHORIZATION_DETAILS,
+  AUTHORIZATION_OPTIONS,
+  missingApprovals,
+  obtainAuthorization,
+  STATE_OPTION,
+} from "./site-options.ts";
+
+export const DEPLOY_OPTIONS = { ...AUTHORIZATION_OPTIONS, plan: { type: "boolean" }, ...STATE_OPTION } as const;
+
+export const DEPLOY_DETAILS = [
+  ...AUTHORIZATION_DETAILS,
+  "--plan                print the plan and change nothing; exit 3 if it would be denied",
+  "--state DIR           the site's state directory (default /var/lib/sealift)",
+];
+
+/** A release that was verified for this site just now, and what the plan needs. */
+export interface Prepared {
+  readonly facts: PlanFacts;
+  readonly next: ReleaseParts;
+  readonly source: AllowedRelease;
+  readonly engine: Engine;
+}
+
+/** Prints why and returns undefined if the release is denied. */
+export async function withPrepared<Value>(
+  invocation: Invocation,
+  site: Site,
+  path: string,
+  work: (prepared: Prepared) => Promise<Value>,
+): Promise<Value | undefined> {
+  const { terminal } = invocation;
+  const progress = terminal.progress("verifying");
+  // Whether an operator really signs for the clock is seen when the authorization is checked.
+  const confirms = invocation.options["confirm-clock"] === true ? ["CLOCK_BACKWARDS", "CLOCK_JUMPED"] : [];
+  const onProgress = (done: number, total: number): void =>
+    progress.update(`${Math.round(done / 1e6)} of ${Math.round(total / 1e6)} MB hashed`);
+  const verification = await verifyForSite(site, path, onProgress, confirms);
+  try {
+    const { verdict, allowed } = verification;
+    progress.done(verdict.decision === "allow" ? "allowed" : "denied");
+    if (!allowed) {
+      for (const line of renderVerdictText(verdict)) terminal.note(line);
+      terminal.document(verdict);
+      return undefined;
+    }
+    return await withSiteEngine(site, async (engine) => {
+      const deployments = readDeployments(site.paths);
+      const next = releaseParts(allowed.layout, allowed.release);
+      const gather = async (current: ReleaseParts | undefined): Promise<Value> => {
+        const facts = await gatherFacts(site, engine, deployments, next, allowed, current);
+        return work({ facts, next, source: allowed, engine });
+      };
+      if (!deployments.current) return gather(undefined);
+      return withStoredRelease(site.paths, deployments.current.release, gather);
+    });
+  } finally {
+    verification.close();
+  }
+}
+
+async function gatherFacts(
+  site: Site,
+  engine: Engine,
+  deployments: Deployments,
+  next: ReleaseParts,
+  { verdict }: AllowedRelease,
+  current: ReleaseParts | undefined,
+): Promise<PlanFacts> {
+  return {
+    site,
+    deployments,
+    policyDigest: verdict.policy.digest,
+    trustVersion: verdict.trust.targetsVersion,
+    missingSecrets: missingSecrets(join(site.paths.directory, "secrets"), next.rules.secrets),
+    volumes: await siteVolumes(engine, site.siteId),
+    engineId: engine.facts.engineId,
+    sealiftVersion: sealiftVersion(),
+    hostPlatform: hostPlatform(),
+    current,
+  };
+}
+
+/** Where a release that is on the site lies: the same way in as for a bundle. */
+export function storedBundle(site: Site, release: Parameters<typeof storedPath>[1]): string {
+  return storedPath(site.paths.directory, release);
+}
+
+/** Prints the plan; with --plan that is all. Else obtains the authorization and does it. Returns the exit code. */
+export async function carryOut(
+  invocation: Invocation,
+  command: string,
+  site: Site,
+  { source, engine }: Prepared,
+  { subject, parameters }: DeployPlan,
+): Promise<number> {
+  const { terminal } = invocation;
+  if (invocation.options["plan"] === true) {
+    printPlan(invocation, site, subject);
+    return 0;
+  }
+  const authorization = await obtainAuthorization(invocation, command, site, subject);
+  const interrupt = new AbortController();
+  const report = stepReport(terminal);
+  const shown: string[] = [];
+  const context: DeployContext = {
+    ...site,
+    engine: async () => engine,
+    source,
+    report,
+    signal: interrupt.signal,
+    showOnce: (text) => shown.push(text),
+  };
+  const entry = spendAuthorization(site, authorization);
+  const ended = await untilDone(terminal, interrupt, () =>
+    execute(site, DEPLOY_KINDS[parameters.action], context, { ...parameters }, entry),
+  );
+  if (ended !== undefined) return ended;
+  const { to } = parameters;
+  const approvals = authorization.approvals.map(({ principal }) => principal);
+  terminal.result(`${to.appliance} ${to.version} runs in ${to.colour}, authorized by ${approvals.join(", ")}`);
+  for (const text of shown) terminal.result(`shown once and kept nowhere: ${text}`);
+  terminal.result("Next: sealift status");
+  terminal.document({ deployment: to, approvals: authorization.approvals, credentials: shown });
+  return 0;
+}
+
+export function printPlan({ terminal }: Invocation, site: Site, subject: PlanSubject): void {
+  for (const line of planLines(subject)) terminal.result(line);
+  terminal.result(missingApprovals(site, subject));
+  terminal.document({ plan: subject, threshold: site.authority.document.thresholds[subject.action] });
+}
+
+const SIGNALS = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 } as const;
+
+/** Runs `work`; a signal stops it between steps, and the old state is restored. Returns 128+n then, else undefined. */
+async function untilDone(
+  terminal: Invocation["terminal"],
+  interrupt: AbortController,
+  work: () => Promise<void>,
+): Promise<number | undefined> {
+  let caught: keyof typeof SIGNALS | undefined;
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (caught === undefined) terminal.note(`${signal}: going back to the old state; this takes a moment`);
+    caught ??= signal as keyof typeof SIGNALS;
+    interrupt.abort();
+  };
+  for (const signal of Object.keys(SIGNALS)) process.on(signal, onSignal);
+  try {
+    await work();
+    if (caught !== undefined) terminal.note("it was committed already, and is complete");
+    return undefined;
+  } catch (cause) {
+    const isRestored = (cause as { readonly code?: unknown }).code === "OPERATION_FAILED";
+    if (caught === undefined || !isRestored) throw cause;
+    terminal.note("stopped; the old state is in place");
+    return 128 + SIGNALS[caught];
+  } finally {
+    for (const signal of Object.keys(SIGNALS)) process.off(signal, onSignal);
+  }
+}

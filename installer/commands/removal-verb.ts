@@ -1,0 +1,42 @@
+/** What uninstall and prune have in common. */
+import { spendAuthorization } from "../lifecycle/authorization.ts";
+import type { DeployContext } from "../lifecycle/deploy-context.ts";
+import { execute } from "../lifecycle/execute.ts";
+import type { RemovalPlan } from "../lifecycle/removal.ts";
+import type { Site } from "../lifecycle/site.ts";
+import type { OperationKind } from "../lifecycle/step.ts";
+import { stepReport } from "../ui/step-report.ts";
+import type { Invocation } from "./command.ts";
+import { printPlan } from "./deploy-verb.ts";
+import { withLazyEngine } from "./site-engine.ts";
+import { obtainAuthorization } from "./site-options.ts";
+
+export async function carryOutRemoval(
+  invocation: Invocation,
+  site: Site,
+  kind: OperationKind<DeployContext>,
+  { subject, parameters }: RemovalPlan,
+): Promise<number> {
+  const { terminal } = invocation;
+  if (invocation.options["plan"] === true) {
+    printPlan(invocation, site, subject);
+    return 0;
+  }
+  const authorization = await obtainAuthorization(invocation, kind.name, site, subject);
+  await withLazyEngine(site, async (engine) => {
+    const report = stepReport(terminal);
+    const context: DeployContext = {
+      ...site,
+      engine,
+      source: undefined,
+      report,
+      signal: undefined,
+      showOnce: () => {},
+    };
+    const entry = spendAuthorization(site, authorization);
+    await execute(site, kind, context, { ...parameters }, entry);
+  });
+  for (const line of subject.details) terminal.result(line);
+  terminal.document({ plan: subject, approvals: authorization.approvals });
+  return 0;
+}

@@ -1,0 +1,48 @@
+import { type PlanFacts, planUpgrade, requireInstalled } from "../lifecycle/deploy-plan.ts";
+import type { Site } from "../lifecycle/site.ts";
+import type { ReleaseParts } from "../lifecycle/stored-release.ts";
+import { CONFIG_MAX_BYTES, type Config, readConfigBytes } from "../site/config.ts";
+import type { Deployment } from "../site/deployment.ts";
+import { deploymentPaths } from "../site/deployment.ts";
+import { readStateFile } from "../site/disk.ts";
+import { type Command, type Invocation, optionalOption, positionals } from "./command.ts";
+import { carryOut, DEPLOY_DETAILS, DEPLOY_OPTIONS, withPrepared } from "./deploy-verb.ts";
+import { configuration } from "./install.ts";
+import { withSite } from "./site-options.ts";
+
+const NAME = "upgrade";
+
+export const upgrade: Command = {
+  name: NAME,
+  summary: "verify a bundle, then move this site to its release without losing a request",
+  usage: "BUNDLE [--config FILE] --key K | --request FILE --authorization FILE.sig… [--plan] [--state DIR]",
+  details: ["--config FILE         another configuration than the one that the site has", ...DEPLOY_DETAILS],
+  options: { config: { type: "string" }, ...DEPLOY_OPTIONS },
+  run: async (invocation) => {
+    const [bundle = ""] = positionals(invocation, NAME, "BUNDLE");
+    return withSite(invocation, `${NAME} ${bundle}`, async (site) => {
+      const code = await withPrepared(invocation, site, bundle, async (prepared) => {
+        const config = await upgradeConfiguration(invocation, site, prepared.facts, prepared.next);
+        return carryOut(invocation, NAME, site, prepared, planUpgrade(prepared.facts, prepared.next, config));
+      });
+      return code ?? 3;
+    });
+  },
+};
+
+/** The file's, or the one that the site has. @throws SITE_NOT_INSTALLED | CONFIG_MALFORMED | STATE_DAMAGED */
+export async function upgradeConfiguration(
+  invocation: Invocation,
+  site: Pick<Site, "paths">,
+  { deployments }: PlanFacts,
+  next: ReleaseParts,
+): Promise<Config> {
+  const current = requireInstalled(deployments);
+  if (optionalOption(invocation, "config") !== undefined) return configuration(invocation, next);
+  return configOf(site, current);
+}
+
+/** The configuration with which a deployment runs or ran. @throws STATE_DAMAGED */
+export function configOf(site: Pick<Site, "paths">, { id, config }: Deployment): Config {
+  return readConfigBytes(readStateFile(deploymentPaths(site.paths, id).config, CONFIG_MAX_BYTES), config);
+}

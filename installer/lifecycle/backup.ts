@@ -1,0 +1,98 @@
+/**
+ * Logical backups of the appliance's databases: one file a database, PostgreSQL's own custom format, read
+ * by pg_restore of the same or a newer version. They hold what people stored, in clear: the directory is
+ * root's alone. Consistent within each database; taken while the site works.
+ */
+import { closeSync, fsyncSync, openSync, statSync } from "node:fs";
+import { join } from "node:path";
+import type { ApplianceRules } from "../../bundles/model/appliance-rules.ts";
+import type { Engine } from "../../compose/engine/engine.ts";
+import { execInService, type ProjectRun } from "../../compose/engine/project.ts";
+import type { ComposeProject } from "../../compose/engine/prove-containers.ts";
+import { type Disk, makeDirectory, removeTree } from "../site/disk.ts";
+import type { StatePaths } from "../site/state.ts";
+import { lifecycleError } from "./error.ts";
+
+type Database = NonNullable<ApplianceRules["database"]>;
+
+/** The superuser, whom PostgreSQL lets in only through the socket inside its container. */
+const SUPERUSER = "postgres";
+const BACKUP_MAX_MS = 4 * 3_600_000;
+const REASON_MAX_LENGTH = 2000;
+
+export function backupDirectory(paths: StatePaths, id: string): string {
+  return join(paths.directory, "backups", id);
+}
+
+function dumpPath(directory: string, name: string): string {
+  return join(directory, `${name}.dump`);
+}
+
+/** Writes `<name>.dump` for each database into `directory`, durably. Returns their size in bytes. @throws BACKUP_FAILED */
+export async function backUpDatabases(
+  disk: Disk,
+  engine: Engine,
+  base: ComposeProject,
+  database: Database,
+  directory: string,
+  run: ProjectRun = {},
+): Promise<number> {
+  removeTree(disk, directory);
+  makeDirectory(disk, directory);
+  let bytes = 0;
+  for (const name of database.names) {
+    const path = dumpPath(directory, name);
+    const command = ["pg_dump", "--username", SUPERUSER, "--format=custom", name];
+    await withFile(path, "wx", async (stdoutFd) => {
+      const options = { timeoutMs: BACKUP_MAX_MS, signal: run.signal, stdoutFd };
+      const { status, stderr } = await execInService(engine, base, database.service, command, options);
+      if (status !== 0) throw failed(`backup of database ${JSON.stringify(name)}`, status, stderr);
+      fsyncSync(stdoutFd);
+    });
+    bytes += statSync(path).size;
+  }
+  return bytes;
+}
+
+/** Into databases that exist and are as the first start made them. @throws BACKUP_FAILED */
+export async function restoreDatabases(
+  engine: Engine,
+  project: ComposeProject,
+  database: Database,
+  directory: string,
+  run: ProjectRun = {},
+): Promise<void> {
+  for (const name of database.names) {
+    const command = [
+      "pg_restore",
+      "--username",
+      SUPERUSER,
+      "--dbname",
+      name,
+      "--clean",
+      "--if-exists",
+      "--exit-on-error",
+    ];
+    await withFile(dumpPath(directory, name), "r", async (stdinFd) => {
+      const options = { timeoutMs: BACKUP_MAX_MS, signal: run.signal, stdinFd };
+      const { status, stderr } = await execInService(engine, project, database.service, command, options);
+      if (status !== 0) throw failed(`restoring database ${JSON.stringify(name)}`, status, stderr);
+    });
+  }
+}
+
+async function withFile(path: string, flags: string, work: (fd: number) => Promise<void>): Promise<void> {
+  const fd = openSync(path, flags, 0o600);
+  try {
+    await work(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function failed(what: string, status: number, stderr: string): Error {
+  const said = stderr.trim().slice(-REASON_MAX_LENGTH);
+  return lifecycleError("BACKUP_FAILED", `${what}: exit code ${status}: ${said}`, {
+    hints: ["sealift doctor says how much room there is", "sealift logs postgres"],
+  });
+}

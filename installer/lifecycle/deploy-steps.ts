@@ -1,0 +1,508 @@
+/**
+ * The steps of an install, upgrade, rollback and configuration change. They are the same ones; an action
+ * leaves out what it does not need. Up to the commit each can be taken back; the commit is one rename; what
+ * follows only clears away, and may be done twice.
+ */
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { canonicalJson } from "../../bundles/model/canonical-json.ts";
+import { type Digest, digestOf } from "../../bundles/model/digest.ts";
+import type { Engine } from "../../compose/engine/engine.ts";
+import { loadImages } from "../../compose/engine/load-images.ts";
+import {
+  containerStates,
+  downProject,
+  type ProjectRun,
+  runTask,
+  stopTask,
+  upProject,
+} from "../../compose/engine/project.ts";
+import { proveContainers } from "../../compose/engine/prove-containers.ts";
+import { projectName } from "../../compose/render.ts";
+import { readConfigBytes } from "../site/config.ts";
+import { type Deployment, deploymentPaths, readDeployments, writeDeployments } from "../site/deployment.ts";
+import { makeDirectory, readStateFile, removeDurably, removeTree, writeWhole } from "../site/disk.ts";
+import { secretMakers } from "../site/secret-makers.ts";
+import { generateSecrets } from "../site/secrets.ts";
+import { STATE_DOCUMENT_MAX_BYTES } from "../site/state.ts";
+import { removeStored, stageRelease } from "../site/store.ts";
+import { backUpDatabases, backupDirectory } from "./backup.ts";
+import { askCanary } from "./canary.ts";
+import { baseProject, colourProject, type DeployContext, type DeployParameters } from "./deploy-context.ts";
+import { lifecycleError } from "./error.ts";
+import { askFront, clientAddress, confirmFront, switchFront, writeSwitch } from "./front.ts";
+import { MIGRATION_MAX_SECONDS, rehearse, removeRehearsal, writeRehearsal } from "./rehearsal.ts";
+import type { Step } from "./step.ts";
+import { type ReleaseParts, renderFor, renderInput, withStoredRelease } from "./stored-release.ts";
+
+const START_SECONDS = 180;
+const STOP_SECONDS = 10;
+const CREDENTIALS_MAX_SECONDS = 120;
+const WATCH_INTERVAL_MS = 500;
+/** An answer through the front that takes longer counts as none while the new colour is watched. */
+const WATCH_SLOW_MS = 2_000;
+const RENDERED_MAX_BYTES = 4 * 1024 * 1024;
+
+/** What `do` and `undo` of a step act on. */
+class Deploying {
+  readonly context: DeployContext;
+  readonly parameters: DeployParameters;
+
+  constructor(context: DeployContext, parameters: DeployParameters) {
+    this.context = context;
+    this.parameters = parameters;
+  }
+
+  get run(): ProjectRun {
+    const { report, signal } = this.context;
+    return { signal, onLine: (line) => report.detail(line) };
+  }
+
+  /** The release that the site shall be at, from the store. */
+  withNext<Value>(work: (parts: ReleaseParts) => Promise<Value>): Promise<Value> {
+    return withStoredRelease(this.context.paths, this.parameters.to.release, work);
+  }
+
+  /** The release that the site is at. */
+  withCurrent<Value>(work: (parts: ReleaseParts, current: Deployment) => Promise<Value>): Promise<Value> {
+    const { current } = this.parameters.before;
+    if (!current) throw new TypeError("nothing is installed yet");
+    return withStoredRelease(this.context.paths, current.release, (parts) => work(parts, current));
+  }
+
+  /** A file that was rendered for `deployment`, if nobody changed it. @throws STATE_DAMAGED */
+  rendered(deployment: Deployment, file: "base" | "containers"): Buffer {
+    return renderedFile(this.context, deployment, file);
+  }
+}
+
+/** @throws STATE_DAMAGED if it is not the file that was rendered */
+export function renderedFile(
+  { paths }: Pick<DeployContext, "paths">,
+  deployment: Deployment,
+  file: "base" | "containers",
+): Buffer {
+  const path = deploymentPaths(paths, deployment.id)[file];
+  const bytes = readStateFile(path, RENDERED_MAX_BYTES);
+  if (bytes && digestOf(bytes) === deployment[file]) return bytes;
+  throw lifecycleError("DEPLOYMENT_DAMAGED", `${JSON.stringify(path)} is not the file that was rendered`, {
+    hints: ["somebody edited or removed it: keep it as evidence; sealift config apply renders it anew"],
+  });
+}
+
+type NewStep = Omit<Step, "undo" | "probe"> & Partial<Pick<Step, "undo" | "probe">>;
+
+/** The operation's steps, in order. */
+export function deploySteps(context: DeployContext, parameters: DeployParameters): readonly Step[] {
+  const deploying = new Deploying(context, parameters);
+  const { action, parts } = parameters;
+  const isInstall = action === "install";
+  const steps: (NewStep | false)[] = [
+    parts.stage && stage(deploying),
+    secrets(deploying),
+    render(deploying),
+    load(deploying),
+    parts.backup && backup(deploying),
+    parts.rehearse && rehearsal(deploying),
+    parts.base && base(deploying),
+    parts.migrate && migrate(deploying),
+    start(deploying),
+    prove(deploying),
+    gate(deploying),
+    isInstall ? openFront(deploying) : turnFront(deploying),
+    watch(deploying),
+    commit(deploying),
+    !isInstall && drain(deploying),
+    parts.credentials && credentials(deploying),
+    tidy(deploying),
+  ];
+  return steps.filter((step) => step !== false).map((step) => reported(context, step));
+}
+
+/** Tells the report what goes on, and stops between steps when the operator wants to. */
+function reported({ report, signal }: DeployContext, step: NewStep): Step {
+  const tell = async (work: () => Promise<void>, outcome: "done" | "undone"): Promise<void> => {
+    report.begin(step.name, outcome === "done" ? step.intent : `take back: ${step.intent}`);
+    try {
+      await work();
+      report.end(step.name, outcome);
+    } catch (cause) {
+      report.end(step.name, "failed");
+      throw cause;
+    }
+  };
+  let isUndone = false;
+  return {
+    name: step.name,
+    intent: step.intent,
+    ...(step.isCommit && { isCommit: true as const }),
+    do: () =>
+      tell(async () => {
+        if (!isUndone) signal?.throwIfAborted();
+        await step.do();
+      }, "done"),
+    undo: async () => {
+      isUndone = true;
+      if (step.undo) await tell(step.undo, "undone");
+    },
+    probe: step.probe ?? (async () => "unknown"),
+  };
+}
+
+function stage({ context, parameters }: Deploying): NewStep {
+  const { paths, disk, source, report } = context;
+  const { before, to } = parameters;
+  const isInUse = [before.current, before.previous].some((one) => one?.release === to.release);
+  return {
+    name: "stage",
+    intent: `copy release ${to.release} into the site's store`,
+    do: async () => {
+      if (source?.release.descriptor.digest !== to.release) throw new TypeError("no verified release to stage");
+      await stageRelease(disk, paths.directory, source, (done, total) =>
+        report.detail(`${Math.round(done / 1e6)} of ${Math.round(total / 1e6)} MB`),
+      );
+    },
+    undo: async () => {
+      if (!isInUse) removeStored(disk, paths.directory, to.release);
+    },
+  };
+}
+
+function secrets(deploying: Deploying): NewStep {
+  const { paths, disk } = deploying.context;
+  const directory = join(paths.directory, "secrets");
+  const { newSecrets } = deploying.parameters;
+  return {
+    name: "secrets",
+    intent: newSecrets.length === 0 ? "make no new secrets" : `make the secrets ${newSecrets.join(", ")}`,
+    do: () =>
+      deploying.withNext(
+        async ({ rules }) => void (await generateSecrets(disk, directory, rules.secrets, secretMakers)),
+      ),
+    undo: async () => {
+      for (const file of newSecrets) removeDurably(disk, join(directory, file));
+    },
+  };
+}
+
+function render(deploying: Deploying): NewStep {
+  const { context, parameters } = deploying;
+  const { to } = parameters;
+  const { disk, paths, source } = context;
+  const files = deploymentPaths(paths, to.id);
+  return {
+    name: "render",
+    intent: `write the Compose files of deployment ${to.id}`,
+    do: () =>
+      deploying.withNext(async (parts) => {
+        const config = readConfigBytes(Buffer.from(parameters.config), to.config);
+        const { base: baseFile, colour } = renderFor(context, parts, to.colour, config);
+        requireSame("base", digestOf(baseFile.bytes), to.base);
+        requireSame("containers", digestOf(colour.bytes), to.containers);
+        makeDirectory(disk, files.directory);
+        writeWhole(disk, files.base, baseFile.bytes);
+        writeWhole(disk, files.containers, colour.bytes);
+        writeWhole(disk, files.config, Buffer.from(parameters.config));
+        if (source) writeWhole(disk, files.verdict, canonicalJson(source.verdict));
+      }),
+    undo: async () => removeTree(disk, files.directory),
+  };
+}
+
+function requireSame(what: string, got: Digest, want: Digest): void {
+  if (got === want) return;
+  throw lifecycleError("DEPLOYMENT_DAMAGED", `${what} file: got ${got}, but ${want} was planned and authorized`);
+}
+
+function load(deploying: Deploying): NewStep {
+  const { engine, report, signal } = deploying.context;
+  return {
+    name: "load",
+    intent: "let the engine pull the release's images from this process",
+    do: () =>
+      deploying.withNext(async ({ layout, release }) => {
+        await loadImages(await engine(), layout, release, {
+          onProgress: (detail) => report.detail(detail),
+          ...(signal && { signal }),
+        });
+      }),
+    // Images are left in the engine: they change nothing, the next try needs them, and `prune` removes them.
+  };
+}
+
+function backup(deploying: Deploying): NewStep {
+  const { context, parameters } = deploying;
+  const directory = backupDirectory(context.paths, parameters.to.id);
+  return {
+    name: "backup",
+    intent: `back up the databases into ${directory}`,
+    do: () =>
+      deploying.withCurrent(async ({ rules }, current) => {
+        if (!rules.database) return;
+        const project = baseProject(context, current);
+        const engine = await context.engine();
+        const bytes = await backUpDatabases(context.disk, engine, project, rules.database, directory, deploying.run);
+        context.report.detail(`${(bytes / 1e6).toFixed(1)} MB`);
+      }),
+    undo: async () => removeTree(context.disk, directory),
+  };
+}
+
+function rehearsal(deploying: Deploying): NewStep {
+  const { context, parameters } = deploying;
+  const { paths, disk, report } = context;
+  const { to, before } = parameters;
+  const { directory } = deploymentPaths(paths, to.id);
+  const files = <Value>(
+    work: (files: ReturnType<typeof writeRehearsal>, old: ReleaseParts, next: ReleaseParts) => Promise<Value>,
+  ) =>
+    deploying.withCurrent((old, current) =>
+      deploying.withNext((next) => {
+        const currentConfig = readStateFile(deploymentPaths(paths, current.id).config, STATE_DOCUMENT_MAX_BYTES);
+        const oldInput = renderInput(context, old, current.colour, readConfigBytes(currentConfig, current.config));
+        const config = readConfigBytes(Buffer.from(parameters.config), to.config);
+        const written = writeRehearsal(disk, directory, oldInput, renderInput(context, next, to.colour, config));
+        return work(written, old, next);
+      }),
+    );
+  return {
+    name: "rehearse",
+    intent: `try the migration on a copy of the data, and ${before.current?.version} on the result`,
+    do: () =>
+      files(async (written, old, next) => {
+        const run = { ...deploying.run, onDetail: (text: string) => report.detail(text) };
+        const rules = { old: old.rules, next: next.rules };
+        const backupOf = backupDirectory(paths, to.id);
+        await rehearse(await context.engine(), written, backupOf, rules, old.release.manifest.version, run);
+      }),
+    undo: () => files(async (written) => removeRehearsal(await context.engine(), written)),
+  };
+}
+
+function base(deploying: Deploying): NewStep {
+  const { context, parameters } = deploying;
+  const { before, to, hasOldVolumes } = parameters;
+  const isInstall = before.current === null;
+  return {
+    name: "base",
+    intent: isInstall ? "start the base services" : "replace the base services that change",
+    do: async () => {
+      deploying.rendered(to, "base");
+      if (isInstall) writeSwitch(context.disk, context.paths, to.colour);
+      await upProject(await context.engine(), baseProject(context, to), START_SECONDS, deploying.run);
+    },
+    undo: async () => {
+      const engine = await context.engine();
+      if (before.current) await upProject(engine, baseProject(context, before.current), START_SECONDS);
+      else await downProject(engine, baseProject(context, to), { stopSeconds: STOP_SECONDS, volumes: !hasOldVolumes });
+    },
+  };
+}
+
+function migrate(deploying: Deploying): NewStep {
+  const { context, parameters } = deploying;
+  const project = colourProject(context, parameters.to);
+  return {
+    name: "migrate",
+    intent: "extend the database's schema; both releases work on the result",
+    do: () =>
+      deploying.withNext(async ({ rules }) => {
+        const { migrate: task } = rules.tasks;
+        if (task === undefined) return;
+        const said = await runTask(await context.engine(), project, task, MIGRATION_MAX_SECONDS, deploying.run);
+        context.report.detail(said.trim().split("\n").at(-1) ?? "");
+      }),
+    // The schema stays extended: the old release was rehearsed on it, and taking columns away loses data.
+    undo: () =>
+      deploying.withNext(async ({ rules }) => {
+        const engine = await context.engine();
+        if (rules.tasks.migrate !== undefined) await stopTask(engine, project.name, rules.tasks.migrate);
+        await downProject(engine, project, { stopSeconds: STOP_SECONDS });
+      }),
+  };
+}
+
+function start(deploying: Deploying): NewStep {
+  const { context, parameters } = deploying;
+  const { to } = parameters;
+  const project = colourProject(context, to);
+  return {
+    name: "start",
+    intent: `start ${to.version} in ${to.colour}, beside what runs`,
+    do: async () => {
+      deploying.rendered(to, "containers");
+      await upProject(await context.engine(), project, START_SECONDS, deploying.run);
+    },
+    undo: async () => downProject(await context.engine(), project, { stopSeconds: STOP_SECONDS }),
+  };
+}
+
+function prove(deploying: Deploying): NewStep {
+  const { context, parameters } = deploying;
+  return {
+    name: "prove",
+    intent: "compare every container with its file and with the release",
+    do: () =>
+      deploying.withNext(async ({ layout, release }) => {
+        const engine = await context.engine();
+        const loaded = await loadImages(engine, layout, release);
+        const images = new Map(loaded.map((image) => [image.reference, image]));
+        await proveContainers(engine, baseProject(context, parameters.to), images);
+        await proveContainers(engine, colourProject(context, parameters.to), images);
+      }),
+  };
+}
+
+function gate(deploying: Deploying): NewStep {
+  const { context, parameters } = deploying;
+  const { to } = parameters;
+  return {
+    name: "gate",
+    intent: `ask ${to.version} whether all of it works, before any client does`,
+    do: () =>
+      deploying.withNext(async ({ rules }) =>
+        askCanary(await context.engine(), colourProject(context, to).name, rules, to.version, context.signal),
+      ),
+  };
+}
+
+function openFront(deploying: Deploying): NewStep {
+  const { context, parameters } = deploying;
+  return {
+    name: "front",
+    intent: "reach the release through the front, as clients will",
+    do: () =>
+      deploying.withNext(async ({ rules }) => {
+        const target = clientAddress(deploying.rendered(parameters.to, "base"), rules);
+        await confirmFront(target, parameters.to, context.signal);
+      }),
+  };
+}
+
+function turnFront(deploying: Deploying): NewStep {
+  const { context, parameters } = deploying;
+  const { before, to } = parameters;
+  const turnTo = (deployment: Deployment, baseOf: Deployment, signal?: AbortSignal): Promise<void> =>
+    deploying.withNext(async ({ rules }) => {
+      const target = clientAddress(deploying.rendered(baseOf, "base"), rules);
+      await switchFront(context, await context.engine(), rules, deployment, target, signal);
+    });
+  return {
+    name: "switch",
+    intent: `let the front send new connections to ${to.version} in ${to.colour}`,
+    do: () => turnTo(to, to, context.signal),
+    // The base file of `to` is still in force here: `base` is taken back after this.
+    undo: async () => (before.current ? turnTo(before.current, to) : undefined),
+  };
+}
+
+function watch(deploying: Deploying): NewStep {
+  const { context, parameters } = deploying;
+  const { to, watchSeconds } = parameters;
+  return {
+    name: "watch",
+    intent: `watch ${to.version} for ${watchSeconds} s; if it fails, the site returns by itself`,
+    do: () =>
+      deploying.withNext(async ({ rules }) => {
+        const engine = await context.engine();
+        const target = clientAddress(deploying.rendered(to, "base"), rules);
+        const end = performance.now() + watchSeconds * 1000;
+        while (performance.now() < end) {
+          context.signal?.throwIfAborted();
+          const started = performance.now();
+          await requireWorking(context, engine, to, target);
+          context.report.detail(`${Math.max(0, Math.round((end - performance.now()) / 1000))} s to go`);
+          await pause(WATCH_INTERVAL_MS - (performance.now() - started));
+        }
+      }),
+  };
+}
+
+/** @throws WATCH_FAILED. An error that a client can cause is not looked at: only what is asked here counts. */
+async function requireWorking(
+  context: DeployContext,
+  engine: Engine,
+  { version, colour }: Deployment,
+  target: Parameters<typeof askFront>[0],
+): Promise<void> {
+  const bad = (await containerStates(engine, projectName(context.siteId, colour))).find(
+    ({ healthy, restarts }) => !healthy || restarts > 0,
+  );
+  if (bad)
+    throw watchFailed(`${bad.service}: ${bad.text}${bad.restarts > 0 ? `, restarted ${bad.restarts} times` : ""}`);
+  let answered: Awaited<ReturnType<typeof askFront>>;
+  try {
+    answered = await askFront(target);
+  } catch (cause) {
+    throw watchFailed(`the front: ${cause instanceof Error ? cause.message : String(cause)}`);
+  }
+  if (answered.release !== version) throw watchFailed(`the front: release ${JSON.stringify(answered.release)} answers`);
+  if (answered.milliseconds > WATCH_SLOW_MS) throw watchFailed(`the front: an answer took ${answered.milliseconds} ms`);
+}
+
+function watchFailed(what: string): Error {
+  return lifecycleError("WATCH_FAILED", `after the switch: ${what}`);
+}
+
+async function pause(milliseconds: number): Promise<void> {
+  if (milliseconds > 0) await new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+function commit({ context, parameters }: Deploying): NewStep {
+  const { paths, disk } = context;
+  const { before, after, to } = parameters;
+  return {
+    name: "commit",
+    intent: `record that the site is at ${to.version}`,
+    isCommit: true,
+    do: async () => writeDeployments(disk, paths, after),
+    undo: async () => {
+      if (readDeployments(paths).current?.id === to.id) writeDeployments(disk, paths, before);
+    },
+    probe: async () => (readDeployments(paths).current?.id === to.id ? "done" : "not-done"),
+  };
+}
+
+function drain({ context, parameters }: Deploying): NewStep {
+  const { current } = parameters.before;
+  const { drainSeconds } = parameters;
+  return {
+    name: "drain",
+    intent: `let ${current?.version} in ${current?.colour} end its requests, at most ${drainSeconds} s, and remove it`,
+    do: async () => {
+      if (!current) return;
+      context.report.detail("open requests end; new ones go to the other colour");
+      await downProject(await context.engine(), colourProject(context, current), { stopSeconds: drainSeconds });
+    },
+  };
+}
+
+function credentials(deploying: Deploying): NewStep {
+  const { context, parameters } = deploying;
+  return {
+    name: "credentials",
+    intent: "make the first credentials and show them once",
+    do: () =>
+      deploying.withNext(async ({ rules }) => {
+        if (rules.tasks.credentials === undefined) return;
+        const project = colourProject(context, parameters.to);
+        const task = rules.tasks.credentials;
+        context.showOnce((await runTask(await context.engine(), project, task, CREDENTIALS_MAX_SECONDS)).trim());
+      }),
+  };
+}
+
+/** Files of deployments to which nobody can return any more. */
+function tidy({ context, parameters }: Deploying): NewStep {
+  const { paths, disk } = context;
+  const kept = [parameters.after.current, parameters.after.previous].flatMap((one) => one?.id ?? []);
+  return {
+    name: "tidy",
+    intent: "remove the files of older deployments",
+    do: async () => {
+      for (const id of readdirSync(join(paths.directory, "deployments"))) {
+        if (!kept.includes(id)) removeTree(disk, join(paths.directory, "deployments", id));
+      }
+    },
+  };
+}

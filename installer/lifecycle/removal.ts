@@ -1,0 +1,262 @@
+/**
+ * Uninstall and prune. What they remove is named in the plan; once they have begun they only go forward,
+ * because nothing that was removed comes back: recover removes the rest.
+ */
+import { readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import type { Digest } from "../../bundles/model/digest.ts";
+import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
+import { downProject } from "../../compose/engine/project.ts";
+import { type NamedImage, removeImages } from "../../compose/engine/remove-images.ts";
+import { type Deployments, deploymentsSchema, readDeployments, writeDeployments } from "../site/deployment.ts";
+import { removeDurably, removeTree } from "../site/disk.ts";
+import { removeStored, storedReleases } from "../site/store.ts";
+import type { PlanSubject } from "./authorization.ts";
+import { backupDirectory } from "./backup.ts";
+import { baseProject, colourProject, type DeployContext, type SiteNames } from "./deploy-context.ts";
+import { requireInstalled } from "./deploy-plan.ts";
+import { lifecycleError } from "./error.ts";
+import type { OperationKind, Parameters, Step } from "./step.ts";
+import { withStoredRelease } from "./stored-release.ts";
+
+const STOP_SECONDS = 75;
+
+export interface RemovalPlan {
+  readonly subject: PlanSubject;
+  readonly parameters: RemovalParameters;
+}
+
+export interface RemovalParameters {
+  readonly before: Deployments;
+  readonly releases: readonly Digest[];
+  readonly images: readonly NamedImage[];
+  readonly backups: readonly string[];
+  /** Of uninstall: the data goes too. */
+  readonly purgeData: boolean;
+}
+
+const digest = { type: "string", pattern: "^sha256:[0-9a-f]{64}$" };
+const text = { type: "string", maxLength: 256 };
+const image = {
+  type: "object",
+  additionalProperties: false,
+  required: ["appliance", "name", "digest"],
+  properties: { appliance: text, name: text, digest },
+};
+const properties = {
+  before: deploymentsSchema,
+  releases: { type: "array", items: digest },
+  images: { type: "array", items: image },
+  backups: { type: "array", items: { type: "string", pattern: "^[0-9a-f]{32}$" } },
+  purgeData: { type: "boolean" },
+};
+const parametersSchema: JsonSchema = {
+  type: "object",
+  additionalProperties: false,
+  required: Object.keys(properties),
+  properties,
+};
+
+function parse(value: Parameters): RemovalParameters {
+  const problem = schemaProblem(parametersSchema, value);
+  if (problem) throw lifecycleError("JOURNAL_DAMAGED", `the open operation's parameters: ${problem}`);
+  return value as unknown as RemovalParameters;
+}
+
+/** Images of `releases` that no release in `kept` has. */
+async function imagesOnlyOf(
+  site: SiteNames,
+  releases: readonly Digest[],
+  kept: readonly Digest[],
+): Promise<NamedImage[]> {
+  const imagesOf = async (release: Digest): Promise<NamedImage[]> =>
+    withStoredRelease(site.paths, release, async ({ release: { manifest } }) =>
+      manifest.images.map(({ name, digest }) => ({ appliance: manifest.appliance, name, digest })),
+    );
+  const keep = new Set<string>();
+  for (const release of kept) for (const one of await imagesOf(release)) keep.add(`${one.name}@${one.digest}`);
+  const found = new Map<string, NamedImage>();
+  for (const release of releases) {
+    for (const one of await imagesOf(release)) {
+      const key = `${one.name}@${one.digest}`;
+      if (!keep.has(key)) found.set(key, one);
+    }
+  }
+  return [...found.values()];
+}
+
+/** Everything that was installed, and with `purgeData` what people stored in it. @throws SITE_NOT_INSTALLED */
+export async function planUninstall(site: SiteNames, purgeData: boolean): Promise<RemovalPlan> {
+  const before = readDeployments(site.paths);
+  const current = requireInstalled(before);
+  const releases = storedReleases(site.paths.directory);
+  const backups = purgeData ? backupIds(site) : [];
+  const kept = purgeData
+    ? "kept: the site's operators, its trust, its ledger and its journals"
+    : "kept: the data (volumes), the secrets that open it, the backups, the site's operators, trust, ledger and journals";
+  const parameters = { before, releases, images: await imagesOnlyOf(site, releases, []), backups, purgeData };
+  return {
+    parameters,
+    subject: {
+      ...EMPTY_SUBJECT,
+      action: "uninstall",
+      from: current.release,
+      details: [
+        `stops and removes ${current.appliance} ${current.version}`,
+        ...releases.map((release) => `removes release ${release} from the store, and its images from the engine`),
+        ...(purgeData ? ["REMOVES ALL DATA: volumes, secrets and backups. There is no way back"] : []),
+        kept,
+      ],
+    },
+  };
+}
+
+/** Releases that are neither current nor previous, and all but the `keep` newest backups. */
+export async function planPrune(site: SiteNames, keep: number): Promise<RemovalPlan> {
+  const before = readDeployments(site.paths);
+  const kept = [before.current, before.previous].flatMap((one) => one?.release ?? []);
+  const releases = storedReleases(site.paths.directory).filter((release) => !kept.includes(release));
+  const backups = backupIds(site).slice(keep);
+  return {
+    parameters: { before, releases, images: await imagesOnlyOf(site, releases, kept), backups, purgeData: false },
+    subject: {
+      ...EMPTY_SUBJECT,
+      action: "prune",
+      from: before.current?.release ?? null,
+      to: before.current?.release ?? null,
+      details: [
+        ...releases.map((release) => `removes release ${release} from the store, and its images from the engine`),
+        ...backups.map((id) => `removes backup ${id}`),
+        ...(releases.length + backups.length === 0 ? ["removes nothing: there is nothing to prune"] : []),
+        `kept: the current and the previous release, and the ${keep} newest backups`,
+      ],
+    },
+  };
+}
+
+const EMPTY_SUBJECT: Omit<PlanSubject, "action"> = {
+  from: null,
+  to: null,
+  configDigest: null,
+  policyDigest: null,
+  trustVersion: null,
+  details: [],
+};
+
+/** Newest first, by the time at which they were made. */
+function backupIds({ paths }: SiteNames): string[] {
+  return readdirSync(join(paths.directory, "backups"), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => ({ name, time: statSync(backupDirectory(paths, name)).mtimeMs }))
+    .sort((a, b) => b.time - a.time)
+    .map(({ name }) => name);
+}
+
+type Removal = Pick<Step, "name" | "intent" | "do">;
+
+/** A removal may be done again, and is never taken back. */
+function forward(step: Removal): Step {
+  return { ...step, undo: async () => {}, probe: async () => "unknown" };
+}
+
+export const uninstallKind: OperationKind<DeployContext> = {
+  name: "uninstall",
+  steps: (context, given) => {
+    const parameters = parse(given);
+    const { paths, disk } = context;
+    const { before, purgeData, backups } = parameters;
+    const gone: Deployments = { ...before, current: null, previous: null, engineId: null };
+    return [
+      {
+        name: "commit",
+        intent: "record that nothing is installed here",
+        isCommit: true,
+        do: async () => writeDeployments(disk, paths, gone),
+        undo: async () => {
+          if (!readDeployments(paths).current) writeDeployments(disk, paths, before);
+        },
+        probe: async () => (readDeployments(paths).current ? "not-done" : "done"),
+      },
+      forward({
+        name: "containers",
+        intent: purgeData ? "stop and remove the containers and their data" : "stop and remove the containers",
+        do: async () => {
+          const { current } = before;
+          if (!current) return;
+          const engine = await context.engine();
+          const options = { stopSeconds: STOP_SECONDS, volumes: purgeData };
+          await downProject(engine, colourProject(context, current), options);
+          await downProject(engine, baseProject(context, current), options);
+        },
+      }),
+      ...storeSteps(context, parameters),
+      forward({
+        name: "files",
+        intent: "remove the rendered files",
+        do: async () => {
+          for (const id of readdirSync(join(paths.directory, "deployments"))) {
+            removeTree(disk, join(paths.directory, "deployments", id));
+          }
+          for (const id of backups) removeTree(disk, backupDirectory(paths, id));
+          if (purgeData) emptyDirectory(context, "secrets");
+          emptyDirectory(context, "switch");
+        },
+      }),
+    ];
+  },
+};
+
+export const pruneKind: OperationKind<DeployContext> = {
+  name: "prune",
+  steps: (context, given) => {
+    const parameters = parse(given);
+    const { paths, disk } = context;
+    return [
+      {
+        name: "begin",
+        intent: "from here on it only goes forward",
+        isCommit: true,
+        do: async () => {},
+        undo: async () => {},
+        probe: async () => "done",
+      },
+      ...storeSteps(context, parameters),
+      forward({
+        name: "backups",
+        intent: `remove ${parameters.backups.length} backups`,
+        do: async () => {
+          for (const id of parameters.backups) removeTree(disk, backupDirectory(paths, id));
+        },
+      }),
+    ];
+  },
+};
+
+function storeSteps(context: DeployContext, { images, releases }: RemovalParameters): Step[] {
+  return [
+    forward({
+      name: "images",
+      intent: `remove ${images.length} images from the engine`,
+      do: async () => {
+        const used = images.length > 0 ? await removeImages(await context.engine(), images) : [];
+        for (const { name } of used) context.report.detail(`${name} is used by a container and stays`);
+      },
+    }),
+    forward({
+      name: "store",
+      intent: `remove ${releases.length} releases from the store`,
+      do: async () => {
+        for (const release of releases) removeStored(context.disk, context.paths.directory, release);
+      },
+    }),
+  ];
+}
+
+function emptyDirectory({ paths, disk }: DeployContext, name: "secrets" | "switch"): void {
+  const directory = join(paths.directory, name);
+  for (const entry of readdirSync(directory, { withFileTypes: true })) {
+    const path = join(directory, entry.name);
+    if (entry.isDirectory()) removeTree(disk, path);
+    else removeDurably(disk, path);
+  }
+}

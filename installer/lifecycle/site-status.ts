@@ -1,0 +1,97 @@
+/** How the site is, against what it should be. Looks only; changes nothing. */
+import { parseCanonicalJson } from "../../bundles/model/canonical-json.ts";
+import { reasonOf } from "../../bundles/model/sealift-error.ts";
+import type { Engine } from "../../compose/engine/engine.ts";
+import { type ContainerState, siteContainers } from "../../compose/engine/project.ts";
+import { projectName } from "../../compose/render.ts";
+import { type Deployment, type Deployments, readDeployments } from "../site/deployment.ts";
+import { renderedFile } from "./deploy-steps.ts";
+import { openJournalPath } from "./execute.ts";
+import { type AnsweredBy, askFront, clientAddress, readSwitch } from "./front.ts";
+import { readJournal } from "./journal.ts";
+import type { Site } from "./site.ts";
+import { withStoredRelease } from "./stored-release.ts";
+
+export interface SiteStatus {
+  /** `unknown`: an operation did not end, or what should run cannot be told. */
+  readonly state: "healthy" | "degraded" | "unknown" | "not-installed";
+  readonly deployments: Deployments;
+  /** What is not as it should be, one sentence each. */
+  readonly problems: readonly string[];
+  readonly containers: readonly ContainerState[];
+  readonly front: { readonly address: string; readonly answer: AnsweredBy | null } | null;
+}
+
+/** `engine` is undefined with the reason why it cannot be had. */
+export async function siteStatus(site: Site, engine: Engine | { readonly problem: string }): Promise<SiteStatus> {
+  const deployments = readDeployments(site.paths);
+  const nothing = { deployments, containers: [], front: null };
+  const open = readJournal(openJournalPath(site.paths));
+  if (open) {
+    const { operation, time } = open.begin;
+    const problem = `${operation} of ${time} did not end: run sealift recover, if it is not under way`;
+    return { ...nothing, state: "unknown", problems: [problem] };
+  }
+  const { current } = deployments;
+  if (!current) return { ...nothing, state: "not-installed", problems: [] };
+  if ("problem" in engine) return { ...nothing, state: "unknown", problems: [engine.problem] };
+  const containers = await siteContainers(engine, site.siteId);
+  const problems = [...containerProblems(site, current, containers), ...switchProblems(site, current)];
+  const front = await lookAtFront(site, current);
+  problems.push(...front.problems);
+  return {
+    state: problems.length === 0 ? "healthy" : "degraded",
+    deployments,
+    problems,
+    containers,
+    front: { address: front.address, answer: front.answer },
+  };
+}
+
+function containerProblems(site: Site, current: Deployment, containers: readonly ContainerState[]): string[] {
+  const wanted = [
+    ...servicesIn(renderedFile(site, current, "base")).map((service) => [projectName(site.siteId, "base"), service]),
+    ...servicesIn(renderedFile(site, current, "containers")).map((service) => [
+      projectName(site.siteId, current.colour),
+      service,
+    ]),
+  ] as [string, string][];
+  const missing = wanted.flatMap(([project, service]) => {
+    const found = containers.find((one) => one.project === project && one.service === service);
+    if (!found) return [`${service} has no container`];
+    return found.healthy ? [] : [`${service}: ${found.text}`];
+  });
+  const extra = containers.filter(
+    (one) => !wanted.some(([project, service]) => one.project === project && one.service === service),
+  );
+  return [...missing, ...extra.map(({ project, service }) => `${service} of ${project} should not be here`)];
+}
+
+/** Services that `up` starts: a task has a profile. */
+function servicesIn(file: Uint8Array): string[] {
+  const { services } = parseCanonicalJson(file) as { readonly services: Readonly<Record<string, object>> };
+  return Object.entries(services).flatMap(([name, service]) => ("profiles" in service ? [] : [name]));
+}
+
+function switchProblems(site: Site, { colour }: Deployment): string[] {
+  const active = readSwitch(site.paths);
+  return active === colour ? [] : [`the front's switch says ${active ?? "nothing"}, want ${colour}`];
+}
+
+async function lookAtFront(
+  site: Site,
+  current: Deployment,
+): Promise<{ readonly address: string; readonly answer: AnsweredBy | null; readonly problems: string[] }> {
+  const target = await withStoredRelease(site.paths, current.release, async ({ rules }) =>
+    clientAddress(renderedFile(site, current, "base"), rules),
+  );
+  const address = `${target.tls ? "https" : "http"}://${target.host}:${target.port}`;
+  try {
+    const answer = await askFront(target);
+    const isRight = answer.release === current.version && answer.colour === current.colour;
+    const who = `release ${JSON.stringify(answer.release)} in ${JSON.stringify(answer.colour)} answers at ${address}`;
+    return { address, answer, problems: isRight ? [] : [who] };
+  } catch (cause) {
+    return { address, answer: null, problems: [`no answer at ${address}: ${reasonOf(cause)}`] };
+  }
+}
