@@ -22,6 +22,7 @@ export async function startGateway(settings: GatewaySettings, log: Log): Promise
   const { host, release, drainTimeoutMs } = settings;
   const certificate = settings.certificate && (await readServerCertificate(settings.certificate));
   const database = settings.database && openDatabase(settings.database, log);
+  await database?.guard();
   const upstream = settings.upstream && openUpstream({ origin: settings.upstream, silenceMs: MODEL_SILENCE_MS });
   const clients = await startServer({
     host,
