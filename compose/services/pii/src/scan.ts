@@ -20,6 +20,8 @@ export interface Finding {
   readonly end: number;
   /** 0.3 to 0.99: how sure it is, not how bad. */
   readonly score: number;
+  /** The rest of the finding that the window before ended with. */
+  readonly continues?: true;
 }
 
 export interface Window {
@@ -160,7 +162,7 @@ class Scan {
     const end = runningSecretEnd(this.#view, from, running);
     const last = this.findings.at(-1);
     if (last && last.end === from) this.findings[this.findings.length - 1] = { ...last, end };
-    else if (end > from) this.findings.push({ class: "secret", start: from, end, score: 0.95 });
+    else if (end > from) this.findings.push({ class: "secret", start: from, end, score: 0.95, continues: true });
     this.running = this.#more && end === this.#view.length ? running : undefined;
     return end;
   }

@@ -35,7 +35,7 @@ function phoneScore(lead: string, { digits, shape, separator, groups, brackets }
     return separator === " " ? 0.65 : separator === "." ? 0.75 : 0.8;
   }
   if (groups === 1) return length < 9 ? 0.25 : length > 12 ? 0 : first === 0 || length === 10 ? 0.4 : 0.3;
-  if (separator === ".") return /^2(?:-2){4}$/.test(shape) && first === 0 ? 0.6 : 0;
+  if (separator === ".") return shape === "2-2-2-2-2" && first === 0 ? 0.6 : shape === "3-3-4" ? 0.4 : 0;
   if (groups > 6 || /(?:^|-)1(?:-|$)/.test(shape) || length > 13) return 0;
   return bracketed || (first === 0 && length > 8) ? 0.5 : 0.4;
 }

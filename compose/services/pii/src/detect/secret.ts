@@ -124,7 +124,7 @@ export function findPrivateKey(view: TextView, start: number): Candidate | undef
   while (at - gap < 32 && isBetweenKeyLines(view, at)) at++;
   const line = at;
   while (at - line < KEY_LINE_MIN && isBase64(view.code(at))) at++;
-  return at - line < KEY_LINE_MIN ? undefined : { class: "secret", end: at, score: 0.99, running: "key-file" };
+  return at - line < KEY_LINE_MIN ? undefined : { class: "secret", end: at, score: 0.95, running: "key-file" };
 }
 
 function isBetweenKeyLines(view: TextView, at: number): boolean {

@@ -1,0 +1,48 @@
+/** What a policy makes of findings: which count, what is decided, and the text with markers in it. */
+import { markerOf, type PiiClass } from "./classes.ts";
+import type { Channel, Policy } from "./policy.ts";
+import type { Finding } from "./scan.ts";
+
+export type Action = "flag" | "redact" | "deny";
+export type Decision = "allow" | "redact" | "deny";
+
+export interface JudgedFinding {
+  readonly class: PiiClass;
+  readonly start: number;
+  readonly end: number;
+  readonly score: number;
+  readonly action: Action;
+  readonly continues?: true;
+}
+
+const ACTIONS = { flag: "flag", redact: "redact", strict: "deny" } as const;
+
+/** Those that the policy has a say about, in the order of the text. */
+export function judge(
+  findings: readonly Finding[],
+  policy: Policy,
+  tenant: string,
+  channel: Channel,
+): readonly JudgedFinding[] {
+  return findings.flatMap((finding) => {
+    const { mode, minScore } = policy.rule(tenant, channel, finding.class);
+    return mode === "off" || finding.score < minScore ? [] : [{ ...finding, action: ACTIONS[mode] }];
+  });
+}
+
+export function decide(findings: readonly JudgedFinding[]): Decision {
+  if (findings.some(({ action }) => action === "deny")) return "deny";
+  return findings.some(({ action }) => action === "redact") ? "redact" : "allow";
+}
+
+/** The first `consumed` code units, each redacted finding a marker: one for a finding that goes over windows. */
+export function redact(text: string, consumed: number, findings: readonly JudgedFinding[]): string {
+  let redacted = "";
+  let at = 0;
+  for (const { class: piiClass, start, end, action, continues } of findings) {
+    if (action !== "redact") continue;
+    redacted += text.slice(at, start) + (continues ? "" : markerOf(piiClass));
+    at = end;
+  }
+  return redacted + text.slice(at, consumed);
+}

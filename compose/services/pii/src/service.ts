@@ -1,0 +1,87 @@
+/** The pii service put together: one listener for the gateway, one for the appliance itself. */
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { Identity } from "@sealift/service-kit/identity.ts";
+import type { Log } from "@sealift/service-kit/log.ts";
+import { PROBLEMS, sendJson, sendProblem } from "@sealift/service-kit/problem.ts";
+import { type Route, startServer } from "@sealift/service-kit/server.ts";
+import { SettingsError } from "@sealift/service-kit/settings.ts";
+import { Admission } from "./admission.ts";
+import { canaryHolds } from "./canary.ts";
+import { piiRoutes, type ServedPolicy } from "./pii.ts";
+import { BUILT_IN_POLICY, parsePolicy } from "./policy.ts";
+import type { PiiSettings } from "./settings.ts";
+
+export interface RunningPii {
+  readonly port: number;
+  readonly adminPort: number;
+  /** Resolves to whether every request ended by itself. */
+  stop(): Promise<boolean>;
+}
+
+/** Bodies under way: eight of the largest, which with what is made of them stays far below the container's memory. */
+const UNDER_WAY_MAX_BYTES = 16 * 1024 * 1024;
+const CLIENTS = ["gateway"];
+
+/** @throws SettingsError if the policy or the identity is not one, and what reading their files throws */
+export async function startPii(settings: PiiSettings, log: Log): Promise<RunningPii> {
+  const { host, release, drainTimeoutMs } = settings;
+  const identity = await Identity.open(settings.identityFile, "pii");
+  const served = await readPolicy(settings.policyFile);
+  log("info", "policy", { digest: served.digest, builtIn: settings.policyFile === undefined });
+  const server = await startServer({
+    host,
+    port: settings.port,
+    tls: identity.serverOptions(CLIENTS),
+    drainTimeoutMs,
+    log,
+    routes: piiRoutes(served, new Admission(UNDER_WAY_MAX_BYTES)),
+  });
+  const admin = await startServer({
+    host,
+    port: settings.adminPort,
+    drainTimeoutMs: 0,
+    log,
+    routes: adminRoutes(release, canaryHolds),
+  });
+  return {
+    port: server.port,
+    adminPort: admin.port,
+    async stop() {
+      const clean = await server.stop();
+      // Last, so that health can be asked while requests end.
+      await admin.stop();
+      return clean;
+    },
+  };
+}
+
+async function readPolicy(path: string | undefined): Promise<ServedPolicy> {
+  const bytes = path === undefined ? undefined : await readPolicyFile(path);
+  const digest = createHash("sha256")
+    .update(bytes ?? "built-in")
+    .digest("hex");
+  return { policy: bytes ? parsePolicy(bytes) : BUILT_IN_POLICY, digest };
+}
+
+async function readPolicyFile(path: string): Promise<Buffer> {
+  try {
+    return await readFile(path);
+  } catch {
+    throw new SettingsError(["POLICY_FILE: want a file that can be read"]);
+  }
+}
+
+/** A service whose detectors do not find what they must is not ready: nothing may pass it. */
+function adminRoutes(release: string, holds: () => boolean): Route[] {
+  const route = (path: string, status: string, isWell: () => boolean): Route => ({
+    method: "GET",
+    path,
+    quiet: true,
+    handle: ({ response, requestId }) => {
+      if (isWell()) sendJson(response, 200, { status, release });
+      else sendProblem(response, PROBLEMS.notReady, requestId);
+    },
+  });
+  return [route("/healthz", "ok", () => true), route("/readyz", "ready", holds), route("/canary", "ok", holds)];
+}
