@@ -19,7 +19,7 @@ import {
 } from "../../compose/engine/project.ts";
 import { proveContainers } from "../../compose/engine/prove-containers.ts";
 import { projectName } from "../../compose/render.ts";
-import { readConfigBytes } from "../site/config.ts";
+import { type Config, readConfigBytes } from "../site/config.ts";
 import { type Deployment, deploymentPaths, readDeployments, writeDeployments } from "../site/deployment.ts";
 import { makeDirectory, readStateFile, removeDurably, removeTree, writeWhole } from "../site/disk.ts";
 import { secretMakers } from "../site/secret-makers.ts";
@@ -56,6 +56,10 @@ class Deploying {
   get run(): ProjectRun {
     const { report, signal } = this.context;
     return { signal, onLine: (line) => report.detail(line) };
+  }
+
+  get config(): Config {
+    return readConfigBytes(Buffer.from(this.parameters.config), this.parameters.to.config);
   }
 
   /** The release that the site shall be at, from the store. */
@@ -176,9 +180,10 @@ function secrets(deploying: Deploying): NewStep {
     name: "secrets",
     intent: newSecrets.length === 0 ? "make no new secrets" : `make the secrets ${newSecrets.join(", ")}`,
     do: () =>
-      deploying.withNext(
-        async ({ rules }) => void (await generateSecrets(disk, directory, rules.secrets, secretMakers)),
-      ),
+      deploying.withNext(async ({ rules }) => {
+        const makers = secretMakers(deploying.context, deploying.config);
+        await generateSecrets(disk, directory, rules.secrets, makers);
+      }),
     undo: async () => {
       for (const file of newSecrets) removeDurably(disk, join(directory, file));
     },
@@ -195,8 +200,7 @@ function render(deploying: Deploying): NewStep {
     intent: `write the Compose files of deployment ${to.id}`,
     do: () =>
       deploying.withNext(async (parts) => {
-        const config = readConfigBytes(Buffer.from(parameters.config), to.config);
-        const { base: baseFile, colour } = renderFor(context, parts, to.colour, config);
+        const { base: baseFile, colour } = renderFor(context, parts, to.colour, deploying.config);
         requireSame("base", digestOf(baseFile.bytes), to.base);
         requireSame("containers", digestOf(colour.bytes), to.containers);
         makeDirectory(disk, files.directory);
@@ -260,8 +264,8 @@ function rehearsal(deploying: Deploying): NewStep {
       deploying.withNext((next) => {
         const currentConfig = readStateFile(deploymentPaths(paths, current.id).config, STATE_DOCUMENT_MAX_BYTES);
         const oldInput = renderInput(context, old, current.colour, readConfigBytes(currentConfig, current.config));
-        const config = readConfigBytes(Buffer.from(parameters.config), to.config);
-        const written = writeRehearsal(disk, directory, oldInput, renderInput(context, next, to.colour, config));
+        const nextInput = renderInput(context, next, to.colour, deploying.config);
+        const written = writeRehearsal(disk, directory, oldInput, nextInput);
         return work(written, old, next);
       }),
     );

@@ -19,7 +19,7 @@ export interface RunningGateway {
 const MODEL_SILENCE_MS = 300_000;
 
 export async function startGateway(settings: GatewaySettings, log: Log): Promise<RunningGateway> {
-  const { host, release, drainTimeoutMs } = settings;
+  const { host, release, colour, drainTimeoutMs } = settings;
   const certificate = settings.certificate && (await readServerCertificate(settings.certificate));
   const database = settings.database && openDatabase(settings.database, log);
   await database?.guard();
@@ -30,7 +30,7 @@ export async function startGateway(settings: GatewaySettings, log: Log): Promise
     proxied: true,
     ...(certificate && { tls: { ...certificate } }),
     // So that a switch from one release to another can be seen from outside.
-    headers: { "sealift-release": release },
+    headers: { "sealift-release": release, ...(colour !== undefined && { "sealift-colour": colour }) },
     drainTimeoutMs,
     log,
     routes: [healthRoute(release), ...apiRoutes(upstream, log)],

@@ -10,6 +10,8 @@ export interface GatewaySettings {
   readonly adminPort: number;
   /** The release's version, as the installer says. */
   readonly release: string;
+  /** Blue or green, as the installer says: told to clients beside the release. */
+  readonly colour?: string;
   readonly drainTimeoutMs: number;
   readonly certificate?: CertificateFiles;
   /** Where the model answers, an `http:` URL without a path; none: there is no model. */
@@ -19,7 +21,7 @@ export interface GatewaySettings {
 }
 
 /**
- * RELEASE; LISTEN_HOST, LISTEN_PORT, ADMIN_PORT, DRAIN_TIMEOUT_MS; UPSTREAM_URL; TLS_CERTIFICATE_FILE with
+ * RELEASE, COLOUR; LISTEN_HOST, LISTEN_PORT, ADMIN_PORT, DRAIN_TIMEOUT_MS; UPSTREAM_URL; TLS_CERTIFICATE_FILE with
  * TLS_KEY_FILE; and, if the first is set, DATABASE_HOST and the others of readDatabaseSettings.
  * @throws SettingsError
  */
@@ -28,11 +30,13 @@ export function readSettings(environment: Environment): GatewaySettings {
   const certificate = reader.optionalText("TLS_CERTIFICATE_FILE");
   const upstream = reader.optionalOrigin("UPSTREAM_URL", "http:");
   const databaseHost = reader.optionalText("DATABASE_HOST");
+  const colour = reader.optionalText("COLOUR");
   const settings: GatewaySettings = {
     host: reader.optionalText("LISTEN_HOST") ?? "0.0.0.0",
     clientPort: reader.integer("LISTEN_PORT", 8443, 0, 65535),
     adminPort: reader.integer("ADMIN_PORT", 8081, 0, 65535),
     release: reader.text("RELEASE"),
+    ...(colour !== undefined && { colour }),
     drainTimeoutMs: reader.integer("DRAIN_TIMEOUT_MS", 60_000, 0, 3_600_000),
     ...(certificate !== undefined && { certificate: { chainFile: certificate, keyFile: reader.text("TLS_KEY_FILE") } }),
     ...(upstream && { upstream }),

@@ -1,0 +1,39 @@
+/** The secrets that are made with keys of the site: identities inside, and the certificate for clients. */
+import { hostname } from "node:os";
+import { join } from "node:path";
+import type { Clock } from "./clock.ts";
+import type { Config } from "./config.ts";
+import type { Disk } from "./disk.ts";
+import { makeIdentity, openIdentityRoot } from "./identities.ts";
+import type { SecretMakers } from "./secrets.ts";
+import { makeServerCertificate, openClientAuthority, serverNames } from "./server-certificate.ts";
+import type { StatePaths } from "./state.ts";
+
+/** In the state, mounted nowhere. */
+const IDENTITY_ROOT = "identity-root.pem";
+const CLIENT_AUTHORITY = "client-authority.json";
+
+export interface SecretSite {
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly paths: StatePaths;
+  readonly siteId: string;
+}
+
+/** The configuration's members `publicNames` and `clientAddress` say how clients call this site. */
+export function secretMakers({ disk, clock, paths, siteId }: SecretSite, config: Config): SecretMakers {
+  const at = (name: string): string => join(paths.directory, "site", name);
+  return {
+    identity: (rule) => makeIdentity(rule, openIdentityRoot(disk, at(IDENTITY_ROOT))),
+    serverCertificate: (rule) => {
+      const names = serverNames(publicNames(config), hostname(), String(config["clientAddress"] ?? ""));
+      const about = { siteId, names, now: clock().now };
+      return makeServerCertificate(rule, openClientAuthority(disk, at(CLIENT_AUTHORITY), about), about);
+    },
+  };
+}
+
+function publicNames(config: Config): string[] {
+  const names = config["publicNames"];
+  return Array.isArray(names) ? names.map(String) : [];
+}
