@@ -126,8 +126,10 @@ export interface OwnEngine {
   readonly engine: Engine;
   /** Runs `docker load` over the API. @throws if the engine reports an error, also in the middle of its answer. */
   load(archive: Buffer): Promise<void>;
-  /** SIGKILL of engine and containerd, as a power cut would; data stays, and containers run on. */
+  /** SIGKILL of engine and containerd: data stays, containers run on, their published ports do not. */
   kill(): Promise<void>;
+  /** SIGKILL of all of it at once, containers too; what the kernel was told to write is there afterwards. */
+  cutPower(): Promise<void>;
   start(): Promise<void>;
   /** Ends it and its containers, and unmounts what it mounted. */
   stop(): Promise<void>;
@@ -143,6 +145,8 @@ export interface OwnEngineOptions {
   readonly diskBytes?: number;
 }
 
+let engines = 0;
+
 /** Only within `inOwnMachine`. `directory` is an empty one of the test's, on a disk that can hold the images. */
 export async function startOwnEngine(directory: string, options: OwnEngineOptions): Promise<OwnEngine> {
   const machine = process.env[INSIDE];
@@ -155,11 +159,14 @@ export async function startOwnEngine(directory: string, options: OwnEngineOption
     const made = spawnSync("mount", ["-t", "tmpfs", "-o", `size=${options.diskBytes}`, "tmpfs", at("data")]);
     if (made.status !== 0) throw new Error(`no tmpfs: ${made.stderr.toString()}`);
   }
+  // One below the machine's for each engine, so that one can be told from another.
+  engines += 1;
+  const group = `${machine}/${engines}`;
   const features = { "containerd-snapshotter": options.store === "containerd" };
   await writeFile(at("daemon.json"), JSON.stringify({ features }));
   const args = [
     ...["--host", `unix://${socketPath}`, "--config-file", at("daemon.json"), "--data-root", at("data")],
-    ...["--exec-root", at("exec"), "--pidfile", at("pid"), "--bridge", "none", "--cgroup-parent", `/${machine}`],
+    ...["--exec-root", at("exec"), "--pidfile", at("pid"), "--bridge", "none", "--cgroup-parent", `/${group}`],
     ...["--iptables=false", "--ip6tables=false"],
   ];
   let child: ReturnType<typeof spawn> | undefined;
@@ -190,10 +197,20 @@ export async function startOwnEngine(directory: string, options: OwnEngineOption
     signalProcess(containerd, "SIGKILL");
     while (existsSync(`/proc/${containerd}`)) await sleep(10);
   };
+  const cutPower = async (): Promise<void> => {
+    const killed = end("SIGKILL");
+    // Shims name their containerd's socket, which lies in the directory; containers have their control group.
+    const isOurs = (pid: number): boolean =>
+      readProcess(pid, "cmdline").includes(`${directory}/`) || readProcess(pid, "cgroup").includes(`/${group}/`);
+    for (let pids = processes().filter(isOurs); pids.length > 0; pids = processes().filter(isOurs)) {
+      for (const pid of pids) signalProcess(pid, "SIGKILL");
+      await sleep(20);
+    }
+    await killed;
+  };
   const stop = async (): Promise<void> => {
     await end("SIGTERM");
-    await kill();
-    for (const pid of processesNaming(directory)) signalProcess(pid, "SIGKILL");
+    await cutPower();
     const mounts = readFileSync("/proc/mounts", "utf8").split("\n");
     const ours = mounts.map((line) => line.split(" ")[1] ?? "").filter((path) => path.startsWith(`${directory}/`));
     for (const path of ours.reverse()) spawnSync("umount", ["--lazy", path]);
@@ -207,7 +224,7 @@ export async function startOwnEngine(directory: string, options: OwnEngineOption
       configDirectory: at("config"),
       facts: await askEngine(socketPath),
     };
-    return { engine, start, stop, kill, load: (archive) => load(engine, archive) };
+    return { engine, start, stop, kill, cutPower, load: (archive) => load(engine, archive) };
   } catch (cause) {
     await stop();
     throw cause;
@@ -238,16 +255,16 @@ function signalProcess(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-/** Shims name their containerd's socket, which lies in the engine's directory. */
-function processesNaming(directory: string): number[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-    .filter((name) => {
-      try {
-        return readFileSync(`/proc/${name}/cmdline`, "utf8").includes(`${directory}/`);
-      } catch {
-        return false;
-      }
-    })
-    .map(Number);
+function processes(): number[] {
+  const names = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  return names.map(Number).filter((pid) => pid !== process.pid && !readProcess(pid, "stat").includes(") Z "));
+}
+
+/** Empty if it has ended meanwhile. */
+function readProcess(pid: number, file: "cmdline" | "cgroup" | "stat"): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, "utf8");
+  } catch {
+    return "";
+  }
 }
