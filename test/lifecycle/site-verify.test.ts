@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import test, { type TestContext } from "node:test";
+import { verifyForSite } from "../../installer/lifecycle/site-verify.ts";
+import { hostDisk } from "../../installer/site/disk.ts";
+import { stageRelease, storedPath } from "../../installer/site/store.ts";
+import { importTrust } from "../support/enrolled-site.ts";
+import { scratch } from "../support/scratch.ts";
+import { type SignedBundle, signedBundle, writeSignedBundle } from "../support/signed-bundle.ts";
+import { smallRelease } from "../support/small-bundle.ts";
+import { makeTestSite, type TestSite } from "../support/test-site.ts";
+import { coded } from "../support/test-trust.ts";
+
+const bundle = signedBundle();
+const quiet = (): void => {};
+
+/** A site that trusts the bundle's publisher, and the bundle beside it. */
+async function enrolled(t: TestContext, trusted: SignedBundle = bundle): Promise<TestSite & { readonly path: string }> {
+  const parent = await scratch(t);
+  const site = makeTestSite(parent);
+  await importTrust(site.open(), trusted.trustFiles, site.alice);
+  await writeSignedBundle(join(parent, "bundle"), bundle);
+  return { ...site, path: join(parent, "bundle") };
+}
+
+test("a site's own verdict allows, and staging reads the verified file even if another took its name", async (t) => {
+  const { directory, open, path, clock } = await enrolled(t);
+  clock.pass(60_000);
+  const { verdict, allowed, close } = await verifyForSite(open(), path, quiet);
+  assert.deepEqual([verdict.decision, verdict.scope, verdict.time.source], ["allow", "site", "host-clock"]);
+  assert.equal(verdict.time.at, clock.read().now.toISOString());
+  assert.ok(allowed);
+  const other = join(directory, "..", "other");
+  await writeSignedBundle(other, signedBundle({ small: smallRelease({ version: "6.6.6" }) }));
+  renameSync(other, path);
+  await stageRelease(hostDisk, directory, allowed);
+  close();
+  const { digest } = bundle.small.release.descriptor;
+  const again = await verifyForSite(open(), storedPath(directory, digest), quiet);
+  assert.equal(again.allowed?.release.descriptor.digest, digest);
+  again.close();
+});
+
+test("a release of a publisher whom the site does not trust is denied, and nothing is allowed", async (t) => {
+  const { open, path } = await enrolled(t, signedBundle());
+  const { verdict, allowed, close } = await verifyForSite(open(), path, quiet);
+  close();
+  assert.deepEqual([verdict.decision, verdict.scope, allowed], ["deny", "site", undefined]);
+});
+
+test("a site without a trust, with an edited trust or policy, or without a bundle verifies nothing", async (t) => {
+  const bare = makeTestSite(await scratch(t));
+  const { directory, open, path } = await enrolled(t);
+  await assert.rejects(verifyForSite(bare.open(), path, quiet), coded("TRUST_NOT_ENROLLED"));
+  await assert.rejects(verifyForSite(open(), join(directory, "nothing"), quiet), coded("LAYOUT_NOT_FOUND"));
+  writeFileSync(join(directory, "site", "policy.json"), "{}");
+  await assert.rejects(verifyForSite(open(), path, quiet), coded("POLICY_CHANGED"));
+  const [name = ""] = readdirSync(join(directory, "trust"));
+  const timestamp = join(directory, "trust", name, "timestamp.json");
+  writeFileSync(timestamp, `${readFileSync(timestamp, "utf8")}\n`);
+  await assert.rejects(verifyForSite(open(), path, quiet), coded("TRUST_CHANGED"));
+});
+
+test("a clock that went back or jumped is not believed, unless an operator vouches for it", async (t) => {
+  const { open, path, clock } = await enrolled(t);
+  clock.set("2026-11-21T10:00:00.000Z");
+  await assert.rejects(verifyForSite(open(), path, quiet), coded("CLOCK_JUMPED"));
+  clock.set("2026-11-21T07:00:00.000Z");
+  await assert.rejects(verifyForSite(open(), path, quiet), coded("CLOCK_BACKWARDS"));
+  await assert.rejects(verifyForSite(open(), path, quiet, ["CLOCK_JUMPED"]), coded("CLOCK_BACKWARDS"));
+  const { verdict, close } = await verifyForSite(open(), path, quiet, ["CLOCK_BACKWARDS"]);
+  close();
+  assert.deepEqual([verdict.decision, verdict.time.at], ["allow", "2026-11-21T07:00:00.000Z"]);
+});
