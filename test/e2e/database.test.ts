@@ -2,18 +2,28 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { after, before, type TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { DatabaseError } from "pg";
+import {
+  type ApiKeyProof,
+  CAPABILITIES,
+  makeApiKey,
+  proveApiKey,
+} from "../../compose/services/gateway/src/database/api-key.ts";
 import {
   applyMigrations,
   type MigrationError,
   type MigrationResult,
 } from "../../compose/services/gateway/src/database/apply-migrations.ts";
+import { type Database, type Login, openDatabase } from "../../compose/services/gateway/src/database/database.ts";
 import { readMigrations } from "../../compose/services/gateway/src/database/migration-files.ts";
+import { readUsage, recordUsage } from "../../compose/services/gateway/src/database/usage.ts";
 import { createLog } from "../../compose/services/service-kit/src/log.ts";
+import { SettingsError } from "../../compose/services/service-kit/src/settings.ts";
 import { type DatabaseProcess, PASSWORDS, POSTGRES_UID, prepareDatabase } from "../support/database-process.ts";
 import {
   eventually,
@@ -261,4 +271,499 @@ test("a migration does not queue behind a lock for long: it gives up, tries agai
   while (!lines.join("").includes("migration-retried")) await sleep(100);
   await blocker.query("COMMIT");
   assert.deepEqual(await applied, { from: 1, to: 2 });
+});
+
+const PEPPER = "a".repeat(64);
+
+interface TestTenant {
+  readonly id: string;
+  readonly keyId: string;
+  readonly key: string;
+  readonly login: Login;
+}
+
+/** A tenant with one role, one principal and one key, made as the owner, and a login with the key. */
+async function makeTenant(db: DatabaseProcess, database: Database, name: string): Promise<TestTenant> {
+  const { key, prefix, hash } = makeApiKey(PEPPER);
+  const sql = `
+    WITH t AS (INSERT INTO app.tenant (name) VALUES ($1) RETURNING id),
+      r AS (INSERT INTO app.role SELECT id, 'user' FROM t RETURNING tenant_id),
+      m AS (INSERT INTO app.role_model SELECT tenant_id, 'user', 'model-of-' || $1 FROM r),
+      p AS (INSERT INTO app.principal (tenant_id, name, role) SELECT tenant_id, 'one', 'user' FROM r RETURNING id, tenant_id)
+    INSERT INTO app.api_key (tenant_id, principal_id, prefix, hash, capabilities, expires_at)
+      SELECT tenant_id, id, $2, $3, '{chat,models}', now() + interval '1 hour' FROM p RETURNING tenant_id, id`;
+  const [row] = await db.ask("gateway_owner", PASSWORDS.gateway_owner, sql, [name, prefix, hash]);
+  const login = await database.login(proveApiKey(key, PEPPER) ?? assert.fail());
+  return { id: String(row?.["tenant_id"]), keyId: String(row?.["id"]), key, login: login ?? assert.fail() };
+}
+
+const LINES: string[] = [];
+const testLog = createLog("test", (line) => LINES.push(line));
+
+/** A migrated database and the gateway's own access to it. */
+async function migrated(t: TestContext): Promise<{ db: DatabaseProcess; database: Database }> {
+  const db = await shared(t);
+  const { status, log } = await task("migrate.ts", db.port);
+  assert.equal(status, 0, log);
+  return { db, database: await openService(t, db) };
+}
+
+async function openService(t: TestContext, db: DatabaseProcess): Promise<Database> {
+  const passwordFile = join(work, "service-password");
+  await writeFile(passwordFile, PASSWORDS.gateway);
+  const settings = { host: "127.0.0.1", port: db.port, name: "gateway", user: "gateway", passwordFile };
+  const database = openDatabase(settings, testLog, { schemaVersion: NEWEST });
+  t.after(() => database.close());
+  return database;
+}
+
+/** SQL as the superuser, which only the socket lets in. */
+async function asSuperuser(db: DatabaseProcess, sql: string, database = "gateway"): Promise<string> {
+  const psql = ["/usr/lib/postgresql/17/bin/psql", "--host=/run/postgresql", "--set=ON_ERROR_STOP=1", "--tuples-only"];
+  const { status, output } = await db.run([...psql, "--no-align", `--dbname=${database}`, `--command=${sql}`]);
+  assert.equal(status, 0, output);
+  return output.trim();
+}
+
+test("a role that row-level security would not hold is refused, and the gateway ends with 78", { skip }, async (t) => {
+  const { db, database } = await migrated(t);
+  await database.guard();
+  const faults: readonly (readonly [RegExp, string, string])[] = [
+    [/is a superuser/, "ALTER ROLE gateway SUPERUSER", "ALTER ROLE gateway NOSUPERUSER"],
+    [/has BYPASSRLS/, "ALTER ROLE gateway BYPASSRLS", "ALTER ROLE gateway NOBYPASSRLS"],
+    [/create roles or databases/, "ALTER ROLE gateway CREATEROLE", "ALTER ROLE gateway NOCREATEROLE"],
+    [/member of another role/, "GRANT gateway_owner TO gateway", "REVOKE gateway_owner FROM gateway"],
+    [/owns something/, "CREATE SEQUENCE app.mine; ALTER SEQUENCE app.mine OWNER TO gateway", "DROP SEQUENCE app.mine"],
+    [/may create tables/, "GRANT CREATE ON SCHEMA app TO gateway", "REVOKE CREATE ON SCHEMA app FROM gateway"],
+    [
+      /may create tables/,
+      "GRANT TEMPORARY ON DATABASE gateway TO PUBLIC",
+      "REVOKE ALL ON DATABASE gateway FROM PUBLIC",
+    ],
+    [
+      /without forced/,
+      "ALTER TABLE app.usage NO FORCE ROW LEVEL SECURITY",
+      "ALTER TABLE app.usage FORCE ROW LEVEL SECURITY",
+    ],
+    [/without forced/, "GRANT SELECT ON app.token_key TO gateway", "REVOKE ALL ON app.token_key FROM gateway"],
+  ];
+  for (const [reason, breaks, heals] of faults) {
+    await asSuperuser(db, breaks);
+    const fresh = await openService(t, db);
+    await assert.rejects(
+      fresh.guard(),
+      (error: Error) => error instanceof SettingsError && reason.test(error.message),
+      breaks,
+    );
+    assert.equal(await fresh.answers(), false, "no query is made as such a role");
+    await asSuperuser(db, heals);
+    await (await openService(t, db)).guard();
+  }
+  await asSuperuser(db, "ALTER ROLE gateway BYPASSRLS");
+  const gateway = spawn(process.execPath, [join(PROJECT, "compose/services/gateway/src/main.ts")], {
+    env: {
+      ...{ RELEASE: "1.2.3", LISTEN_HOST: "127.0.0.1", LISTEN_PORT: "0", ADMIN_PORT: "0" },
+      ...{ DATABASE_HOST: "127.0.0.1", DATABASE_PORT: String(db.port), DATABASE_NAME: "gateway" },
+      ...{ DATABASE_USER: "gateway", DATABASE_PASSWORD_FILE: join(work, "service-password") },
+    },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const output = Buffer.concat(await gateway.stdout.toArray()).toString();
+  assert.equal(gateway.exitCode ?? (await once(gateway, "exit"))[0], 78, output);
+  assert.match(output, /the database role has BYPASSRLS/);
+});
+
+test("a login tells who holds a key, and nothing where the key does not count", { skip }, async (t) => {
+  const { db, database } = await migrated(t);
+  const { id, keyId, key, login } = await makeTenant(db, database, "one");
+  const { token, expiresAt, principalId, ...rest } = login;
+  assert.deepEqual(rest, {
+    ...{ tenantId: id, tenantName: "one", principalName: "one", role: "user" },
+    ...{ models: ["model-of-one"], keyId, capabilities: ["chat", "models"] },
+  });
+  assert.match(principalId, /^[0-9a-f-]{36}$/);
+  const minutes = (expiresAt.getTime() - Date.now()) / 60_000;
+  assert.ok(minutes > 14 && minutes <= 15.1, `${minutes} min`);
+  assert.equal(token.split(".").length, 5);
+  const proof = proveApiKey(key, PEPPER) ?? assert.fail();
+  const loginAs = (changed: Partial<ApiKeyProof>) => database.login({ ...proof, ...changed });
+  assert.equal(await loginAs({ presented: Buffer.alloc(32) }), undefined);
+  assert.equal(await loginAs({ presented: Buffer.alloc(0) }), undefined);
+  assert.equal(await loginAs({ prefix: "aaaaaaaaaaaa" }), undefined);
+  assert.equal(await loginAs({ prefix: "' OR true --" }), undefined);
+  const { hash } = (await db.ask("gateway_owner", PASSWORDS.gateway_owner, "SELECT hash FROM app.api_key"))[0] ?? {};
+  assert.equal(await loginAs({ presented: hash as Buffer }), undefined, "what the table keeps cannot be presented");
+  const otherPepper = proveApiKey(key, "b".repeat(64)) ?? assert.fail();
+  assert.equal(await database.login(otherPepper), undefined);
+  const owner = (sql: string) => db.ask("gateway_owner", PASSWORDS.gateway_owner, sql);
+  const faults = [
+    ["UPDATE app.api_key SET revoked_at = now()", "UPDATE app.api_key SET revoked_at = NULL"],
+    ["UPDATE app.api_key SET expires_at = now()", "UPDATE app.api_key SET expires_at = now() + interval '5 minutes'"],
+    ["UPDATE app.principal SET active = false", "UPDATE app.principal SET active = true"],
+    ["UPDATE app.tenant SET active = false", "UPDATE app.tenant SET active = true"],
+  ] as const;
+  for (const [breaks, heals] of faults) {
+    await owner(breaks);
+    assert.equal(await database.login(proof), undefined, breaks);
+    await owner(heals);
+    assert.ok(await database.login(proof), heals);
+  }
+  const short = await database.login(proof);
+  assert.ok((short?.expiresAt.getTime() ?? 0) <= Date.now() + 300_000, "a token does not outlive its key");
+  assert.ok(!LINES.join("").includes(key));
+});
+
+/** Every table that the service role can read, with columns that it can read. */
+const READS = [
+  "SELECT id, name, active FROM app.tenant",
+  "SELECT * FROM app.role",
+  "SELECT * FROM app.role_model",
+  "SELECT * FROM app.principal",
+  "SELECT id, tenant_id, prefix FROM app.api_key",
+  "SELECT * FROM app.usage",
+] as const;
+
+test("without a good token there are no rows, and no error that would tell why", { skip }, async (t) => {
+  const { db, database } = await migrated(t);
+  const one = await makeTenant(db, database, "one");
+  const two = await makeTenant(db, database, "two");
+  for (const { login, keyId } of [one, two]) {
+    await database.asTenant(login, (query) =>
+      query("INSERT INTO app.usage VALUES ($1, current_date, $2, 'm', 1, 1, 1)", [login.tenantId, keyId]),
+    );
+  }
+  const [version, tenant, expires, keyId, mac] = one.login.token.split(".") as [string, string, string, string, string];
+  const rebuilt = (changed: Record<number, string>): string =>
+    [version, tenant, expires, keyId, mac].map((part, index) => changed[index] ?? part).join(".");
+  const [{ old = "" } = {}] = (await db.ask(
+    "gateway_owner",
+    PASSWORDS.gateway_owner,
+    "SELECT app.make_token($1, now() - interval '1 second') AS old",
+    [one.id],
+  )) as { old?: string }[];
+  assert.equal(rebuilt({}), one.login.token);
+  const flipped = (mac.startsWith("0") ? "1" : "0") + mac.slice(1);
+  const tokens: Readonly<Record<string, string>> = {
+    none: "",
+    garbage: "abc",
+    "another tenant's name": rebuilt({ 1: two.id }),
+    "a later end": rebuilt({ 2: String(Number(expires) + 1) }),
+    "an end that is no number of seconds": rebuilt({ 2: "9".repeat(40) }),
+    "an unknown key": rebuilt({ 3: one.id }),
+    "no code": rebuilt({ 4: "" }),
+    "a wrong code": rebuilt({ 4: flipped }),
+    "capital letters": one.login.token.toUpperCase(),
+    "another version": rebuilt({ 0: "v2" }),
+    "a line more": `${one.login.token}\n`,
+    "something before it": ` ${one.login.token}`,
+    expired: old,
+    SQL: "v1.'; DROP TABLE app.usage; --",
+    "a megabyte": "v1.".padEnd(1_000_000, "a"),
+    "other characters": "v1.\u{1F512}.\u0001",
+  };
+  const client = await db.connect("gateway", PASSWORDS.gateway);
+  t.after(() => client.end());
+  for (const sql of READS) assert.deepEqual((await client.query(sql)).rows, [], `never set: ${sql}`);
+  for (const [what, token] of Object.entries(tokens)) {
+    await client.query("SELECT set_config('app.token', $1, false)", [token]);
+    for (const sql of READS) assert.deepEqual((await client.query(sql)).rows, [], `${what}: ${sql}`);
+    const { rowCount } = await client.query("UPDATE app.usage SET requests = 99");
+    assert.equal(rowCount, 0, what);
+    const insert = client.query("INSERT INTO app.usage VALUES ($1, current_date, $2, 'x', 1, 1, 1)", [
+      one.id,
+      one.keyId,
+    ]);
+    await assert.rejects(insert, { code: "42501" }, what);
+    await assert.rejects(
+      database.asTenant({ ...one.login, token }, async () => "never"),
+      { code: "LOGIN_EXPIRED" },
+      what,
+    );
+  }
+  await client.query("SELECT set_config('app.token', $1, false)", [one.login.token]);
+  for (const sql of READS) assert.equal((await client.query(sql)).rows.length, 1, `the good one: ${sql}`);
+});
+
+test("the service role cannot read keys and hashes, make a token, or turn anything off", { skip }, async (t) => {
+  const { db, database } = await migrated(t);
+  const { login, id } = await makeTenant(db, database, "one");
+  const client = await db.connect("gateway", PASSWORDS.gateway);
+  t.after(() => client.end());
+  await client.query("SELECT set_config('app.token', $1, false)", [login.token]);
+  const refused = [
+    "SELECT * FROM app.token_key",
+    "SELECT hash FROM app.api_key",
+    "SELECT * FROM app.api_key",
+    `SELECT app.make_token('${id}', now() + interval '1 day')`,
+    `SELECT app.token_mac('${id}', 1, '${id}', 'x')`,
+    "DO $$ BEGIN PERFORM secret FROM app.token_key; END $$",
+    "SET ROLE gateway_owner",
+    "ALTER TABLE app.usage DISABLE ROW LEVEL SECURITY",
+    "CREATE FUNCTION app.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "CREATE TEMPORARY TABLE t ()",
+    "DELETE FROM app.usage",
+    "UPDATE app.api_key SET capabilities = '{admin}'",
+    "INSERT INTO app.role_model VALUES (app.tenant_id(), 'user', 'all')",
+    "INSERT INTO app.schema_migration VALUES (9, 'x', 'x')",
+    "SELECT pg_read_file('/run/secrets/postgres-gateway')",
+    "COPY app.tenant TO PROGRAM 'true'",
+  ];
+  for (const sql of refused) await assert.rejects(client.query(sql), { code: "42501" }, sql);
+  await client.query("SET row_security = off");
+  await assert.rejects(client.query("SELECT * FROM app.usage"), { code: "42501" });
+});
+
+test("every table but two has forced row-level security and a policy for the service", { skip }, async (t) => {
+  const { db } = await migrated(t);
+  const open = await asSuperuser(
+    db,
+    `SELECT string_agg(relname, ',' ORDER BY relname) FROM pg_class c WHERE relnamespace = 'app'::regnamespace
+      AND relkind = 'r' AND NOT (relrowsecurity AND relforcerowsecurity AND EXISTS (
+        SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND 'gateway'::regrole = ANY (p.polroles)
+          AND pg_get_expr(p.polqual, p.polrelid) LIKE '%app.tenant_id()%'))`,
+  );
+  assert.equal(open, "schema_migration,token_key");
+  const everywhere = await asSuperuser(
+    db,
+    "SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm') AND relowner <> 'postgres'::regrole AND relnamespace <> 'app'::regnamespace",
+  );
+  assert.equal(everywhere, "0", "nothing outside the schema app");
+  const callable = await asSuperuser(
+    db,
+    `SELECT string_agg(proname, ',' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'app'::regnamespace
+      AND proowner <> 'postgres'::regrole AND has_function_privilege('gateway', oid, 'EXECUTE')`,
+  );
+  assert.equal(callable, "login,tenant_id");
+});
+
+/** mulberry32: small, seeded, good enough to choose what to do next. */
+function random(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
+  };
+}
+
+test("two tenants at once, at random: each sees exactly its own", { skip }, async (t) => {
+  const { db, database } = await migrated(t);
+  const tenants = [await makeTenant(db, database, "one"), await makeTenant(db, database, "two")];
+  const seed = Number(process.env["SEALIFT_SEED"] ?? Date.now() % 1e9);
+  t.diagnostic(`SEALIFT_SEED=${seed}`);
+  const counts: Record<string, number> = {};
+  const work = tenants.map(async ({ login, keyId, id }, who) => {
+    const other = tenants[1 - who] ?? assert.fail();
+    const next = random(seed + who);
+    /** `day model` → requests: what this tenant's table must hold. */
+    const own = new Map<string, number>();
+    const operations: Readonly<Record<string, () => Promise<void>>> = {
+      insert: async () => {
+        const [day, model] = [`2026-01-0${1 + next(9)}`, `m${next(5)}`];
+        // The same day and model as the other tenant's, on purpose: the key must not collide.
+        const sql = `INSERT INTO app.usage VALUES ($1, $2, $3, $4, 1, 0, 0)
+          ON CONFLICT (tenant_id, day, key_id, model) DO UPDATE SET requests = app.usage.requests + 1`;
+        await database.asTenant(login, (query) => query(sql, [id, day, keyId, model]));
+        own.set(`${day} ${model}`, (own.get(`${day} ${model}`) ?? 0) + 1);
+      },
+      updateAll: async () => {
+        await database.asTenant(login, (query) => query("UPDATE app.usage SET requests = requests + 1"));
+        for (const [line, requests] of own) own.set(line, requests + 1);
+      },
+      updateOthers: async () => {
+        const sql = "UPDATE app.usage SET requests = 0 WHERE tenant_id = $1 RETURNING 1";
+        assert.deepEqual(await database.asTenant(login, (query) => query(sql, [other.id])), []);
+      },
+      insertForOther: async () => {
+        const sql = "INSERT INTO app.usage VALUES ($1, '2026-02-01', $2, 'm', 1, 0, 0)";
+        const forOther = database.asTenant(login, (query) => query(sql, [other.id, other.keyId]));
+        await assert.rejects(forOther, { code: "42501" });
+      },
+      moveToOther: async () => {
+        if (own.size === 0) return;
+        const move = database.asTenant(login, (query) => query("UPDATE app.usage SET tenant_id = $1", [other.id]));
+        await assert.rejects(move, { code: "42501" });
+      },
+      // Whether a key exists elsewhere must not show: the other's and nobody's give the same answer.
+      otherKey: async () => {
+        const sql = "INSERT INTO app.usage VALUES ($1, '2026-02-01', $2, 'm', 1, 0, 0)";
+        const texts: string[] = [];
+        for (const key of [other.keyId, crypto.randomUUID()]) {
+          await assert.rejects(
+            database.asTenant(login, (query) => query(sql, [id, key])),
+            (error: DatabaseError) => {
+              texts.push(`${error.code} ${error.message} ${error.detail}`.replaceAll(key, "KEY"));
+              return error.code === "23503";
+            },
+          );
+        }
+        assert.equal(texts[0], texts[1]);
+      },
+      rolledBack: async () => {
+        const failed = database.asTenant(login, async (query) => {
+          await query("UPDATE app.usage SET requests = 0");
+          throw new Error("on purpose");
+        });
+        await assert.rejects(failed, /on purpose/);
+      },
+      readAll: async () => {
+        const rows = await database.asTenant(login, (query) =>
+          query<{ tenant_id: string; day: string; model: string; requests: string }>(
+            "SELECT tenant_id, day::text, model, requests FROM app.usage",
+          ),
+        );
+        assert.deepEqual(new Map(rows.map((row) => [`${row.day} ${row.model}`, Number(row.requests)])), own);
+        assert.ok(rows.every((row) => row.tenant_id === id));
+      },
+      readNames: async () => {
+        const rows = await database.asTenant(login, async (query) => [
+          ...(await query<{ id: string }>("SELECT id FROM app.tenant")),
+          ...(await query<{ id: string }>("SELECT tenant_id AS id FROM app.api_key")),
+          ...(await query<{ id: string }>("SELECT tenant_id AS id FROM app.role_model")),
+        ]);
+        assert.deepEqual(
+          rows.map((row) => row.id),
+          [id, id, id],
+        );
+      },
+    };
+    const names = Object.keys(operations);
+    for (let step = 0; step < 300; step += 1) {
+      const name = names[next(names.length)] ?? "";
+      counts[name] = (counts[name] ?? 0) + 1;
+      await operations[name]?.();
+    }
+    await operations["readAll"]?.();
+  });
+  await Promise.all(work);
+  t.diagnostic(JSON.stringify(counts));
+});
+
+test("usage is summed by key, model and day, and read by its tenant alone", { skip }, async (t) => {
+  const { db, database } = await migrated(t);
+  const [one, two] = [await makeTenant(db, database, "one"), await makeTenant(db, database, "two")];
+  const recorder = recordUsage(database, { log: testLog, flushMs: 20 });
+  for (let count = 0; count < 50; count += 1) {
+    recorder.add(one.login, "model-a", { inputTokens: 10, outputTokens: 3 });
+    if (count % 2 === 0) recorder.add(two.login, "model-a", { inputTokens: 1, outputTokens: 1 });
+    if (count % 10 === 0) await sleep(15);
+  }
+  recorder.add(one.login, "model-b", { inputTokens: 0, outputTokens: 7 });
+  await recorder.stop();
+  const day = new Date().toISOString().slice(0, 10);
+  assert.deepEqual(await readUsage(database, one.login, 1), [
+    { day, keyId: one.keyId, model: "model-a", requests: 50, inputTokens: 500, outputTokens: 150 },
+    { day, keyId: one.keyId, model: "model-b", requests: 1, inputTokens: 0, outputTokens: 7 },
+  ]);
+  assert.deepEqual(await readUsage(database, two.login, 30), [
+    { day, keyId: two.keyId, model: "model-a", requests: 25, inputTokens: 25, outputTokens: 25 },
+  ]);
+});
+
+test("token keys are renewed and forgotten by themselves, and a crash makes logins end, not leak", {
+  skip,
+}, async (t) => {
+  const db = await prepareDatabase(t, postgres, work);
+  const first = db.start();
+  await eventually("postgres", first, () => db.ask("gateway", PASSWORDS.gateway, "SELECT 1"));
+  assert.equal((await task("migrate.ts", db.port)).status, 0);
+  const database = await openService(t, db);
+  const { login, key } = await makeTenant(db, database, "one");
+  const proof = proveApiKey(key, PEPPER) ?? assert.fail();
+  const keys = () => asSuperuser(db, "SELECT count(*) FROM app.token_key");
+  await database.login(proof);
+  assert.equal(await keys(), "1");
+  await asSuperuser(db, "UPDATE app.token_key SET created_at = created_at - interval '25 hours'");
+  assert.ok(await database.login(proof));
+  assert.equal(await keys(), "2", "a day later there is a new one");
+  assert.equal(await database.asTenant(login, async () => "works"), "works", "the old one's tokens count on");
+  await asSuperuser(db, "UPDATE app.token_key SET created_at = created_at - interval '25 hours'");
+  assert.ok(await database.login(proof));
+  assert.equal(await keys(), "2", "after two days the oldest is gone");
+  await assert.rejects(
+    database.asTenant(login, async () => "works"),
+    { code: "LOGIN_EXPIRED" },
+  );
+  const before = (await database.login(proof)) ?? assert.fail();
+  await first.stop("SIGKILL");
+  const second = db.start();
+  await eventually("postgres", second, () => db.ask("gateway", PASSWORDS.gateway, "SELECT 1"));
+  await eventually("the pool", second, async () => assert.ok(await database.answers()));
+  await assert.rejects(
+    database.asTenant(before, async () => "works"),
+    { code: "LOGIN_EXPIRED" },
+  );
+  const again = (await database.login(proof)) ?? assert.fail();
+  assert.equal(await database.asTenant(again, async () => "works"), "works");
+});
+
+test("a dump holds no token key, and restored elsewhere it works, tenants apart", { skip }, async (t) => {
+  const { db, database } = await migrated(t);
+  const { key, keyId, login } = await makeTenant(db, database, "one");
+  await makeTenant(db, database, "two");
+  await database.asTenant(login, (query) =>
+    query("INSERT INTO app.usage VALUES ($1, current_date, $2, 'm', 7, 0, 0)", [login.tenantId, keyId]),
+  );
+  const secret = await asSuperuser(db, "SELECT encode(secret, 'hex') FROM app.token_key");
+  const programs = "/usr/lib/postgresql/17/bin";
+  const dump = await db.run([
+    ...[`${programs}/pg_dump`, "--host=/run/postgresql", "--dbname=gateway", "--no-unlogged-table-data"],
+    ...["--format=plain", "--file=/run/postgresql/dump.sql"],
+  ]);
+  assert.equal(dump.status, 0, dump.output);
+  const text = await readFile(join(db.sockets, "dump.sql"), "utf8");
+  assert.ok(text.includes(login.tenantId));
+  assert.ok(!text.includes(secret), "no token key in the dump");
+  const other = await shared(t);
+  await copyFile(join(db.sockets, "dump.sql"), join(other.sockets, "dump.sql"));
+  await chmod(join(other.sockets, "dump.sql"), 0o644);
+  const restored = await other.run([
+    ...[`${programs}/psql`, "--host=/run/postgresql", "--dbname=gateway", "--set=ON_ERROR_STOP=1", "--quiet"],
+    "--file=/run/postgresql/dump.sql",
+  ]);
+  assert.equal(restored.status, 0, restored.output);
+  const { result } = await task("migrate.ts", other.port);
+  assert.deepEqual(result, { kind: "migrate", from: NEWEST, to: NEWEST });
+  const there = await openService(t, other);
+  await there.guard();
+  const again = (await there.login(proveApiKey(key, PEPPER) ?? assert.fail())) ?? assert.fail();
+  const usage = await readUsage(there, again, 2);
+  assert.deepEqual(
+    usage.map(({ requests }) => requests),
+    [7],
+  );
+  await assert.rejects(
+    there.asTenant(login, async () => "works"),
+    { code: "LOGIN_EXPIRED" },
+    "another site's token",
+  );
+});
+
+test("credentials makes a key that works, another while it was not used, and none afterwards", { skip }, async (t) => {
+  const { db, database } = await migrated(t);
+  const pepperFile = join(work, "pepper");
+  await writeFile(pepperFile, PEPPER);
+  const env = { API_KEY_PEPPER_FILE: pepperFile, MODELS: "sealift-test-model,other:7b" };
+  const run = async (changes: Record<string, string> = {}) => task("credentials.ts", db.port, { ...env, ...changes });
+  const [first, second] = await Promise.all([run(), run()]);
+  for (const { status, log, result } of [first, second]) {
+    assert.equal(status, 0, log);
+    assert.deepEqual([result?.["kind"], result?.["tenant"]], ["api-key", "default"]);
+    assert.ok(!log.includes(String(result?.["key"])));
+  }
+  const login = (made: TaskRun) => database.login(proveApiKey(String(made.result?.["key"]), PEPPER) ?? assert.fail());
+  const logins = [await login(first), await login(second)].filter((made) => made !== undefined);
+  assert.equal(logins.length, 1, "the later one took the place of the earlier one");
+  assert.deepEqual(logins[0]?.models, ["other:7b", "sealift-test-model"]);
+  assert.deepEqual(logins[0]?.capabilities, [...CAPABILITIES]);
+  const third = await run();
+  assert.deepEqual([third.status, third.result?.["kind"]], [0, "api-key-in-use"], third.log);
+  assert.ok(logins[0] && (await login(first)) !== (await login(second)), "the key in use still works");
+  await db.ask("gateway_owner", PASSWORDS.gateway_owner, "UPDATE app.api_key SET expires_at = now()");
+  assert.equal((await run()).result?.["kind"], "api-key", "no key works any more: a new one");
+  const wrong = await run({ MODELS: "" });
+  assert.equal(wrong.status, 78);
+  const nonsense = await run({ MODELS: "a b" });
+  assert.deepEqual([nonsense.status, nonsense.result], [1, undefined], nonsense.log);
 });

@@ -10,6 +10,8 @@ export const PASSWORDS = { gateway: "service-password", gateway_owner: "owner-pa
 export interface DatabaseProcess {
   /** The volume. */
   readonly data: string;
+  /** What is /run/postgresql in there. */
+  readonly sockets: string;
   readonly rootfs: string;
   readonly port: number;
   /** Another start on the same volume and port. */
@@ -50,6 +52,7 @@ export async function prepareDatabase(t: Context, image: UnpackedImage, work: st
   });
   return {
     data,
+    sockets,
     rootfs,
     port,
     start: () => {

@@ -174,9 +174,9 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-  found app.api_key;
+  held app.api_key;
 BEGIN
-  SELECT k.* INTO found
+  SELECT k.* INTO held
     FROM app.api_key k
     JOIN app.principal p ON p.id = k.principal_id AND p.active
     JOIN app.tenant t ON t.id = k.tenant_id AND t.active
@@ -185,16 +185,16 @@ BEGIN
   IF NOT FOUND THEN
     RETURN;
   END IF;
-  IF found.last_used_at IS NULL OR found.last_used_at < clock_timestamp() - interval '1 day' THEN
-    UPDATE app.api_key k SET last_used_at = clock_timestamp() WHERE k.id = found.id;
+  IF held.last_used_at IS NULL OR held.last_used_at < clock_timestamp() - interval '1 day' THEN
+    UPDATE app.api_key k SET last_used_at = clock_timestamp() WHERE k.id = held.id;
   END IF;
-  token_expires_at := least(found.expires_at, clock_timestamp() + interval '15 minutes');
+  token_expires_at := least(held.expires_at, clock_timestamp() + interval '15 minutes');
   RETURN QUERY
     SELECT t.id, t.name, p.id, p.name, p.role,
       ARRAY(SELECT m.model FROM app.role_model m WHERE m.tenant_id = t.id AND m.role = p.role ORDER BY m.model),
-      found.id, found.capabilities, app.make_token(t.id, login.token_expires_at), login.token_expires_at
+      held.id, held.capabilities, app.make_token(t.id, login.token_expires_at), login.token_expires_at
     FROM app.principal p JOIN app.tenant t ON t.id = p.tenant_id
-    WHERE p.id = found.principal_id;
+    WHERE p.id = held.principal_id;
 END
 $$;
 REVOKE ALL ON FUNCTION app.login(text, bytea) FROM PUBLIC;
