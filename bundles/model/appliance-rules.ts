@@ -57,7 +57,8 @@ export const SERVICE_NAME_PATTERN = "^[a-z0-9][a-z0-9_-]{0,62}$";
 
 const serviceName = { type: "string", pattern: SERVICE_NAME_PATTERN };
 /** What fits into a certificate's common name, with what installer/site/identities.ts puts around it. */
-const certifiedName = { type: "string", pattern: "^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$" };
+export const IDENTITY_NAME_PATTERN = "^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$";
+const certifiedName = { type: "string", pattern: IDENTITY_NAME_PATTERN };
 const uid = { type: "integer", minimum: 1, maximum: 65_534 };
 const directory = { type: "string", pattern: "^[a-z0-9][a-z0-9._-]{0,62}(?:/[a-z0-9][a-z0-9._-]{0,62})?$" };
 const files = (minProperties: number): object => ({
@@ -231,7 +232,7 @@ function secretProblems(rules: readonly SecretRule[], files: readonly string[]):
 }
 
 /** The files, or the one directory, that `rule` makes. */
-export function secretPaths(rule: SecretRule): string[] {
+function secretPaths(rule: SecretRule): string[] {
   switch (rule.kind) {
     case "password":
     case "key":

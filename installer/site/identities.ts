@@ -9,6 +9,7 @@
  * Root and authorities do not expire: nobody outside trusts them, and a site with a wrong clock must run.
  */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, X509Certificate } from "node:crypto";
+import { IDENTITY_NAME_PATTERN, type SecretRule } from "../../bundles/model/appliance-rules.ts";
 import {
   ALWAYS,
   type CertificateFields,
@@ -26,14 +27,7 @@ export interface SecretFile {
   readonly mode: number;
 }
 
-export interface IdentityRule {
-  /** Letters, digits and hyphens, at most 40. */
-  readonly service: string;
-  readonly directory: string;
-  readonly uid: number;
-  /** The service cannot make its own leaf. */
-  readonly fixed?: boolean;
-}
+type IdentityRule = Omit<Extract<SecretRule, { readonly kind: "identity" }>, "kind">;
 
 export interface IdentityRoot {
   readonly privateKey: KeyObject;
@@ -42,7 +36,7 @@ export interface IdentityRoot {
 }
 
 const ROOT_NAME = "Sealift site root";
-const SERVICE_NAME = /^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$/;
+const SERVICE_NAME = new RegExp(IDENTITY_NAME_PATTERN);
 const ROOT_FILE_MAX_BYTES = 64 * 1024;
 const PURPOSES = ["server", "client"] as const;
 const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n/g;
