@@ -1,25 +1,18 @@
 import { writeFile } from "node:fs/promises";
 import { closeStore, openStore } from "../../bundles/layout/layout.ts";
 import { plainJson } from "../../bundles/model/plain-text.ts";
-import { verifyInCage } from "../../verify/cage/run-cage.ts";
-import { POLICY_MAX_BYTES } from "../../verify/policy.ts";
+import { type CageOptions, verifyInCage } from "../../verify/cage/run-cage.ts";
 import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
 import type { Verdict } from "../../verify/verdict.ts";
 import { renderVerdictText } from "../../verify/verdict-text.ts";
 import { installerError } from "../error.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { sealiftVersion } from "../host/this-host.ts";
-import { openSite, type Site } from "../lifecycle/site.ts";
-import { verifyForSite } from "../lifecycle/site-verify.ts";
-import { enrolledTrust } from "../lifecycle/trust-change.ts";
-import { siteError } from "../site/error.ts";
-import { sitePolicy } from "../site/policy.ts";
-import { surveyState } from "../site/state.ts";
 import { type Command, type Invocation, optionalOption, positionals, usageError } from "./command.ts";
-import { STATE_OPTION, stateDirectory } from "./site-options.ts";
 
 /** Each of them makes the verdict one that authorizes nothing. */
 const ADVISORY_OPTIONS = ["trust", "policy", "at"];
+const POLICY_MAX_BYTES = 64 * 1024;
 
 export const verify: Command = {
   name: "verify",
@@ -41,7 +34,7 @@ export const verify: Command = {
     at: { type: "string" },
     format: { type: "string" },
     report: { type: "string" },
-    ...STATE_OPTION,
+    state: { type: "string" },
   },
   run: async (invocation) => {
     const [path = ""] = positionals(invocation, "verify", "BUNDLE");
@@ -71,27 +64,33 @@ export const verify: Command = {
 
 type OnProgress = (doneBytes: number, totalBytes: number) => void;
 
+/** Loaded only where a site is asked: its parsers take as long to load as the verification of a small bundle. */
+const siteVerify = () => import("../lifecycle/site-verify.ts");
+
 /** With the site's own trust, policy and time: the verdict that a change of the site would be judged by. */
 async function verifyAtSite(invocation: Invocation, path: string, onProgress: OnProgress): Promise<Verdict> {
-  const { verdict, close } = await verifyForSite(enrolledSite(invocation), path, onProgress);
+  const { openSiteForVerify, verifyForSite } = await siteVerify();
+  const { verdict, close } = await verifyForSite(
+    openSiteForVerify(optionalOption(invocation, "state")),
+    path,
+    onProgress,
+  );
   close();
   return verdict;
 }
 
 /** With what the options say, and the site's for what they do not. Needs no site if they name a trust. */
 async function verifyAdvisory(invocation: Invocation, path: string, onProgress: OnProgress): Promise<Verdict> {
-  const trust = optionalOption(invocation, "trust");
   const policyPath = optionalOption(invocation, "policy");
   const at = readTime(optionalOption(invocation, "at"));
-  const site = trust === undefined ? enrolledSite(invocation) : undefined;
-  const trustFiles = site ? enrolledTrust(site).files : readTrustDirectory(trust ?? "");
-  const policyBytes = policyPath === undefined ? undefined : await readBoundedFile(policyPath, POLICY_MAX_BYTES);
+  const { trustFiles, policyBytes } = await advisoryStandards(invocation);
+  const ownPolicy = policyPath === undefined ? undefined : await readBoundedFile(policyPath, POLICY_MAX_BYTES);
   const store = openStore(path);
   try {
     return await verifyInCage({
       store,
       trustFiles,
-      policyBytes: policyBytes ?? (site && sitePolicy(site.paths.directory)),
+      policyBytes: ownPolicy ?? policyBytes,
       time: { at: (at ?? new Date()).toISOString(), source: at === undefined ? "host-clock" : "option" },
       scope: "advisory",
       sealiftVersion: sealiftVersion(),
@@ -102,14 +101,11 @@ async function verifyAdvisory(invocation: Invocation, path: string, onProgress: 
   }
 }
 
-/** @throws TRUST_NOT_ENROLLED, also where there is no site at all */
-function enrolledSite(invocation: Invocation): Site {
-  const directory = stateDirectory(invocation);
-  const isSite = ["whole", "half-written"].includes(surveyState(directory));
-  if (isSite) return openSite(directory);
-  throw siteError("TRUST_NOT_ENROLLED", `there is no site in ${JSON.stringify(directory)} whose trust could be used`, {
-    hints: ["for an advisory verdict name the publisher's release trust with --trust DIR"],
-  });
+async function advisoryStandards(invocation: Invocation): Promise<Pick<CageOptions, "trustFiles" | "policyBytes">> {
+  const trust = optionalOption(invocation, "trust");
+  if (trust !== undefined) return { trustFiles: readTrustDirectory(trust), policyBytes: undefined };
+  const { openSiteForVerify, siteStandards } = await siteVerify();
+  return siteStandards(openSiteForVerify(optionalOption(invocation, "state")));
 }
 
 /** RFC 3339 with a zone; a local time without one would mean another instant on another machine. */

@@ -1,13 +1,32 @@
 /** Verification with the site's own trust, policy and time: the only verdict from which a site moves. */
 import { closeStore, openStore, readLayout } from "../../bundles/layout/layout.ts";
 import { type AllowedRelease, allowRelease } from "../../verify/allowed-release.ts";
-import { verifyInCage } from "../../verify/cage/run-cage.ts";
+import { type CageOptions, verifyInCage } from "../../verify/cage/run-cage.ts";
 import type { Verdict } from "../../verify/verdict.ts";
 import { sealiftVersion } from "../host/this-host.ts";
 import { requireClock } from "../site/clock.ts";
+import { siteError } from "../site/error.ts";
 import { sitePolicy } from "../site/policy.ts";
-import { clockFinding, type Site } from "./site.ts";
+import { DEFAULT_STATE, surveyState } from "../site/state.ts";
+import { clockFinding, openSite, type Site } from "./site.ts";
 import { enrolledTrust } from "./trust-change.ts";
+
+/**
+ * The site in `directory`, for looking only, as long as there is one.
+ * @throws TRUST_NOT_ENROLLED if there is none, and what `openSite` throws
+ */
+export function openSiteForVerify(directory = DEFAULT_STATE): Site {
+  const found = surveyState(directory);
+  if (found !== "absent" && found !== "empty") return openSite(directory);
+  throw siteError("TRUST_NOT_ENROLLED", `there is no site in ${JSON.stringify(directory)} whose trust could be used`, {
+    hints: ["for an advisory verdict name the publisher's release trust with --trust DIR"],
+  });
+}
+
+/** What this site judges by, checked against its ledger. @throws TRUST_NOT_ENROLLED | TRUST_CHANGED | POLICY_CHANGED */
+export function siteStandards(site: Site): Pick<CageOptions, "trustFiles" | "policyBytes"> {
+  return { trustFiles: enrolledTrust(site).files, policyBytes: sitePolicy(site.paths.directory) };
+}
 
 export interface SiteVerification {
   readonly verdict: Verdict;
@@ -30,13 +49,12 @@ export async function verifyForSite(
   onProgress: (doneBytes: number, totalBytes: number) => void,
   confirms: readonly string[] = [],
 ): Promise<SiteVerification> {
-  const { files: trustFiles } = enrolledTrust(site);
-  const policyBytes = sitePolicy(site.paths.directory);
+  const standards = siteStandards(site);
   requireClock(clockFinding(site), confirms);
   const time = { at: site.clock().now.toISOString(), source: "host-clock" } as const;
   const store = openStore(path);
   try {
-    const question = { store, trustFiles, policyBytes, time, scope: "site", sealiftVersion: sealiftVersion() } as const;
+    const question = { ...standards, store, time, scope: "site", sealiftVersion: sealiftVersion() } as const;
     const verdict = await verifyInCage({ ...question, onProgress });
     const allowed = verdict.decision === "allow" ? allowRelease(verdict, readLayout(store)) : undefined;
     return { verdict, allowed, close: () => closeStore(store) };
