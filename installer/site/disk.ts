@@ -7,6 +7,7 @@ import {
   closeSync,
   constants,
   fchmodSync,
+  fchownSync,
   fstatSync,
   fsyncSync,
   ftruncateSync,
@@ -32,6 +33,7 @@ export interface Disk {
   write(fd: number, bytes: Uint8Array, position: number): number;
   truncate(fd: number, size: number): void;
   chmod(fd: number, mode: number): void;
+  chown(fd: number, uid: number, gid: number): void;
   sync(fd: number): void;
   close(fd: number): void;
   rename(from: string, to: string): void;
@@ -48,6 +50,7 @@ export const hostDisk: Disk = {
   write: (fd, bytes, position) => writeSync(fd, bytes, 0, bytes.length, position),
   truncate: ftruncateSync,
   chmod: fchmodSync,
+  chown: fchownSync,
   sync: fsyncSync,
   close: closeSync,
   rename: renameSync,
@@ -136,12 +139,15 @@ function appear(disk: Disk, path: string, make: (temporary: string) => void): vo
 
 /**
  * Replaces or creates `path`: after a crash at any point it holds the old bytes or the new ones. Once this
- * returns the new ones survive a power cut. @throws STATE_WRITE_FAILED | STATE_DISK_FULL
+ * returns the new ones survive a power cut. `mode` holds whatever the umask is; `owner` is user and group,
+ * and needs root. @throws STATE_WRITE_FAILED | STATE_DISK_FULL
  */
-export function writeWhole(disk: Disk, path: string, bytes: Uint8Array, mode = 0o600): void {
+export function writeWhole(disk: Disk, path: string, bytes: Uint8Array, mode = 0o600, owner?: number): void {
   appear(disk, path, (temporary) => {
-    const fd = disk.open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
+    const fd = disk.open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
     try {
+      if (owner !== undefined) disk.chown(fd, owner, owner);
+      if (mode !== 0o600) disk.chmod(fd, mode);
       writeAll(disk, fd, bytes, 0);
       disk.sync(fd);
     } finally {
@@ -202,11 +208,18 @@ export function linkFile(disk: Disk, existing: string, path: string): boolean {
   });
 }
 
-/** @throws STATE_WRITE_FAILED */
+/**
+ * Removes `path` and what a crash in `writeWhole` may have left of it. Nothing if it, or its directory, is
+ * not there. @throws STATE_WRITE_FAILED
+ */
 export function removeDurably(disk: Disk, path: string): void {
   guard(path, () => {
-    removeIfThere(disk, path);
-    syncDirectory(disk, dirname(path));
+    try {
+      for (const one of [temporaryName(path), path]) removeIfThere(disk, one);
+      syncDirectory(disk, dirname(path));
+    } catch (cause) {
+      if (systemCode(cause) !== "ENOENT") throw cause;
+    }
   });
 }
 

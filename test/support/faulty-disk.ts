@@ -7,6 +7,7 @@ import {
   closeSync,
   constants,
   fchmodSync,
+  fchownSync,
   fstatSync,
   ftruncateSync,
   linkSync,
@@ -154,6 +155,11 @@ export class FaultyDisk implements Disk {
   chmod(fd: number, mode: number): void {
     if (this.#turn("chmod")) this.#die("chmod");
     fchmodSync(fd, mode);
+  }
+
+  chown(fd: number, uid: number, gid: number): void {
+    if (this.#turn("chown")) this.#die("chown");
+    fchownSync(fd, uid, gid);
   }
 
   sync(fd: number): void {
