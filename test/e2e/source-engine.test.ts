@@ -31,9 +31,14 @@ function loadable(image: ForeignImage): Buffer {
 
 inOwnMachine(import.meta.url, "an image that the real Docker engine has", () => {
   const withEngine = async (t: TestContext, store: "classic" | "containerd"): Promise<OwnEngine> => {
-    const directory = await scratch(t);
+    const cleanups: (() => Promise<void>)[] = [];
+    const directory = await scratch({ after: (work) => void cleanups.push(work) });
     const engine = await startOwnEngine(directory, { store });
-    t.after(() => engine.stop());
+    // In this order: nothing can be removed from under a running engine.
+    t.after(async () => {
+      await engine.stop();
+      for (const work of cleanups) await work();
+    });
     return engine;
   };
 

@@ -15,7 +15,7 @@ import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmdirSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { Readable } from "node:stream";
 import { it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -55,13 +55,14 @@ const SCRIPT = `set -eu
 mount -t tmpfs -o mode=0755 tmpfs /run
 "$SEALIFT_TEST_IP" link set lo up
 while [ "$1" != -- ]; do
-  mkdir "/run/$(basename "$1")"
-  ln -s "$2" "/run/$(basename "$1")/$(basename "$2")"
-  mkdir -p "$1"
-  mount -t overlay -o "lowerdir=/run/$(basename "$1"):$1" overlay "$1"
+  mkdir -p "$(dirname "/run/placed$1")"
+  ln -s "$2" "/run/placed$1"
   shift 2
 done
 shift
+if [ -d /run/placed ]; then
+  mount -t overlay -o lowerdir=/run/placed/usr/local:/usr/local overlay /usr/local
+fi
 "$@"`;
 
 async function runInside(url: string): Promise<{ status: number | null; output: string }> {
@@ -100,9 +101,9 @@ async function runInside(url: string): Promise<{ status: number | null; output: 
   return { status, output };
 }
 
-/** The directory of the last path and the peer's program, if none of the paths has a program. */
+/** The last path, which is below /usr/local, and the peer's program for it, if none of the paths has a program. */
 function placeOf(name: PeerName, paths: readonly string[]): string[] {
-  return firstExecutable(paths) === undefined ? [dirname(paths.at(-1) as string), requirePeer(name)] : [];
+  return firstExecutable(paths) === undefined ? [paths.at(-1) as string, requirePeer(name)] : [];
 }
 
 /** The kernel's directories of the containers' limits stay when a container is not removed in order. */
@@ -175,6 +176,8 @@ export async function startOwnEngine(directory: string, options: OwnEngineOption
     const command = options.isForeign ? ["unshare", "--net", requirePeer("dockerd")] : [requirePeer("dockerd")];
     const running = spawn(command[0] as string, [...command.slice(1), ...args], { stdio: ["ignore", log, log] });
     closeSync(log);
+    // A test that forgets to stop it must end all the same.
+    running.unref();
     child = running;
     for (let i = 0; i < 240 && running.exitCode === null; i += 1) {
       const facts = await askEngine(socketPath).catch(() => undefined);
@@ -187,6 +190,7 @@ export async function startOwnEngine(directory: string, options: OwnEngineOption
     const running = child;
     if (!running || running.exitCode !== null || running.signalCode !== null) return;
     const ended = new Promise((resolve) => running.once("close", resolve));
+    running.ref();
     running.kill(signal);
     await ended;
   };
