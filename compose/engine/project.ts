@@ -38,9 +38,9 @@ export async function upProject(
   const args = ["up", "--detach", "--wait", "--wait-timeout", String(waitSeconds), "--no-build", "--pull", "never"];
   const only = run.services ?? ["--remove-orphans"];
   const result = await compose(engine, project, [...args, ...only], waitSeconds * 1000, run);
-  if (result.status === 0) return;
-  const states = await containerStates(engine, project.name);
-  const bad = states.filter(({ healthy }) => !healthy);
+  // Asked also when Compose is content: without a health check it takes one that restarts for one that runs.
+  const bad = (await containerStates(engine, project.name)).filter(({ healthy }) => !healthy);
+  if (bad.length === 0 && result.status === 0) return;
   if (bad.length === 0) throw callFailed("up", result);
   const what = bad.map(({ service, text }) => `${service}: ${text}`).join("; ");
   throw engineError("ENGINE_UNHEALTHY", `project ${JSON.stringify(project.name)}: ${what}`, {

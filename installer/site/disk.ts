@@ -18,7 +18,6 @@ import {
   readSync,
   renameSync,
   rmdirSync,
-  symlinkSync,
   unlinkSync,
   writeSync,
 } from "node:fs";
@@ -37,7 +36,6 @@ export interface Disk {
   sync(fd: number): void;
   close(fd: number): void;
   rename(from: string, to: string): void;
-  symlink(target: string, path: string): void;
   /** A second name for the file `existing`. */
   link(existing: string, path: string): void;
   unlink(path: string): void;
@@ -54,7 +52,6 @@ export const hostDisk: Disk = {
   sync: fsyncSync,
   close: closeSync,
   rename: renameSync,
-  symlink: symlinkSync,
   link: linkSync,
   unlink: unlinkSync,
   mkdir: (path, mode) => void mkdirSync(path, { mode }),
@@ -100,6 +97,15 @@ function syncDirectory(disk: Disk, path: string): void {
   const fd = disk.open(path, O_RDONLY | O_DIRECTORY, 0);
   try {
     disk.sync(fd);
+  } finally {
+    disk.close(fd);
+  }
+}
+
+function setMode(disk: Disk, directory: string, mode: number): void {
+  const fd = disk.open(directory, O_RDONLY | O_DIRECTORY, 0);
+  try {
+    disk.chmod(fd, mode);
   } finally {
     disk.close(fd);
   }
@@ -154,11 +160,6 @@ export function writeWhole(disk: Disk, path: string, bytes: Uint8Array, mode = 0
       disk.close(fd);
     }
   });
-}
-
-/** The same for a symbolic link. @throws STATE_WRITE_FAILED | STATE_DISK_FULL */
-export function writeLink(disk: Disk, path: string, target: string): void {
-  appear(disk, path, (temporary) => disk.symlink(target, temporary));
 }
 
 /**
@@ -256,14 +257,18 @@ export function renameDurably(disk: Disk, from: string, to: string): void {
   });
 }
 
-/** Creates `path`, mode 0700, in a directory that exists; nothing if it is there. @throws STATE_WRITE_FAILED | STATE_DISK_FULL */
-export function makeDirectory(disk: Disk, path: string): void {
+/**
+ * Creates `path` in a directory that exists; nothing but its mode if it is there. `mode` holds whatever the
+ * umask is. @throws STATE_WRITE_FAILED | STATE_DISK_FULL
+ */
+export function makeDirectory(disk: Disk, path: string, mode = 0o700): void {
   guard(path, () => {
     try {
       disk.mkdir(path, 0o700);
     } catch (cause) {
       if (systemCode(cause) !== "EEXIST") throw cause;
     }
+    if (mode !== 0o700) setMode(disk, path, mode);
     syncDirectory(disk, dirname(path));
   });
 }

@@ -168,5 +168,8 @@ export function surveyState(directory: string): "absent" | "empty" | "half-writt
 /** Creates the directories of an empty state, the outermost too; its parent must exist. */
 export function makeStateDirectories(disk: Disk, directory: string): void {
   makeDirectory(disk, directory);
-  for (const name of STATE_DIRECTORIES) makeDirectory(disk, join(directory, name));
+  for (const name of STATE_DIRECTORIES) {
+    // The front is a user of its own and sees nothing but this one, mounted read-only.
+    makeDirectory(disk, join(directory, name), name === "switch" ? 0o755 : 0o700);
+  }
 }

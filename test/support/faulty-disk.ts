@@ -90,7 +90,7 @@ export class FaultyDisk implements Disk {
     if (fault.kind === "error") {
       if (!fault.forever) this.#fault = undefined;
       // Closing and cutting off work on a full disk, and names can be removed.
-      if (fault.code === "ENOSPC" && !["write", "mkdir", "symlink", "link"].includes(name)) return false;
+      if (fault.code === "ENOSPC" && !["write", "mkdir", "link"].includes(name)) return false;
       throw Object.assign(new Error(`${fault.code}: ${name} failed on purpose`), { code: fault.code });
     }
     return true;
@@ -195,12 +195,6 @@ export class FaultyDisk implements Disk {
       renameSync(to, from);
       before?.();
     });
-  }
-
-  symlink(target: string, path: string): void {
-    if (this.#turn("symlink")) this.#die("symlink");
-    symlinkSync(target, path);
-    this.#changed(path, () => unlinkSync(path));
   }
 
   link(existing: string, path: string): void {
