@@ -1,0 +1,171 @@
+/**
+ * A write-ahead segment: what was acknowledged and is perhaps not in the tree yet. One file of a fixed
+ * size, filled with zeros beforehand, so that a write changes no metadata and never needs room.
+ *
+ * All is in pages of 4096 bytes. The first holds the header: a line of text, 16 random bytes that name the
+ * segment, the index of its first entry (8 bytes), SHA-256 of the three. Each group of entries that was
+ * written in one go is a frame from the start of a page: `SLFR`, the length of its body (4 bytes), the index
+ * of its first entry (8 bytes), SHA-256 over segment name, those 16 bytes and body; then the body: entries
+ * each behind its length (2 bytes). Numbers have their high byte first. A frame whose hash does not hold was
+ * never acknowledged, as long as none that holds comes behind it. Nobody outside knows a segment's name, so
+ * no entry can be made to look like a frame.
+ */
+import { randomBytes } from "node:crypto";
+import { constants, type FileHandle, open, readFile, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import { type LogDisk, syncDirectory } from "./durable-files.ts";
+import { HASH_BYTES, sha256 } from "./merkle.ts";
+import { decodeEntries, encodedSize, encodeEntries } from "./tile-path.ts";
+
+export const PAGE_BYTES = 4096;
+export const SEGMENT_BYTES = 8 * 1024 * 1024;
+/** The bodies of one frame: what is written and made durable in one go. */
+export const FRAME_BODY_MAX_BYTES = 1024 * 1024;
+
+const MAGIC = Buffer.from("sealift audit segment 1\n");
+const NAME_BYTES = 16;
+const HEADER_BYTES = MAGIC.length + NAME_BYTES + 8;
+const FRAME_MAGIC = Buffer.from("SLFR");
+const FRAME_FIELDS_BYTES = 16;
+const FRAME_HEADER_BYTES = FRAME_FIELDS_BYTES + HASH_BYTES;
+const ZEROS = Buffer.alloc(1024 * 1024);
+
+/** Bytes of a frame with these entries, in whole pages. */
+export function frameSize(entries: readonly Uint8Array[]): number {
+  return Math.ceil((FRAME_HEADER_BYTES + encodedSize(entries)) / PAGE_BYTES) * PAGE_BYTES;
+}
+
+function encodeFrame(name: Buffer, first: number, entries: readonly Uint8Array[]): Buffer {
+  const body = encodeEntries(entries);
+  const frame = Buffer.alloc(frameSize(entries));
+  FRAME_MAGIC.copy(frame);
+  frame.writeUInt32BE(body.length, 4);
+  frame.writeBigUInt64BE(BigInt(first), 8);
+  body.copy(frame, FRAME_HEADER_BYTES);
+  frameHash(name, frame, body).copy(frame, FRAME_FIELDS_BYTES);
+  return frame;
+}
+
+function frameHash(name: Buffer, frame: Buffer, body: Buffer): Buffer {
+  return sha256(Buffer.concat([name, frame.subarray(0, FRAME_FIELDS_BYTES), body]));
+}
+
+export class SegmentWriter {
+  readonly first: number;
+  readonly #disk: LogDisk;
+  readonly #file: FileHandle;
+  readonly #name: Buffer;
+  readonly #size: number;
+  #position = PAGE_BYTES;
+
+  private constructor(disk: LogDisk, file: FileHandle, name: Buffer, first: number, size: number) {
+    this.#disk = disk;
+    this.#file = file;
+    this.#name = name;
+    this.first = first;
+    this.#size = size;
+  }
+
+  /** A file of `size` zero bytes that `begin` makes a segment of. On a full disk nothing is left of it. */
+  static async prepare(disk: LogDisk, path: string, size: number): Promise<void> {
+    const file = await open(path, "w", 0o640);
+    try {
+      for (let at = 0; at < size; at += ZEROS.length) {
+        await disk.write(file, ZEROS.subarray(0, Math.min(ZEROS.length, size - at)), at);
+      }
+      await disk.sync(file);
+    } catch (cause) {
+      await rm(path, { force: true }).catch(() => {});
+      throw cause;
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** Names the prepared file `spare`, calls it `path`, and makes both durable. A segment at `path` is refused. */
+  static async begin(disk: LogDisk, spare: string, path: string, first: number, size: number): Promise<SegmentWriter> {
+    // Another writer that begins at the same entry is found out here, should a lock ever fail.
+    await (await open(path, "wx", 0o640)).close();
+    const file = await open(spare, constants.O_WRONLY | constants.O_DSYNC);
+    try {
+      const name = randomBytes(NAME_BYTES);
+      const header = Buffer.alloc(PAGE_BYTES);
+      MAGIC.copy(header);
+      name.copy(header, MAGIC.length);
+      header.writeBigUInt64BE(BigInt(first), MAGIC.length + NAME_BYTES);
+      sha256(header.subarray(0, HEADER_BYTES)).copy(header, HEADER_BYTES);
+      await disk.write(file, header, 0);
+      await rename(spare, path);
+      await syncDirectory(disk, dirname(path));
+      return new SegmentWriter(disk, file, name, first, size);
+    } catch (cause) {
+      await file.close();
+      // Nothing was written to it yet: the next attempt begins anew.
+      await rm(path, { force: true }).catch(() => {});
+      throw cause;
+    }
+  }
+
+  hasRoom(entries: readonly Uint8Array[]): boolean {
+    return this.#position + frameSize(entries) <= this.#size;
+  }
+
+  /** Resolves when the entries are on stable storage. After a failure nobody knows what the disk holds. */
+  async write(first: number, entries: readonly Uint8Array[]): Promise<void> {
+    const frame = encodeFrame(this.#name, first, entries);
+    await this.#disk.write(this.#file, frame, this.#position);
+    this.#position += frame.length;
+  }
+
+  close(): Promise<void> {
+    return this.#file.close();
+  }
+}
+
+export interface SegmentContent {
+  readonly first: number;
+  readonly entries: readonly Buffer[];
+}
+
+/** A segment that cannot be read to its end without losing what may have been acknowledged. */
+export class SegmentDamagedError extends Error {}
+
+/**
+ * The entries of the segment at `path`, without a last frame that was torn; undefined for an empty file,
+ * which is one whose beginning was interrupted. @throws SegmentDamagedError
+ */
+export async function readSegment(path: string): Promise<SegmentContent | undefined> {
+  const bytes = await readFile(path);
+  if (bytes.length === 0) return undefined;
+  const header = bytes.subarray(0, HEADER_BYTES);
+  const holds = sha256(header).equals(bytes.subarray(HEADER_BYTES, HEADER_BYTES + HASH_BYTES));
+  if (!header.subarray(0, MAGIC.length).equals(MAGIC) || !holds) throw new SegmentDamagedError(`${path}: no segment`);
+  const name = header.subarray(MAGIC.length, MAGIC.length + NAME_BYTES);
+  const first = Number(header.readBigUInt64BE(MAGIC.length + NAME_BYTES));
+  const entries: Buffer[] = [];
+  let at = PAGE_BYTES;
+  for (;;) {
+    const frame = readFrame(name, bytes, at);
+    if (!frame) break;
+    if (frame.first !== first + entries.length) throw new SegmentDamagedError(`${path}: entries are missing at ${at}`);
+    entries.push(...frame.entries);
+    at += frameSize(frame.entries);
+  }
+  for (let behind = at + PAGE_BYTES; behind < bytes.length; behind += PAGE_BYTES) {
+    if (readFrame(name, bytes, behind))
+      throw new SegmentDamagedError(`${path}: broken at ${at}, before entries that hold`);
+  }
+  return { first, entries };
+}
+
+function readFrame(name: Buffer, bytes: Buffer, at: number): SegmentContent | undefined {
+  const frame = bytes.subarray(at);
+  if (frame.length < FRAME_HEADER_BYTES || !frame.subarray(0, FRAME_MAGIC.length).equals(FRAME_MAGIC)) return undefined;
+  const length = frame.readUInt32BE(4);
+  if (length > frame.length - FRAME_HEADER_BYTES) return undefined;
+  const body = frame.subarray(FRAME_HEADER_BYTES, FRAME_HEADER_BYTES + length);
+  const hash = frame.subarray(FRAME_FIELDS_BYTES, FRAME_HEADER_BYTES);
+  if (!frameHash(name, frame, body).equals(hash)) return undefined;
+  const entries = decodeEntries(body);
+  return entries && { first: Number(frame.readBigUInt64BE(8)), entries };
+}
