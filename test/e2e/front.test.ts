@@ -7,7 +7,7 @@ import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { after, before } from "node:test";
-import type { AbsenceFigures, SwitchFigures } from "../support/front-figures.ts";
+import type { AbsenceFigures, SilenceFigures, SwitchFigures } from "../support/front-figures.ts";
 import { cannotStart, lockedImages, PROJECT, unpackImage } from "../support/image-process.ts";
 import { run } from "../support/offline-namespace.ts";
 import { peer } from "../support/peers.ts";
@@ -73,4 +73,12 @@ test("the front works without a gateway, holds connections while one is away, an
   assert.equal(seen.afterLostFile, true);
   assert.equal(seen.afterStrangeFile, "closed");
   assert.equal(seen.afterRepair, "blue");
+});
+
+test("a switch does not wait for name servers that never answer for the colour that is not there", {
+  skip,
+}, async (t) => {
+  const { reloadMs } = await figures<SilenceFigures>("silence");
+  t.diagnostic(`${Math.round(reloadMs)} ms`);
+  assert.ok(reloadMs < 4_000);
 });

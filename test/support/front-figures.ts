@@ -5,11 +5,13 @@
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { renameSync, writeFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { Agent, createServer as createHttpServer, get, type Server } from "node:http";
 import { createConnection, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { eventually, type Started, startImage } from "./image-process.ts";
+import { parse } from "yaml";
+import { eventually, PROJECT, type Started, startImage } from "./image-process.ts";
 
 export interface SwitchFigures {
   readonly switches: number;
@@ -32,6 +34,10 @@ export interface AbsenceFigures {
   readonly afterRepair: string;
 }
 
+export interface SilenceFigures {
+  readonly reloadMs: number;
+}
+
 type Colour = "blue" | "green";
 const FRONT = { host: "127.0.0.1", port: 8080 };
 const ADDRESSES: Readonly<Record<Colour, string>> = { blue: "127.1.0.1", green: "127.1.0.2" };
@@ -41,6 +47,9 @@ const TICK_MS = 100;
 
 const names = new Map<string, string>();
 const failed: string[] = [];
+
+/** Whether the name server says nothing for a name that it does not have, as on a host without a network. */
+let isSilent = false;
 
 /** Answers A for the names it has; AAAA of those is empty, as with Docker, and others do not exist. */
 async function serveNames(): Promise<void> {
@@ -55,6 +64,7 @@ async function serveNames(): Promise<void> {
     }
     const type = query.readUInt16BE(at + 1);
     const address = names.get(labels.join("."));
+    if (address === undefined && isSilent) return;
     const header = Buffer.from(query.subarray(0, 12));
     const isAnswered = address !== undefined && type === 1;
     header.writeUInt16BE(address === undefined ? 0x8183 : 0x8180, 2);
@@ -213,6 +223,19 @@ async function measureSwitches(front: Started, directory: string): Promise<Switc
   return { switches, answers, streams, failed, slowestMs };
 }
 
+/** How long a reload takes while nobody answers for the other colour's name. */
+async function measureSilence(front: Started, directory: string): Promise<SilenceFigures> {
+  const blue = await startGateway("blue");
+  names.set("gateway-blue", ADDRESSES.blue);
+  await until("blue is served", async () => (await ask("/"))[1] === "blue");
+  isSilent = true;
+  writeSwitch(directory, "active green\n");
+  await front.signal("SIGUSR2");
+  const reloadMs = await until("the front reads green", async () => (await active()).active === "green");
+  await blue.stop();
+  return { reloadMs };
+}
+
 /** Milliseconds until the front closes a new connection on which nothing is said. */
 async function timeToClose(): Promise<number> {
   const start = performance.now();
@@ -277,18 +300,26 @@ async function measureAbsence(front: Started, directory: string): Promise<Absenc
   };
 }
 
-const [rootfs = "", directory = "", task] = process.argv.slice(2);
+const TASKS: Readonly<Record<string, (front: Started, directory: string) => Promise<object>>> = {
+  switches: measureSwitches,
+  absence: measureAbsence,
+  silence: measureSilence,
+};
+const [rootfs = "", directory = "", task = ""] = process.argv.slice(2);
+const { services } = parse(await readFile(join(PROJECT, "compose/compose.yaml"), "utf8")) as {
+  readonly services: { readonly front: { readonly environment: Readonly<Record<string, string>> } };
+};
 await serveNames();
 writeSwitch(directory, "active blue\n");
 const image = { config: { config: { User: "10090" } } };
 const front = startImage({ image, rootfs } as never, {
   writable: `etc/haproxy/switch=${directory}`,
+  env: services.front.environment,
   command: ["/usr/sbin/haproxy", "-W", "-db", "-f", "/etc/haproxy/haproxy.cfg"],
 });
 try {
   await eventually("the front", front, async () => ask("/healthz", { port: 8404 }));
-  const measured =
-    task === "switches" ? await measureSwitches(front, directory) : await measureAbsence(front, directory);
+  const measured = await TASKS[task]?.(front, directory);
   process.stdout.write(`${JSON.stringify({ ...measured, log: front.output().slice(-3000) })}\n`);
 } finally {
   await front.stop("SIGKILL");
