@@ -37,9 +37,14 @@ test("times are written to the second, on both sides of the years that change th
     "9999-12-31T23:59:59",
   ]) {
     const time = new Date(`${text}Z`);
-    const { validFromDate, validToDate } = write({ notBefore: time, notAfter: new Date(time.getTime() + 999) });
+    const { validFromDate, validToDate, raw } = write({ notBefore: time, notAfter: new Date(time.getTime() + 999) });
     assert.equal(validFromDate.toISOString(), `${text}.000Z`);
     assert.equal(validToDate.toISOString(), `${text}.000Z`);
+    // RFC 5280: two digits for the years that they can say, four for all others.
+    const digits = `${text.replace(/[-:T]/g, "")}Z`;
+    const year = Number(text.slice(0, 4));
+    const wanted = year >= 1950 && year < 2050 ? `\x17\x0d${digits.slice(2)}` : `\x18\x0f${digits}`;
+    assert.ok(raw.includes(Buffer.from(wanted, "latin1")), text);
   }
 });
 

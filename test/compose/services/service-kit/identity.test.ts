@@ -105,7 +105,9 @@ test("a server that nobody guards, another service's name, no name and TLS 1.2 a
   const { open } = testIdentities(await scratch(t));
   const [gateway, audit] = [await open("gateway"), await open("audit")];
   const refusals: string[] = [];
-  const unguarded = createServer(audit.serverOptions(["gateway"]), () => assert.fail("a request came through"));
+  const unguarded = createServer(audit.serverOptions(["gateway"]), (_, response) =>
+    response.end("a request came through"),
+  );
   unguarded.on("tlsClientError", (error) => refusals.push(codeOf(error)));
   await ask(await listen(t, unguarded), { agent: gateway.agent("audit") });
   assert.deepEqual(refusals, ["SERVER_NOT_GUARDED"]);
@@ -165,7 +167,7 @@ for (const [what, forgery, code] of FORGERIES) {
     assert.deepEqual([served.peers, served.refusals], [[], [code.includes(" ") ? "UNSPECIFIED" : code]]);
 
     const { key, chain } = forgeLeaf(pem, "pii", forgery);
-    const impostor = createServer({ key, cert: chain }, () => assert.fail("a request came through"));
+    const impostor = createServer({ key, cert: chain }, (_, response) => response.end("a request came through"));
     const port = await listen(t, impostor);
     for (const service of ["gateway", "pii"]) {
       assert.equal(await ask(port, { agent: gateway.agent(service) }), code);
@@ -197,7 +199,7 @@ test("a client does not take another service for the one that it wants, however 
   });
   const port = await listen(
     t,
-    createServer({ key, cert: chain }, () => assert.fail("a request came through")),
+    createServer({ key, cert: chain }, (_, response) => response.end("a request came through")),
   );
   assert.equal(await ask(port, { agent: gateway.agent("audit") }), "PEER_NOT_ALLOWED");
   assert.equal(await ask(port, { agent: gateway.agent("pii") }), "PEER_NOT_ALLOWED", "a leaf names one service");
