@@ -9,11 +9,14 @@ import { type PlanSubject, spendAuthorization } from "../lifecycle/authorization
 import { DEPLOY_KINDS } from "../lifecycle/deploy.ts";
 import type { DeployContext } from "../lifecycle/deploy-context.ts";
 import type { DeployPlan, PlanFacts } from "../lifecycle/deploy-plan.ts";
+import { renderedFile } from "../lifecycle/deploy-steps.ts";
 import { execute } from "../lifecycle/execute.ts";
+import { clientAddress } from "../lifecycle/front.ts";
 import { planLines } from "../lifecycle/plan-text.ts";
+import { requireFreePort, requireRoom } from "../lifecycle/preconditions.ts";
 import type { Site } from "../lifecycle/site.ts";
 import { verifyForSite } from "../lifecycle/site-verify.ts";
-import { type ReleaseParts, releaseParts, withStoredRelease } from "../lifecycle/stored-release.ts";
+import { type ReleaseParts, releaseParts, renderFor, withStoredRelease } from "../lifecycle/stored-release.ts";
 import { type Deployments, readDeployments } from "../site/deployment.ts";
 import { missingSecrets } from "../site/secrets.ts";
 import { storedPath } from "../site/store.ts";
@@ -113,14 +116,16 @@ export async function carryOut(
   invocation: Invocation,
   command: string,
   site: Site,
-  { source, engine }: Prepared,
+  prepared: Prepared,
   { subject, parameters }: DeployPlan,
 ): Promise<number> {
   const { terminal } = invocation;
+  const { source, engine } = prepared;
   if (invocation.options["plan"] === true) {
     printPlan(invocation, site, subject);
     return 0;
   }
+  await requirePreconditions(prepared, parameters);
   const authorization = await obtainAuthorization(invocation, command, site, subject);
   const interrupt = new AbortController();
   const report = stepReport(terminal);
@@ -145,6 +150,19 @@ export async function carryOut(
   terminal.result("Next: sealift status");
   terminal.document({ deployment: to, approvals: authorization.approvals, credentials: shown });
   return 0;
+}
+
+/** @throws SITE_DISK_SHORT | SITE_PORT_BUSY */
+async function requirePreconditions(
+  { facts, next, engine }: Prepared,
+  { parts, to, config }: DeployPlan["parameters"],
+): Promise<void> {
+  if (parts.stage) requireRoom(engine, next);
+  const { site, deployments, current } = facts;
+  const wanted = clientAddress(renderFor(site, next, to.colour, JSON.parse(config)).base.bytes, next.rules);
+  const held =
+    deployments.current && current && clientAddress(renderedFile(site, deployments.current, "base"), current.rules);
+  if (!held || held.host !== wanted.host || held.port !== wanted.port) await requireFreePort(wanted);
 }
 
 export function printPlan({ terminal }: Invocation, site: Site, subject: PlanSubject): void {

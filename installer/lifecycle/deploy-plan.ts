@@ -198,7 +198,7 @@ function plan(
       migrate: (isUpgrade || before === null) && rules.tasks.migrate !== undefined,
       credentials: before === null && rules.tasks.credentials !== undefined,
     },
-    watchSeconds: WATCH_SECONDS,
+    watchSeconds: before === null ? 0 : WATCH_SECONDS,
     drainSeconds: facts.current?.rules.drainSeconds ?? rules.drainSeconds,
   };
   return { subject: subjectOf(facts, parameters, next), parameters };

@@ -114,7 +114,7 @@ export function deploySteps(context: DeployContext, parameters: DeployParameters
     prove(deploying),
     gate(deploying),
     isInstall ? openFront(deploying) : turnFront(deploying),
-    watch(deploying),
+    !isInstall && watch(deploying),
     commit(deploying),
     !isInstall && drain(deploying),
     parts.credentials && credentials(deploying),

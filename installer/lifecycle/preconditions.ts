@@ -1,0 +1,53 @@
+/** What must hold on the host before an install or upgrade begins, told before anybody signs. */
+import { statfsSync } from "node:fs";
+import { createServer } from "node:net";
+import { dirname } from "node:path";
+import { diskNeed } from "../../compose/engine/disk-need.ts";
+import type { Engine } from "../../compose/engine/engine.ts";
+import { lifecycleError } from "./error.ts";
+import type { ProbeTarget } from "./probe.ts";
+import type { ReleaseParts } from "./stored-release.ts";
+
+/**
+ * There is room for the images in the engine. Images that it has already are not counted off: they are few
+ * bytes of a new release, or the release is there and nothing is pulled. @throws SITE_DISK_SHORT
+ */
+export function requireRoom({ facts }: Pick<Engine, "facts">, { layout, release }: ReleaseParts): void {
+  const { peakBytes } = diskNeed(layout, release);
+  const free = freeBytes(facts.rootDirectory);
+  if (free === undefined || free >= peakBytes) return;
+  const megabytes = (bytes: number): string => `${Math.ceil(bytes / 1e6)} MB`;
+  throw lifecycleError(
+    "SITE_DISK_SHORT",
+    `${facts.rootDirectory}: got ${megabytes(free)} free, want ${megabytes(peakBytes)} for the images`,
+    { hints: ["sealift prune removes releases that are not needed", "or give that file system more room"] },
+  );
+}
+
+/** Of the directory, or of the first one above it that can be asked. */
+function freeBytes(path: string): number | undefined {
+  for (let at = path; ; at = dirname(at)) {
+    try {
+      const { bavail, bsize } = statfsSync(at);
+      return bavail * bsize;
+    } catch {
+      if (at === dirname(at)) return undefined;
+    }
+  }
+}
+
+/** Nobody listens where clients shall reach the appliance. @throws SITE_PORT_BUSY */
+export async function requireFreePort({ host, port }: Pick<ProbeTarget, "host" | "port">): Promise<void> {
+  const problem = await new Promise<string | undefined>((resolve) => {
+    const server = createServer();
+    server.once("error", (cause: NodeJS.ErrnoException) => resolve(cause.code ?? cause.message));
+    server.listen(port, host, () => server.close(() => resolve(undefined)));
+  });
+  if (problem === undefined) return;
+  throw lifecycleError("SITE_PORT_BUSY", `clients' address ${host}:${port}: ${problem}`, {
+    hints: [
+      `ss --listening --tcp --processes 'sport = :${port}' shows who holds it`,
+      "or choose another with clientAddress and clientPort in the configuration",
+    ],
+  });
+}
