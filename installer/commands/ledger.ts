@@ -18,6 +18,7 @@ import {
 } from "../lifecycle/ledger.ts";
 import { auditLedger, type LedgerHead, parseWitness } from "../lifecycle/ledger-audit.ts";
 import { clockFinding, openSite, requireAuthorityOfLedger, siteIdOfLedger } from "../lifecycle/site.ts";
+import { enrolledTrust, trustOfLedger } from "../lifecycle/trust-change.ts";
 import { readStateFile } from "../site/disk.ts";
 import { siteError } from "../site/error.ts";
 import {
@@ -122,6 +123,7 @@ async function readSubject(invocation: Invocation): Promise<Subject> {
   }
   const site = openSite(stateDirectory(invocation));
   requireAuthorityOfLedger(site);
+  if (trustOfLedger(site.ledger.entries)) enrolledTrust(site);
   return { ledger: site.ledger, siteId: site.siteId, clock: clockFinding(site) };
 }
 

@@ -115,6 +115,7 @@ test("files of the trust in force that were edited are put right by importing it
   const [name = ""] = readdirSync(at("state/trust"));
   writeFileSync(join(at("state/trust"), name, "timestamp.json"), "{}");
   await assert.rejects(run(verify, [at("bundle")]), coded("TRUST_CHANGED"));
+  await assert.rejects(run(ledgerVerify), coded("TRUST_CHANGED"));
   assert.equal((await run(trustImport, [at("trust")])).exit, 0);
   await assert.rejects(run(verify, [at("bundle")]), coded("LAYOUT_NOT_FOUND"));
   assert.ok(readFileSync(at("state/ledger")).equals(ledger), "and nothing had to be authorized");
