@@ -190,6 +190,19 @@ test("an identity of another site is refused by both ends", async (t) => {
   assert.deepEqual(served.peers, []);
 });
 
+test("a guarded server whose TLS lets everybody in still wants a certificate that OpenSSL accepted", async (t) => {
+  const [here, there] = [testIdentities(await scratch(t)), testIdentities(await scratch(t))];
+  const options = { ...(await here.open("audit")).serverOptions(["gateway"]), rejectUnauthorized: false };
+  const server = createServer(options, (_, response) => response.end("a request came through"));
+  const refusals: string[] = [];
+  server.on("tlsClientError", (error) => refusals.push(codeOf(error)));
+  options.guard(server);
+  const { secureContext } = (await there.open("gateway")).clientOptions("audit");
+  const agent = new Agent({ secureContext, rejectUnauthorized: false });
+  await ask(await listen(t, server), { agent, servername: internalName("audit") });
+  assert.deepEqual(refusals, ["PEER_NOT_ALLOWED"]);
+});
+
 test("a client does not take another service for the one that it wants, however that is called", async (t) => {
   const { open, path } = testIdentities(await scratch(t));
   const gateway = await open("gateway");
