@@ -8,7 +8,7 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type AddressInfo, Server as NetServer } from "node:net";
-import type { SecureContextOptions, TlsOptions } from "node:tls";
+import type { SecureContextOptions, TLSSocket, TlsOptions } from "node:tls";
 import { Connections } from "./connections.ts";
 import type { PeerTls } from "./identity.ts";
 import { createListener, isTls, type Listener, serverTls } from "./listener.ts";
@@ -78,7 +78,11 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     log("warn", "client-error", { code: errorCode(cause) });
     if (socket.writable) socket.end(malformedAnswer(options.headers ?? {}));
   });
-  server.on("tlsClientError", (cause) => log("warn", "tls-client-error", { code: errorCode(cause) }));
+  server.on("tlsClientError", (cause: Error, { authorizationError }: TLSSocket) => {
+    // Without it, a refused certificate is only a connection that was reset.
+    const certificate = authorizationError ? String(authorizationError) : undefined;
+    log("warn", "tls-client-error", { code: errorCode(cause), certificate });
+  });
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     server.listen(options.port, options.host, () => {

@@ -321,7 +321,7 @@ test("an identity file that does not fit is refused before the service starts", 
 });
 
 test("the services' server takes an identity's options and guards itself", async (t) => {
-  const { open } = testIdentities(await scratch(t));
+  const { open, path } = testIdentities(await scratch(t));
   const [gateway, pii, audit] = [await open("gateway"), await open("pii"), await open("audit")];
   const lines: string[] = [];
   const server = await startServer({
@@ -337,6 +337,13 @@ test("the services' server takes an identity's options and guards itself", async
   assert.equal(await ask(server.port, { agent: pii.agent("audit") }), "ECONNRESET");
   assert.ok(
     lines.some((line) => line.includes('"code":"PEER_NOT_ALLOWED"')),
+    lines.join(""),
+  );
+  const expired = { notBefore: new Date(0), notAfter: new Date(Date.now() - DAY_MS) };
+  const forged = forgedClient(readFileSync(path("gateway"), "latin1"), "gateway", expired, "audit");
+  await ask(server.port, { agent: false, ...forged });
+  assert.ok(
+    lines.some((line) => line.includes('"certificate":"CERT_HAS_EXPIRED"')),
     lines.join(""),
   );
 });
