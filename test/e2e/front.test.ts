@@ -49,8 +49,10 @@ async function figures<Figures>(task: string): Promise<Figures> {
 test("ten switches by rename and SIGUSR2 under 200 requests a second and streams: nothing is lost", {
   skip,
 }, async (t) => {
-  const { switches, answers, streams, failed, slowestMs } = await figures<SwitchFigures>("switches");
-  t.diagnostic(`${switches} switches, ${JSON.stringify(answers)}, ${streams} streams, slowest ${slowestMs} ms`);
+  const { switches, signals, answers, streams, failed, slowestMs } = await figures<SwitchFigures>("switches");
+  t.diagnostic(
+    `${switches} switches, ${signals} signals, ${JSON.stringify(answers)}, ${streams} streams, slowest ${slowestMs} ms`,
+  );
   assert.deepEqual(failed, []);
   assert.equal(switches, 10);
   for (const kind of ["kept blue", "kept green", "new blue", "new green"]) {
