@@ -8,8 +8,7 @@
  *             Sealift looks for them, if the host has none
  *   processes all of them end with the test, however it ends: shims, docker-proxies, containers
  *
- * Containers start, reach each other by name and publish ports. The engine writes no firewall rules, so
- * that the host needs no iptables: containers of two networks are kept apart only by having no route.
+ * Containers start, reach each other by name, are kept apart and publish ports as on any site.
  */
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
@@ -168,7 +167,8 @@ export async function startOwnEngine(directory: string, options: OwnEngineOption
   const args = [
     ...["--host", `unix://${socketPath}`, "--config-file", at("daemon.json"), "--data-root", at("data")],
     ...["--exec-root", at("exec"), "--pidfile", at("pid"), "--bridge", "none", "--cgroup-parent", `/${group}`],
-    ...["--iptables=false", "--ip6tables=false"],
+    // A second engine would flush the first one's rules.
+    ...[`--iptables=${socketPath === DEFAULT_SOCKET}`, "--ip6tables=false"],
   ];
   let child: ReturnType<typeof spawn> | undefined;
   const start = async (): Promise<void> => {

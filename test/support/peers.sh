@@ -84,6 +84,7 @@ launcher() {
   [ -x "$program" ] || { missing "$1" "no $2 in the package"; return 1; }
   cat >"$bin/$1.new" <<SCRIPT
 #!/bin/sh
+export XTABLES_LIBDIR="$root/usr/lib/$(gcc_triplet)/xtables"
 LD_LIBRARY_PATH="$root/usr/lib/$(gcc_triplet):$root/lib/$(gcc_triplet)" PATH="$root/usr/bin:$root/usr/sbin:$root/usr/libexec/docker:\$PATH" exec "$program" "\$@"
 SCRIPT
   chmod 0755 "$bin/$1.new"
@@ -127,11 +128,13 @@ fi
 [ -x "$bin/registry" ] ||
   { unpack registry "$(host_suite)" closure docker-registry && launcher registry /usr/bin/docker-registry --version; } ||
   true
-# Docker of Debian 13 runs on Debian 12 too, with the containerd and runc of the host's own suite.
-{ [ -x "$bin/dockerd" ] && [ -x "$peers/dockerd/usr/bin/docker-init" ]; } || {
-  unpack dockerd "$(host_suite)" closure containerd runc && mv "$peers/dockerd" "$peers/containerd" &&
+# Docker of Debian 13 runs on Debian 12 too, with the containerd, runc and iptables of the host's own suite.
+# iptables is a link that a package script would make; the engine's DNS in containers needs it.
+{ [ -x "$bin/dockerd" ] && [ -x "$peers/dockerd/usr/sbin/iptables" ]; } || {
+  unpack dockerd "$(host_suite)" closure containerd runc iptables && mv "$peers/dockerd" "$peers/containerd" &&
     unpack dockerd trixie alone docker.io tini && cp -a "$peers/containerd/." "$peers/dockerd/" &&
-    rm -rf "$peers/containerd" && launcher dockerd /usr/sbin/dockerd --version
+    rm -rf "$peers/containerd" && ln -s xtables-nft-multi "$peers/dockerd/usr/sbin/iptables" &&
+    ln -s xtables-nft-multi "$peers/dockerd/usr/sbin/ip6tables" && launcher dockerd /usr/sbin/dockerd --version
 } || true
 [ -x "$bin/docker" ] ||
   { unpack docker trixie alone docker-cli && launcher docker /usr/bin/docker --version; } || true
