@@ -12,16 +12,21 @@ export function healthRoute(release: string): Route {
   };
 }
 
-export function adminRoutes(release: string, ready: () => Promise<boolean>): Route[] {
-  const whenReady =
-    (status: string) =>
-    async ({ response, requestId }: Exchange) => {
-      if (await ready()) sendJson(response, 200, { status, release });
-      else sendProblem(response, PROBLEMS.notReady, requestId);
-    };
+export interface AdminQuestions {
+  /** Whether requests would be let in. */
+  readonly isReady: () => Promise<boolean>;
+  /** Whether a request of its own came through. */
+  readonly canaryLives: () => Promise<boolean>;
+}
+
+export function adminRoutes(release: string, { isReady, canaryLives }: AdminQuestions): Route[] {
+  const when = (status: string, holds: () => Promise<boolean>) => async (exchange: Exchange) => {
+    if (await holds()) sendJson(exchange.response, 200, { status, release });
+    else sendProblem(exchange.response, PROBLEMS.notReady, exchange.requestId);
+  };
   return [
     healthRoute(release),
-    { method: "GET", path: "/readyz", quiet: true, handle: whenReady("ready") },
-    { method: "GET", path: "/canary", quiet: true, handle: whenReady("ok") },
+    { method: "GET", path: "/readyz", quiet: true, handle: when("ready", isReady) },
+    { method: "GET", path: "/canary", quiet: true, handle: when("ok", canaryLives) },
   ];
 }

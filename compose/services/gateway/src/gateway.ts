@@ -1,51 +1,58 @@
 /** The gateway put together: one listener for clients behind the front, one for the appliance itself. */
-
 import type { Log } from "@sealift/service-kit/log.ts";
 import { startServer } from "@sealift/service-kit/server.ts";
 import { readServerCertificate, watchServerCertificate } from "@sealift/service-kit/server-certificate.ts";
 import { adminRoutes, healthRoute } from "./admin.ts";
 import { apiRoutes } from "./api.ts";
+import { createCanary } from "./canary.ts";
 import { openDatabase } from "./database/database.ts";
+import { openApi } from "./open-api.ts";
 import type { GatewaySettings } from "./settings.ts";
-import { openUpstream } from "./upstream.ts";
 
 export interface RunningGateway {
   readonly clientPort: number;
   readonly adminPort: number;
+  /** Resolves to whether every request ended by itself. */
   stop(): Promise<boolean>;
 }
 
-/** The longest that a model may say nothing: a large one on a small machine thinks for minutes. */
-const MODEL_SILENCE_MS = 300_000;
-
-export async function startGateway(settings: GatewaySettings, log: Log): Promise<RunningGateway> {
-  const { host, release, colour, drainTimeoutMs } = settings;
-  const certificate = settings.certificate && (await readServerCertificate(settings.certificate));
+/** `open` is another in tests only. Rejects with a SettingsError if a setting or a secret is none. */
+export async function startGateway(
+  settings: GatewaySettings,
+  log: Log,
+  open: typeof openApi = openApi,
+): Promise<RunningGateway> {
+  const { host, release, drainTimeoutMs, certificate: files } = settings;
+  const certificate = files && (await readServerCertificate(files));
   const database = settings.database && openDatabase(settings.database, log);
   await database?.guard();
-  const upstream = settings.upstream && openUpstream({ origin: settings.upstream, silenceMs: MODEL_SILENCE_MS });
+  const api = settings.api && database && (await open(settings.api, release, database, log));
   const clients = await startServer({
     host,
     port: settings.clientPort,
     proxied: true,
     ...(certificate && { tls: { ...certificate } }),
     // So that a switch from one release to another can be seen from outside.
-    headers: { "sealift-release": release, ...(colour !== undefined && { "sealift-colour": colour }) },
+    headers: { "sealift-release": release },
     drainTimeoutMs,
     log,
-    routes: [healthRoute(release), ...apiRoutes(upstream, log)],
+    routes: [healthRoute(release), ...(api ? apiRoutes(api.means) : [])],
   });
+  const isReady = async (): Promise<boolean> => !database || (await database.answers());
   const admin = await startServer({
     host,
     port: settings.adminPort,
     drainTimeoutMs: 0,
     log,
-    routes: adminRoutes(release, async () => !database || (await database.answers())),
+    routes: adminRoutes(release, {
+      isReady,
+      canaryLives: settings.api && api ? createCanary(api.means, settings.api.canaryModel) : isReady,
+    }),
   });
   const watch =
-    settings.certificate && certificate
-      ? watchServerCertificate(settings.certificate, certificate, (next) => clients.useCertificate(next), log)
-      : undefined;
+    files &&
+    certificate &&
+    watchServerCertificate(files, certificate, (next) => clients.useCertificate({ ...next }), log);
   return {
     clientPort: clients.port,
     adminPort: admin.port,
@@ -54,7 +61,7 @@ export async function startGateway(settings: GatewaySettings, log: Log): Promise
       const clean = await clients.stop();
       // Last, so that health can be asked while clients end.
       await admin.stop();
-      upstream?.close();
+      await api?.close();
       await database?.close();
       return clean;
     },

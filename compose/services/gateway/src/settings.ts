@@ -2,6 +2,28 @@ import type { CertificateFiles } from "@sealift/service-kit/server-certificate.t
 import { type Environment, SettingsReader } from "@sealift/service-kit/settings.ts";
 import { type DatabaseSettings, readDatabaseSettings } from "./database/database-settings.ts";
 
+/** Everything that the API for clients stands on: it is there whole, or not at all. */
+export interface ApiSettings {
+  /** Where the model answers: `http:`, no path. */
+  readonly upstream: URL;
+  readonly audit: URL;
+  readonly pii: URL;
+  /** The gateway's own identity towards the other services; see identity.ts of the service-kit. */
+  readonly identityFile: string;
+  readonly pepperFile: string;
+  /** Keys the hashes of prompts and addresses in records. */
+  readonly recordKeyFile: string;
+  /** The model that the canary asks. */
+  readonly canaryModel: string;
+  readonly limits: {
+    readonly bodyMaxBytes: number;
+    readonly messagesMax: number;
+    readonly tokensMax: number;
+    readonly requestsPerMinute: number;
+    readonly requestsAtOnce: number;
+  };
+}
+
 export interface GatewaySettings {
   readonly host: string;
   /** For clients, behind the front: PROXY protocol, then TLS if there is a certificate. */
@@ -10,38 +32,55 @@ export interface GatewaySettings {
   readonly adminPort: number;
   /** The release's version, as the installer says. */
   readonly release: string;
-  /** Blue or green, as the installer says: told to clients beside the release. */
-  readonly colour?: string;
   readonly drainTimeoutMs: number;
   readonly certificate?: CertificateFiles;
-  /** Where the model answers, an `http:` URL without a path; none: there is no model. */
-  readonly upstream?: URL;
-  /** None: the gateway is ready without a database. */
   readonly database?: DatabaseSettings;
+  /** Only with a database. Without it, clients find health and nothing else. */
+  readonly api?: ApiSettings;
 }
 
 /**
- * RELEASE, COLOUR; LISTEN_HOST, LISTEN_PORT, ADMIN_PORT, DRAIN_TIMEOUT_MS; UPSTREAM_URL; TLS_CERTIFICATE_FILE with
- * TLS_KEY_FILE; and, if the first is set, DATABASE_HOST and the others of readDatabaseSettings.
+ * RELEASE; LISTEN_HOST, LISTEN_PORT (8443), ADMIN_PORT (8081), DRAIN_TIMEOUT_MS (60000);
+ * TLS_CERTIFICATE_FILE with TLS_KEY_FILE; those of readDatabaseSettings if DATABASE_HOST is set. And, if
+ * UPSTREAM_URL is set, the database and all of AUDIT_URL, PII_URL, IDENTITY_FILE, API_KEY_PEPPER_FILE,
+ * RECORD_KEY_FILE, MODELS (names with commas, the canary asks the first); with a default BODY_MAX_BYTES (1 MiB), MESSAGES_MAX (256),
+ * TOKENS_MAX (4096), and for each key REQUESTS_PER_MINUTE (600) and REQUESTS_AT_ONCE (64).
  * @throws SettingsError
  */
 export function readSettings(environment: Environment): GatewaySettings {
   const reader = new SettingsReader(environment);
   const certificate = reader.optionalText("TLS_CERTIFICATE_FILE");
-  const upstream = reader.optionalOrigin("UPSTREAM_URL", "http:");
-  const databaseHost = reader.optionalText("DATABASE_HOST");
-  const colour = reader.optionalText("COLOUR");
+  const hasApi = reader.optionalText("UPSTREAM_URL") !== undefined;
+  const hasDatabase = hasApi || reader.optionalText("DATABASE_HOST") !== undefined;
   const settings: GatewaySettings = {
     host: reader.optionalText("LISTEN_HOST") ?? "0.0.0.0",
     clientPort: reader.integer("LISTEN_PORT", 8443, 0, 65535),
     adminPort: reader.integer("ADMIN_PORT", 8081, 0, 65535),
     release: reader.text("RELEASE"),
-    ...(colour !== undefined && { colour }),
     drainTimeoutMs: reader.integer("DRAIN_TIMEOUT_MS", 60_000, 0, 3_600_000),
     ...(certificate !== undefined && { certificate: { chainFile: certificate, keyFile: reader.text("TLS_KEY_FILE") } }),
-    ...(upstream && { upstream }),
-    ...(databaseHost !== undefined && { database: readDatabaseSettings(reader) }),
+    ...(hasDatabase && { database: readDatabaseSettings(reader) }),
+    ...(hasApi && { api: readApiSettings(reader) }),
   };
   reader.done();
   return settings;
+}
+
+function readApiSettings(reader: SettingsReader): ApiSettings {
+  return {
+    upstream: reader.origin("UPSTREAM_URL", "http:"),
+    audit: reader.origin("AUDIT_URL", "https:"),
+    pii: reader.origin("PII_URL", "https:"),
+    identityFile: reader.text("IDENTITY_FILE"),
+    pepperFile: reader.text("API_KEY_PEPPER_FILE"),
+    recordKeyFile: reader.text("RECORD_KEY_FILE"),
+    canaryModel: reader.text("MODELS").split(",")[0] ?? "",
+    limits: {
+      bodyMaxBytes: reader.integer("BODY_MAX_BYTES", 1024 * 1024, 1024, 8 * 1024 * 1024),
+      messagesMax: reader.integer("MESSAGES_MAX", 256, 1, 10_000),
+      tokensMax: reader.integer("TOKENS_MAX", 4_096, 1, 1_000_000),
+      requestsPerMinute: reader.integer("REQUESTS_PER_MINUTE", 600, 1, 1_000_000),
+      requestsAtOnce: reader.integer("REQUESTS_AT_ONCE", 64, 1, 512),
+    },
+  };
 }

@@ -9,8 +9,10 @@ export interface Problem {
   /** The last part of the type's URI. */
   readonly name: string;
   readonly title: string;
-  /** What is wrong with this request; never words of the client. */
+  /** What is wrong with this request, for the client alone: never logged. */
   readonly detail?: string;
+  /** The member of the body that it is about. */
+  readonly param?: string;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
@@ -27,13 +29,24 @@ const TYPE_BASE = "https://sealift.dev/problems/";
 
 export function problemBody(problem: Problem, requestId: string): string {
   const { status, name, title, detail } = problem;
-  const error = {
-    message: detail ?? title,
-    type: status < 500 ? "invalid_request_error" : "server_error",
-    param: null,
-    code: name,
-  };
-  return JSON.stringify({ type: `${TYPE_BASE}${name}`, title, status, detail, instance: requestId, error });
+  return JSON.stringify({
+    type: `${TYPE_BASE}${name}`,
+    title,
+    status,
+    detail,
+    instance: requestId,
+    error: errorOf(problem),
+  });
+}
+
+/** What ends a stream of events that had begun: clients of OpenAI's API throw on it. */
+export function streamedProblem(problem: Problem): string {
+  return JSON.stringify({ error: errorOf(problem) });
+}
+
+function errorOf({ status, name, title, detail, param }: Problem) {
+  const type = status < 500 ? "invalid_request_error" : "server_error";
+  return { message: detail ?? title, type, param: param ?? null, code: name };
 }
 
 export function sendProblem(response: ServerResponse, problem: Problem, requestId: string): void {

@@ -41,13 +41,11 @@ export class SettingsReader {
   }
 
   /** A URL of nothing but scheme, host and port. */
-  optionalOrigin(name: string, scheme: "http:" | "https:"): URL | undefined {
-    const text = this.optionalText(name);
-    if (text === undefined) return undefined;
-    const url = URL.parse(text);
+  origin(name: string, scheme: "http:" | "https:"): URL {
+    const url = URL.parse(this.text(name));
     if (url?.protocol === scheme && url.href === `${url.origin}/`) return url;
     this.#problems.push(`${name}: want an address like ${scheme}//host:port`);
-    return undefined;
+    return new URL(`${scheme}//invalid`);
   }
 
   /** @throws SettingsError */

@@ -7,9 +7,8 @@ import { scratch } from "../../../support/scratch.ts";
 
 test("takes an address of scheme, host and port, and nothing more", () => {
   const reader = new SettingsReader({ A: "http://model:8080", B: "https://pii:8443" });
-  assert.equal(reader.optionalOrigin("A", "http:")?.port, "8080");
-  assert.equal(reader.optionalOrigin("B", "https:")?.hostname, "pii");
-  assert.equal(reader.optionalOrigin("C", "http:"), undefined);
+  assert.equal(reader.origin("A", "http:").port, "8080");
+  assert.equal(reader.origin("B", "https:").hostname, "pii");
   reader.done();
   for (const text of [
     "model:8080",
@@ -20,7 +19,7 @@ test("takes an address of scheme, host and port, and nothing more", () => {
     "file:///x",
   ]) {
     const wrong = new SettingsReader({ A: text });
-    wrong.optionalOrigin("A", "http:");
+    wrong.origin("A", "http:");
     assert.throws(() => wrong.done(), SettingsError, text);
   }
 });

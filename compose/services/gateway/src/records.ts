@@ -1,0 +1,112 @@
+/**
+ * What the gateway writes down of a request: who, what kind, how much, how it ended. Of what was said, only
+ * a keyed hash: whoever has a text and the key can tell that it was this one, nobody can read it.
+ */
+import { createHmac, randomUUID } from "node:crypto";
+import type { Call, Findings, Refusal } from "./call.ts";
+import { GATES } from "./gates/controls.ts";
+
+/** `request.refused.<name of the gate>` for each gate. */
+export const EVENT_TYPES: readonly string[] = [
+  "request.allowed",
+  ...GATES.map(({ name }) => `request.refused.${name}`),
+  "request.settled",
+];
+
+/** Of the outcome of an allowed request. */
+export interface Settlement {
+  readonly outcome: "answered" | "refused" | "client-gone" | "model-failed" | "answer-blocked" | "not-recorded";
+  /** Of HTTP; 0 if no answer was begun. */
+  readonly status: number;
+  readonly servedModel: string | undefined;
+  readonly inputTokens: number | undefined;
+  readonly outputTokens: number | undefined;
+  readonly answerBytes: number;
+  readonly findings: Findings;
+  readonly durationMs: number;
+}
+
+/** An event as the audit service takes it. `id` makes one that is sent twice count once. */
+export interface AuditRecord {
+  readonly v: 1;
+  readonly id: string;
+  /** ISO 8601, milliseconds, UTC. */
+  readonly ts: string;
+  readonly service: "gateway";
+  readonly type: string;
+  readonly requestId: string;
+  /** None where nobody was identified. */
+  readonly tenant: string | undefined;
+  readonly [name: string]: unknown;
+}
+
+export interface Recorder {
+  /** Resolves when the record is on stable storage. Rejects if it is not known to be. */
+  append(record: AuditRecord): Promise<void>;
+}
+
+export interface RecordContext {
+  readonly release: string;
+  /** Keys the hashes of prompts. */
+  readonly recordKey: string;
+}
+
+function event(type: string, { requestId, login, operation, source }: Call): AuditRecord {
+  return {
+    v: 1,
+    id: randomUUID(),
+    ts: new Date().toISOString(),
+    service: "gateway",
+    type,
+    requestId,
+    tenant: login?.tenantId,
+    actor: login?.principalId,
+    key: login?.keyId,
+    role: login?.role,
+    source,
+    operation,
+  };
+}
+
+/** `forModel`: what the model gets, or would get. */
+export function decisionRecord(
+  call: Call,
+  refusal: Refusal | undefined,
+  forModel: Buffer | undefined,
+  context: RecordContext,
+): AuditRecord {
+  const { chat, findings } = call;
+  return {
+    ...event(refusal ? `request.refused.${refusal.gate}` : "request.allowed", call),
+    release: context.release,
+    control: refusal?.control,
+    problem: refusal?.problem.name,
+    ...(chat &&
+      forModel && {
+        // The client's own word until the gate for models has passed it.
+        model: refusal ? undefined : chat.model,
+        stream: chat.stream,
+        messages: chat.messages,
+        bytes: forModel.length,
+        promptHmac: promptHmac(call, forModel, context.recordKey),
+      }),
+    ...(Object.keys(findings).length > 0 && { findings }),
+  };
+}
+
+export function settlementRecord(call: Call, settlement: Settlement): AuditRecord {
+  const { findings, ...rest } = settlement;
+  return { ...event("request.settled", call), ...rest, ...(Object.keys(findings).length > 0 && { findings }) };
+}
+
+/** A key for each tenant: equal prompts of two tenants are not seen to be equal. */
+function promptHmac({ login }: Call, forModel: Buffer, recordKey: string): string {
+  const ofTenant = createHmac("sha256", recordKey)
+    .update(`prompt v1|${login?.tenantId ?? ""}`)
+    .digest();
+  return createHmac("sha256", ofTenant).update(forModel).digest("hex");
+}
+
+export function sourceHmac(address: string, recordKey: string): string {
+  return createHmac("sha256", recordKey).update(`source v1|${address}`).digest("hex").slice(0, 32);
+}

@@ -1,0 +1,52 @@
+/** Records of how requests ended: tried until they are on stable storage, and waited for when the service stops. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { errorCode, type Log } from "@sealift/service-kit/log.ts";
+import type { AuditRecord, Recorder } from "./records.ts";
+
+export interface SettlementOptions {
+  readonly recorder: Recorder;
+  readonly log: Log;
+  /** So many may wait before no further request is let in. */
+  readonly pendingMax: number;
+  readonly retryMs?: number;
+}
+
+export class Settlements {
+  readonly #options: Required<SettlementOptions>;
+  readonly #pending = new Set<Promise<void>>();
+  #stopping = false;
+
+  constructor(options: SettlementOptions) {
+    this.#options = { retryMs: 1_000, ...options };
+  }
+
+  /** Whether there is room for one more. */
+  get hasRoom(): boolean {
+    return this.#pending.size < this.#options.pendingMax;
+  }
+
+  add(record: AuditRecord): void {
+    const pending = this.#append(record).finally(() => this.#pending.delete(pending));
+    this.#pending.add(pending);
+  }
+
+  /** After `stop` each is tried once more and no longer; the log tells which one was lost. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    await Promise.all(this.#pending);
+  }
+
+  async #append(record: AuditRecord): Promise<void> {
+    const { recorder, log, retryMs } = this.#options;
+    for (;;) {
+      const last = this.#stopping;
+      try {
+        return await recorder.append(record);
+      } catch (cause) {
+        log("error", "settlement-not-recorded", { requestId: record.requestId, code: errorCode(cause), last });
+        if (last) return;
+      }
+      await sleep(retryMs);
+    }
+  }
+}
