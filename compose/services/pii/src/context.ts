@@ -24,7 +24,7 @@ const WORDS: Partial<Record<PiiClass, ReadonlySet<string>>> = {
     `card cards credit debit visa mastercard amex maestro diners discover jcb cc pan creditcard kreditkarte karte
      kartennummer carte bancaire tarjeta crédito carta credito cartão karta kort`,
   ),
-  "ip-address": words("ip ipv4 ipv6 address host addr client remote server peer src dst from"),
+  "ip-address": words("ip ipv4 ipv6 address host addr client remote server peer src dst"),
   "us-ssn": words(`${ID} ss itin`),
   "uk-nino": words(`${ID} nino ni national`),
   "de-tax-id": words("steuer steuerid idnr tin identifikationsnummer steueridentifikationsnummer tax taxpayer"),
@@ -43,7 +43,7 @@ const ORDINARY = words(
    serial sku item part article product commit hash sha checksum digest uuid guid port line page timestamp epoch
    time date isbn ean upc gtin imei lat latitude lon lng longitude coordinates amount total price quantity count
    size bytes offset row rows index issue bug batch lot bestellung rechnung auftrag commande facture pedido id ids
-   seq sequence nonce trace span pid session request`,
+   seq sequence nonce trace span upgrade upgraded downgraded package pid session request`,
 );
 
 const RAISE = 0.4;

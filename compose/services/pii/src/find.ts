@@ -17,6 +17,7 @@ import {
   findUrlCredential,
   mayStartName,
   mayStartSecret,
+  SCHEME_MAX,
 } from "./detect/secret.ts";
 import { isDigit, isHex, isLetter, isUpper, isWord, type TextView } from "./text-view.ts";
 
@@ -55,8 +56,8 @@ export function findAtWord(view: TextView, word: Word): Candidate | undefined {
     if (isUpper(first) && (view.code(start + 1) === LESS || isUpper(view.code(start + 1)))) {
       chosen = better(view, start, chosen, findMachineReadableZone(view, start));
     }
-    const next = view.code(end);
-    if (next === COLON || next === PLUS) chosen = better(view, start, chosen, findUrlCredential(view, start));
+    if (end - start <= SCHEME_MAX && (view.code(end) === COLON || view.code(end) === PLUS))
+      chosen = better(view, start, chosen, findUrlCredential(view, start));
     if (mayStartSecret(first)) chosen = better(view, start, chosen, findToken(view, start));
     if (mayStartName(first)) chosen = better(view, start, chosen, findAssignedSecret(view, start));
   }

@@ -35,6 +35,8 @@ export class TextView {
   readonly length: number;
   /** Set by `code` when it was asked for what lies past the end. */
   pastEnd = false;
+  /** The last `@` behind which no domain stands, so that it is looked at once. */
+  deadAt = -1;
 
   constructor(text: string) {
     this.text = text;

@@ -97,17 +97,26 @@ const LENGTHS: Readonly<Record<string, number>> = {
   YE: 30,
 };
 
+/** Countries whose account numbers have no letters. */
+const NUMERIC: ReadonlySet<string> = new Set(
+  "AE AT BA BE BI CR CZ DE DJ DK EE ES FI FO GL HR HU IL IS LT LY ME MN MR NO PL PT RS SD SE SI SK SO TL TN VA XK".split(
+    " ",
+  ),
+);
+
 export function findIban(view: TextView, start: number): Candidate | undefined {
   if (!isLetter(view.code(start)) || !isLetter(view.code(start + 1))) return undefined;
-  const length = LENGTHS[view.text.slice(start, start + 2).toUpperCase()];
+  const country = view.text.slice(start, start + 2).toUpperCase();
+  const length = LENGTHS[country];
   if (length === undefined) return undefined;
+  const lettersFrom = NUMERIC.has(country) ? length : 4;
   let text = "";
   let at = start;
   while (text.length < length) {
     const code = view.code(at);
     const place = text.length;
     if (isAlphanumeric(code)) {
-      if ((place === 2 || place === 3) && !isDigit(code)) return undefined;
+      if (place > 1 && place < lettersFrom && !isDigit(code)) return undefined;
       text += view.text[at];
     } else if (place === 0 || !((code === 0x20 || code === 0x2d) && isAlphanumeric(view.code(at + 1)))) {
       return undefined;

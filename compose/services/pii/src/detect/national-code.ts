@@ -6,6 +6,8 @@ import { icaoCheckDigit, isDayOfYear } from "./checksum.ts";
 
 const SPACED_MAX = 24;
 const CODE_MAX = 16;
+/** Of the most parted form, a NIR. */
+const SEPARATORS_MAX = 6;
 
 /** The first `CODE_MAX` letters and digits from here, without single spaces, dashes or dots between them. */
 interface Code {
@@ -28,6 +30,7 @@ function readCode(view: TextView, start: number): Code {
       text += view.text[at];
       ends.push(at + 1);
     } else if ((code === 0x20 || code === 0x2d || code === 0x2e) && isAlphanumeric(view.code(at + 1))) {
+      if (separators.length === SEPARATORS_MAX) break;
       separators.push(text.length);
     } else {
       break;

@@ -8,6 +8,9 @@ import type { Digits } from "./checksum.ts";
 
 const DIGITS_MAX = 20;
 const GROUPS_MAX = 9;
+/** No number of any kind here has fewer digits, or more groups of one. */
+const DIGITS_MIN = 7;
+const SINGLES_MAX = 3;
 
 const SPACE = 0x20;
 const OPEN = 0x28;
@@ -43,6 +46,7 @@ export function numberPrefixes(view: TextView, start: number): NumberPrefix[] {
   const lengths: number[] = [];
   const ends: number[] = [];
   let at = start;
+  let singles = 0;
   for (;;) {
     let length = 0;
     while (isDigit(view.code(at))) {
@@ -53,7 +57,8 @@ export function numberPrefixes(view: TextView, start: number): NumberPrefix[] {
     }
     lengths.push(length);
     ends.push(at);
-    if (lengths.length === GROUPS_MAX) break;
+    if (length === 1) singles++;
+    if (lengths.length === GROUPS_MAX || singles === SINGLES_MAX) break;
     const next = separatorEnd(view, at);
     if (next === at || !isDigit(view.code(next))) break;
     separators.push(view.text.slice(at, next));
@@ -61,7 +66,7 @@ export function numberPrefixes(view: TextView, start: number): NumberPrefix[] {
   }
   const prefixes: NumberPrefix[] = [];
   let taken = digits.length;
-  for (let groups = lengths.length; groups > 0; groups--) {
+  for (let groups = lengths.length; groups > 0 && taken >= DIGITS_MIN; groups--) {
     const end = ends[groups - 1] as number;
     if (mayEnd(view, end)) {
       const between = separators.slice(0, groups - 1);
@@ -112,6 +117,7 @@ function isThousand(view: TextView, at: number): boolean {
 export function mayStartNumber(view: TextView, start: number): boolean {
   const before = view.before(start);
   if (before === DASH || before === DOT || before === 0x5f || before === SLASH) return !isWord(view.before(start - 1));
-  if (before === COLON || before === COMMA) return !isDigit(view.before(start - 1));
+  if (before === COLON) return !isDigit(view.before(start - 1));
+  if (before === COMMA) return !(isDigit(view.before(start - 1)) && isThousand(view, start));
   return !isWord(before) && before !== 0x24 && before !== 0x20ac && before !== 0xa3;
 }

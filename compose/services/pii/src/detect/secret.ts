@@ -150,7 +150,7 @@ function isRunning(view: TextView, at: number, kind: RunningSecret): boolean {
   return code === 0x20 && (before === 0x0a || before === 0x0d || before === 0x09 || before === 0x20);
 }
 
-const SCHEME_MAX = 16;
+export const SCHEME_MAX = 16;
 const CREDENTIAL_MAX = 100;
 
 /** `scheme://user:password@`: all of it, from the scheme to the `@`. */
