@@ -88,6 +88,13 @@ async function main(argv: readonly string[]): Promise<number> {
   return command.run({ args: positionals, options: values, terminal });
 }
 
+// Whoever reads our output may stop (`sealift status | head`): that is no defect, and nothing is lost by it.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (cause: NodeJS.ErrnoException) => {
+    if (cause.code !== "EPIPE") throw cause;
+  });
+}
+
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (cause) {
