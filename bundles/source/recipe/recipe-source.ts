@@ -128,13 +128,19 @@ async function closurePackages(file: RecipeFile, architecture: string): Promise<
   return packages;
 }
 
+/**
+ * The same for every image: with the time of the lock in it, a new lock would make each image a new one, and
+ * an upgrade would replace a database of which no byte has changed.
+ */
+const IMAGE_CREATED = "1970-01-01T00:00:00Z";
+
 function renderImage(file: RecipeFile, built: BuiltRecipe, context: SourceContext): SourcedImage {
   const platform = parsePlatform(context.platform);
   if (!platform) throw new TypeError(`not a platform: ${JSON.stringify(context.platform)}`);
   const { User, Env = {}, Labels = {}, ExposedPorts = [], ...plain } = built.config;
   const id = User === undefined ? undefined : built.users[User];
   const config = canonicalJson({
-    created: context.created,
+    created: IMAGE_CREATED,
     os: platform.os,
     architecture: platform.architecture,
     config: {
