@@ -111,6 +111,7 @@ export async function stageRelease(
     onProgress(totalBytes, totalBytes);
     return path;
   }
+  makeDirectory(disk, dirname(path));
   const neighbours = new Neighbours(directory);
   requireRoom(directory, files, neighbours);
   const staging = workPath(directory, release, "staging");
@@ -314,6 +315,7 @@ function names(directory: string): string[] {
   try {
     return readdirSync(store).sort();
   } catch (cause) {
+    if (systemCode(cause) === "ENOENT") return [];
     throw unreadable(store, cause);
   }
 }

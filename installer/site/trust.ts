@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { type Digest, digestOf, hexOf } from "../../bundles/model/digest.ts";
 import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
+import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { trustError } from "../../verify/trust/error.ts";
 import { loadTrust, type TrustRole } from "../../verify/trust/trust.ts";
 import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
@@ -134,24 +135,26 @@ function trustPath(directory: string, digest: Digest): string {
   return join(directory, "trust", hexOf(digest));
 }
 
-/** The files of the trust in force. @throws TRUST_CHANGED | TRUST_UNREADABLE */
+/** The files of the trust in force. @throws TRUST_CHANGED, also if they cannot be read */
 export function readPinnedTrust(directory: string, { digest }: TrustPin): TrustFiles {
   const path = trustPath(directory, digest);
-  const files = existsSync(path) ? readTrustDirectory(path) : new Map<string, Buffer>();
-  const got = trustDigest(files);
-  if (got === digest) return files;
-  throw siteError(
-    "TRUST_CHANGED",
-    files.size === 0
-      ? `release trust: ${JSON.stringify(path)} is missing`
-      : `release trust: got ${got} in ${JSON.stringify(path)}`,
-    {
+  const changed = (what: string, cause?: unknown): Error =>
+    siteError("TRUST_CHANGED", `release trust ${JSON.stringify(path)}: ${what}`, {
+      cause,
       hints: [
-        "somebody edited the site's trust directory; keep it as evidence",
+        "somebody edited or removed the site's trust directory; keep what is there as evidence",
         "sealift trust import DIR with the publisher's directory puts it right",
       ],
-    },
-  );
+    });
+  let files: TrustFiles;
+  try {
+    files = readTrustDirectory(path);
+  } catch (cause) {
+    throw changed(reasonOf(cause), cause);
+  }
+  const got = trustDigest(files);
+  if (got === digest) return files;
+  throw changed(`got ${got}`);
 }
 
 export function isTrustPlaced(directory: string, digest: Digest): boolean {
@@ -165,6 +168,7 @@ function incomingPath(directory: string): string {
 /** Writes `files` where `placeTrust` finds them; they are nobody's trust there. @throws STATE_WRITE_FAILED | STATE_DISK_FULL */
 export function stageTrust(disk: Disk, directory: string, files: TrustFiles): void {
   const path = incomingPath(directory);
+  makeDirectory(disk, join(directory, "trust"));
   removeTree(disk, path);
   makeDirectory(disk, path);
   for (const [name, bytes] of files) writeWhole(disk, join(path, name), bytes);

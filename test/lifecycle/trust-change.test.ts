@@ -13,6 +13,7 @@ import {
   trustOfLedger,
 } from "../../installer/lifecycle/trust-change.ts";
 import { sitePolicy } from "../../installer/site/policy.ts";
+import { placeTrust, stageTrust } from "../../installer/site/trust.ts";
 import { DEFAULT_POLICY_BYTES } from "../../verify/policy.ts";
 import { changedTrust, freshTrust, importTrust, rotatedTrust } from "../support/enrolled-site.ts";
 import { scratch } from "../support/scratch.ts";
@@ -94,8 +95,23 @@ test("an edit of the trust directory is found out", async (t) => {
   enrolledTrust(open());
   writeFileSync(join(path, "2.root.json"), publisher.files.get("1.root.json") as Buffer);
   assert.throws(() => enrolledTrust(open()), coded("TRUST_CHANGED"));
-  rmSync(path, { recursive: true });
-  assert.throws(() => enrolledTrust(open()), coded("TRUST_CHANGED"));
+  for (const gone of [join(path, "1.root.json"), path, join(directory, "trust")]) {
+    rmSync(gone, { recursive: true });
+    assert.throws(() => enrolledTrust(open()), coded("TRUST_CHANGED"));
+  }
+  const { disk, paths } = open();
+  stageTrust(disk, paths.directory, publisher.files);
+  placeTrust(disk, paths.directory, after.pin);
+  assert.deepEqual(enrolledTrust(open()).files, publisher.files);
+});
+
+test("only the trust that was authorized can be put in its place", async (t) => {
+  const { open, alice } = makeTestSite(await scratch(t));
+  const { after } = await importTrust(open(), publisher.files, alice);
+  const { disk, paths } = open();
+  stageTrust(disk, paths.directory, freshTrust(publisher).files);
+  assert.throws(() => placeTrust(disk, paths.directory, after.pin), coded("TRUST_CHANGED"));
+  assert.deepEqual(enrolledTrust(open()).files, publisher.files);
 });
 
 test("a trust that came into the ledger without an authorization is a finding", async (t) => {

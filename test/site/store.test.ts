@@ -8,6 +8,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   statSync,
   truncateSync,
   unlinkSync,
@@ -92,6 +93,15 @@ for (const kind of ["tar", "directory"] as const) {
     assert.deepEqual(readdirSync(join(state, "store")), [hexOf(digest)]);
   });
 }
+
+test("a store whose directory is gone is empty, and is made again", async (t) => {
+  const { state, allowed, digest } = await place(t);
+  rmdirSync(join(state, "store"));
+  assert.deepEqual(storedReleases(state), []);
+  removeStored(hostDisk, state, digest);
+  await stageRelease(hostDisk, state, allowed);
+  assert.deepEqual(storedReleases(state), [digest]);
+});
 
 test("the mode of a carried file does not depend on the umask", async (t) => {
   const { state, allowed } = await place(t);
