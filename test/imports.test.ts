@@ -125,6 +125,7 @@ const FORBIDDEN: readonly (readonly [string, string])[] = [
   ["compose/services/gateway/src/x.ts", "../../../../bundles/model/digest.ts"],
   ["compose/services/gateway/src/x.ts", "../../../engine/engine.ts"],
   ["installer/x.ts", "../test/support/scratch.ts"],
+  ["installer/site/x.ts", "../../compose/services/gateway/src/gateway.ts"],
 ];
 const ALLOWED: readonly (readonly [string, string])[] = [
   ["bundles/layout/y.ts", "../model/digest.ts"],
@@ -137,6 +138,7 @@ const ALLOWED: readonly (readonly [string, string])[] = [
   ["compose/services/gateway/src/y.ts", "@sealift/service-kit/log.ts"],
   ["compose/services/gateway/src/y.ts", "./settings.ts"],
   ["installer/commands/y.ts", "../../verify/verify.ts"],
+  ["installer/site/y.ts", "../../compose/services/service-kit/src/certificate.ts"],
 ];
 
 test("lint refuses each import against the directions of the tree, and no other", async (t) => {
