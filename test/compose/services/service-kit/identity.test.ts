@@ -256,17 +256,18 @@ test("leaves are renewed under load, and no request is lost", async (t) => {
   const shown = new Set<string>();
   const agent = gateway.agent("audit");
   const lasting = gateway.agent("audit", { keepAlive: true, maxSockets: 1 });
-  const until = performance.now() + 600;
+  const deadline = performance.now() + 20_000;
+  const isEnough = (): boolean => Math.min(served.leaves.size, shown.size) > 10 || performance.now() > deadline;
   const answers: string[] = [];
   const load = async (by: Agent): Promise<void> => {
-    while (performance.now() < until) answers.push(await ask(served.port, { agent: by }, shown));
+    while (!isEnough()) answers.push(await ask(served.port, { agent: by }, shown));
   };
   t.after(() => lasting.destroy());
   await Promise.all([load(agent), load(agent), load(agent), load(lasting)]);
   assert.deepEqual(new Set(answers), new Set(["gateway"]));
   assert.deepEqual(served.refusals, []);
-  assert.ok(served.leaves.size > 5, `the client showed ${served.leaves.size} leaves`);
-  assert.ok(shown.size > 5, `the server showed ${shown.size} leaves`);
+  assert.ok(served.leaves.size > 10, `the client showed ${served.leaves.size} leaves`);
+  assert.ok(shown.size > 10, `the server showed ${shown.size} leaves`);
 });
 
 test("a leaf is kept for half of its life, and made anew when the clock has left it", async (t) => {
