@@ -4,8 +4,9 @@ import { createReadStream } from "node:fs";
 import { open, readFile, rename, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { parse } from "yaml";
+import { type BlobSource, blobFromFile } from "../layout/blob-source.ts";
 import { type ApplianceFile, type ApplianceLock, checkApplianceFile, checkApplianceLock } from "../model/appliance.ts";
-import { type Digest, digestFromHex } from "../model/digest.ts";
+import { digestFromHex } from "../model/digest.ts";
 import { modelError } from "../model/error.ts";
 import { reasonOf } from "../model/sealift-error.ts";
 import { assembleError } from "./error.ts";
@@ -76,20 +77,14 @@ export async function readConfigSchema(directory: ApplianceDirectory): Promise<u
   return parseYaml(await readText(path, "APPLIANCE_FILE_MISSING"), path);
 }
 
-export interface CarriedFile {
-  readonly path: string;
-  readonly digest: Digest;
-  readonly size: number;
-}
-
-/** Hashes a file that the release carries, reading it once in constant memory. */
-export async function measureFile(directory: ApplianceDirectory, path: string): Promise<CarriedFile> {
+/** A file that the release carries, read once for its digest, in constant memory. @throws APPLIANCE_FILE_MISSING */
+export async function carriedBlob(directory: ApplianceDirectory, path: string): Promise<BlobSource> {
   const full = resolve(directory.root, path);
   try {
     const { size } = await stat(full);
     const hash = createHash("sha256");
     for await (const chunk of createReadStream(full, { highWaterMark: 1024 * 1024 })) hash.update(chunk as Buffer);
-    return { path: full, digest: digestFromHex(hash.digest("hex")), size };
+    return blobFromFile(full, digestFromHex(hash.digest("hex")), size);
   } catch (cause) {
     throw assembleError("APPLIANCE_FILE_MISSING", `${JSON.stringify(full)}: ${reasonOf(cause)}`, { cause });
   }

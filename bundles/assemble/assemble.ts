@@ -9,7 +9,7 @@
 import { imageSbom } from "../../sbom/generate/image-sbom.ts";
 import { type LayerScan, LayerScanner } from "../../sbom/generate/layer-scan.ts";
 import type { BlobSource } from "../layout/blob-source.ts";
-import { blobFromFile } from "../layout/blob-source.ts";
+import { blobFromBytes } from "../layout/blob-source.ts";
 import { BundleWriter } from "../layout/bundle-writer.ts";
 import { type BundleEntry, type BundleRelease, contentDescriptor, renderIndexFile } from "../layout/contents.ts";
 import type { ApplianceLock, ImageLock } from "../model/appliance.ts";
@@ -39,12 +39,12 @@ import {
   renderReleaseIndex,
   VERSION_PATTERN,
 } from "../model/release-manifest.ts";
+import { generatedFile } from "../source/generated-file.ts";
 import { imageSource } from "../source/image-source.ts";
 import type { SourceContext, SourcedImage } from "../source/source.ts";
 import {
   type ApplianceDirectory,
-  type CarriedFile,
-  measureFile,
+  carriedBlob,
   readComposeFile,
   readConfigSchema,
   readLock,
@@ -155,18 +155,18 @@ export async function assemble(options: AssembleOptions): Promise<Assembled> {
           provenance: documents.add(PROVENANCE, renderProvenance(source, options.sealiftVersion)),
         };
       }),
-      files: files.map(({ name, manifestBytes, file, mediaType }) => ({
+      files: files.map(({ name, manifestBytes, blob, mediaType }) => ({
         name,
         digest: digestOf(manifestBytes),
         mediaType,
-        size: file.size,
+        size: blob.size,
       })),
     };
     const written = await writeDocuments(writer, release, documents, images, files);
     const payloadBytes = [
       ...new Map(images.flatMap(({ manifest }) => manifest.layers.map((layer) => [layer.digest, layer.size]))).values(),
     ]
-      .concat(files.map(({ file }) => file.size))
+      .concat(files.map(({ blob }) => blob.size))
       .reduce((sum, size) => sum + size, 0);
     return { digest: written, release, payloadBytes };
   } catch (cause) {
@@ -196,7 +196,7 @@ function lockedImages(
 interface ReleaseFileSource {
   readonly name: string;
   readonly mediaType: string;
-  readonly file: CarriedFile;
+  readonly blob: BlobSource;
   readonly manifestBytes: Buffer;
 }
 
@@ -205,15 +205,16 @@ const EMPTY_CONFIG = Buffer.from("{}");
 async function carriedFiles(directory: ApplianceDirectory): Promise<ReleaseFileSource[]> {
   const sources: ReleaseFileSource[] = [];
   for (const [name, spec] of Object.entries(directory.appliance.files ?? {}).sort(([a], [b]) => (a < b ? -1 : 1))) {
-    const file = await measureFile(directory, spec.path);
+    const blob =
+      "path" in spec ? await carriedBlob(directory, spec.path) : blobFromBytes(generatedFile(spec.generated));
     const manifestBytes = canonicalJson({
       schemaVersion: 2,
       mediaType: OCI_MANIFEST,
       artifactType: RELEASE_FILE,
       config: { mediaType: OCI_EMPTY, digest: digestOf(EMPTY_CONFIG), size: EMPTY_CONFIG.length },
-      layers: [{ mediaType: spec.mediaType, digest: file.digest, size: file.size }],
+      layers: [{ mediaType: spec.mediaType, digest: blob.digest, size: blob.size }],
     });
-    sources.push({ name, mediaType: spec.mediaType, file, manifestBytes });
+    sources.push({ name, mediaType: spec.mediaType, blob, manifestBytes });
   }
   return sources;
 }
@@ -257,7 +258,7 @@ async function writePayload(
     ),
   );
   const payload = new Map<Digest, BlobSource>([...layers].map(([digest, { blob }]) => [digest, blob]));
-  for (const { file } of files) payload.set(file.digest, blobFromFile(file.path, file.digest, file.size));
+  for (const { blob } of files) payload.set(blob.digest, blob);
   const scans = new Map<Digest, LayerScan>();
   for (const digest of [...payload.keys()].sort()) {
     const blob = payload.get(digest) as BlobSource;

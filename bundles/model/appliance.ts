@@ -19,6 +19,19 @@ export type ImageSpec =
   /** A name that the local Docker engine knows. */
   | { readonly engine: string };
 
+/**
+ * A file that the release carries: one beside the appliance file, or one that the builder itself writes, the
+ * same bytes each time. There is no way to name a program that would make it.
+ */
+export type CarriedFileSpec = { readonly mediaType: string } & (
+  | { readonly path: string }
+  | { readonly generated: GeneratedFileName }
+);
+
+/** `sealift-test-model`: a GGUF model with random weights (bundles/source/test-model.ts). */
+export const GENERATED_FILES = ["sealift-test-model"] as const;
+export type GeneratedFileName = (typeof GENERATED_FILES)[number];
+
 export interface ApplianceFile {
   readonly schemaVersion: 1;
   readonly appliance: string;
@@ -28,7 +41,7 @@ export interface ApplianceFile {
   readonly rollbackTo?: string;
   readonly requires?: { readonly sealift?: string; readonly trust?: number };
   readonly images: Readonly<Record<string, ImageSpec>>;
-  readonly files?: Readonly<Record<string, { readonly path: string; readonly mediaType: string }>>;
+  readonly files?: Readonly<Record<string, CarriedFileSpec>>;
   /** A Compose file whose services name images as `image: NAME`. */
   readonly compose: string;
   /** JSON Schema of the site's configuration. */
@@ -86,6 +99,14 @@ const one = (member: string, value: object): object => ({
   properties: { [member]: value },
 });
 
+const mediaType = { type: "string", pattern: "^[a-z0-9.+-]+/[a-zA-Z0-9.+-]+$" };
+const carried = (member: string, value: object): object => ({
+  type: "object",
+  additionalProperties: false,
+  required: [member, "mediaType"],
+  properties: { [member]: value, mediaType },
+});
+
 /** Published as `sealift schema appliance`. */
 export const applianceFileSchema: JsonSchema = {
   $schema: "https://json-schema.org/draft/2020-12/schema",
@@ -116,12 +137,7 @@ export const applianceFileSchema: JsonSchema = {
       type: "object",
       maxProperties: 256,
       propertyNames: names,
-      additionalProperties: {
-        type: "object",
-        additionalProperties: false,
-        required: ["path", "mediaType"],
-        properties: { path: text, mediaType: { type: "string", pattern: "^[a-z0-9.+-]+/[a-zA-Z0-9.+-]+$" } },
-      },
+      additionalProperties: { oneOf: [carried("path", text), carried("generated", { enum: GENERATED_FILES })] },
     },
     compose: text,
     configSchema: text,

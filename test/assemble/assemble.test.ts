@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { readApplianceDirectory } from "../../bundles/assemble/appliance-directory.ts";
@@ -14,6 +14,7 @@ import {
 } from "../../bundles/layout/contents.ts";
 import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
 import { digestOf } from "../../bundles/model/digest.ts";
+import { renderTestModel } from "../../bundles/source/test-model.ts";
 import { parseSbom } from "../../sbom/document.ts";
 import { scratch } from "../support/scratch.ts";
 import { smallRelease, smallRules, writeSmallBundle } from "../support/small-bundle.ts";
@@ -149,7 +150,25 @@ test("refuses an image that is no longer the one in the lock", async (t) => {
   assert.ok(!(await readdir(root)).some((name) => name.startsWith("out.tar")));
 });
 
+test("carries a file that the builder writes itself, without anything beside the appliance file", async (t) => {
+  const files = { model: { generated: "sealift-test-model", mediaType: "application/octet-stream" } };
+  const { root, path } = await appliance(t, { files });
+  await rm(join(root, "model.bin"));
+  await lock(path, root);
+  const { release } = await build(path, root);
+  assert.deepEqual(
+    release.files.map(({ name, size }) => [name, size]),
+    [["model", renderTestModel().length]],
+  );
+});
+
 const refused: readonly (readonly [string, string, object, string?])[] = [
+  ["a generated file that nobody knows", "APPLIANCE_MALFORMED", { files: { a: { generated: "x", mediaType: "a/b" } } }],
+  [
+    "a file that is beside it and generated",
+    "APPLIANCE_MALFORMED",
+    { files: { a: { path: "model.bin", generated: "sealift-test-model", mediaType: "a/b" } } },
+  ],
   ["an unknown member", "APPLIANCE_MALFORMED", { surprise: 1 }],
   ["two sources for an image", "APPLIANCE_MALFORMED", { images: { a: { layout: "x", registry: "y" } } }],
   ["a name with a slash", "APPLIANCE_MALFORMED", { images: { "../a": { layout: "x" } } }],
