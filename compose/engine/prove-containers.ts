@@ -37,9 +37,12 @@ export async function proveContainers(
   );
 }
 
+/** Compose writes each dollar of a value twice, as in a file that it would read again. */
 function parseModel(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return JSON.parse(text, (_, value: unknown) =>
+      typeof value === "string" ? value.replaceAll("$$", () => "$") : value,
+    );
   } catch (cause) {
     throw engineError("ENGINE_CALL_FAILED", `compose config: ${reasonOf(cause)}`, { cause });
   }
