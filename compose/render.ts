@@ -26,6 +26,7 @@ import {
   substituteVariables,
 } from "../bundles/model/template-variables.ts";
 import { composeError } from "./error.ts";
+import { imageReference } from "./image-reference.ts";
 
 export type Colour = "blue" | "green";
 export type ProjectPart = "base" | Colour | "rehearsal" | "rehearsal-next";
@@ -55,8 +56,6 @@ export interface RenderedProject {
   readonly bytes: Buffer;
 }
 
-/** Where the engine finds images while Sealift serves a bundle, and under which name it keeps them. */
-const IMAGE_HOST = "127.83.76.1:5000";
 const PROJECT_ID_DIGITS = 8;
 
 type Members = Readonly<Record<string, unknown>>;
@@ -169,7 +168,7 @@ function renderService(input: RenderInput, plan: ProjectPlan, name: string): Mem
   const { depends_on: _, networks: __, ports, ...rest } = service;
   return {
     ...rest,
-    image: `${IMAGE_HOST}/${input.appliance}/${service["image"]}`,
+    image: imageReference(input.appliance, String(service["image"])),
     ...placeInNetworks(service, plan, name),
     ...(ports !== undefined && plan.isRehearsal !== true && { ports }),
     ...keptDependencies(service, plan),

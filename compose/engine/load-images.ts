@@ -13,14 +13,12 @@ import { type Endpoint, serveLayout } from "../../bundles/layout/oci-endpoint.ts
 import { type Digest, hexOf } from "../../bundles/model/digest.ts";
 import type { ImageConfig } from "../../bundles/model/oci.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
+import { ENDPOINT_HOST, ENDPOINT_PORT, imageReference } from "../image-reference.ts";
 import { connect, connectionError, type Engine } from "./engine.ts";
 import { engineError } from "./error.ts";
 import { type ExpectedImage, expectedImage, imageDifferences } from "./image-proof.ts";
 import { makeNonceImage } from "./nonce-image.ts";
 
-/** Loopback, so that Docker speaks plain HTTP to it, and unusual, so that nobody else is there. */
-export const ENDPOINT_HOST = "127.83.76.1";
-export const ENDPOINT_PORT = 5000;
 /** The repository of protective tags: without a tag, `docker image prune` deletes what is held by digest. */
 export const PROTECTIVE_REPOSITORY = "sealift.invalid";
 const NONCE_REPOSITORY = "sealift-nonce";
@@ -47,10 +45,6 @@ export interface LoadRun {
   readonly serve?: typeof serveLayout;
 }
 
-export function imageReference(appliance: string, name: string, digest: Digest): string {
-  return `${ENDPOINT_HOST}:${ENDPOINT_PORT}/${appliance}/${name}@${digest}`;
-}
-
 export function protectiveTag(appliance: string, name: string, digest: Digest): { repo: string; tag: string } {
   return { repo: `${PROTECTIVE_REPOSITORY}/${appliance}/${name}`, tag: hexOf(digest).slice(0, 16) };
 }
@@ -72,7 +66,7 @@ export async function loadImages(
   const wanted = images.map((image): Wanted => {
     const entry = release.images.get(image.name);
     if (!entry) throw new TypeError(`release ${release.descriptor.digest} has no manifest of ${image.name}`);
-    const reference = imageReference(appliance, image.name, image.digest);
+    const reference = imageReference(appliance, `${image.name}@${image.digest}`);
     const sizeBytes = entry.manifest.layers.reduce((sum, layer) => sum + layer.size, 0);
     const expected = expectedImage(layout, reference, image.digest, entry.manifest);
     return { name: image.name, expected, tag: protectiveTag(appliance, image.name, image.digest), sizeBytes };

@@ -1,7 +1,8 @@
 /** Takes images of a release out of the engine: their protective tags and their names by digest. */
 import type { Digest } from "../../bundles/model/digest.ts";
+import { imageReference } from "../image-reference.ts";
 import { connect, connectionError, type Engine } from "./engine.ts";
-import { imageReference, protectiveTag } from "./load-images.ts";
+import { protectiveTag } from "./load-images.ts";
 
 export interface NamedImage {
   readonly appliance: string;
@@ -25,7 +26,7 @@ export async function removeImages(
   const used: NamedImage[] = [];
   for (const image of images) {
     const { repo, tag } = protectiveTag(image.appliance, image.name, image.digest);
-    for (const name of [`${repo}:${tag}`, imageReference(image.appliance, image.name, image.digest)]) {
+    for (const name of [`${repo}:${tag}`, imageReference(image.appliance, `${image.name}@${image.digest}`)]) {
       try {
         await docker.getImage(name).remove();
       } catch (cause) {

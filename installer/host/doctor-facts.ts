@@ -5,7 +5,7 @@ import { availableParallelism, totalmem } from "node:os";
 import { dirname } from "node:path";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { connect } from "../../compose/engine/engine.ts";
-import { ENDPOINT_HOST, ENDPOINT_PORT } from "../../compose/engine/load-images.ts";
+import { ENDPOINT_HOST, ENDPOINT_PORT } from "../../compose/image-reference.ts";
 import type { DoctorFacts } from "./doctor.ts";
 import { composeVersion, firstExecutable, openEngine } from "./engine.ts";
 import { namesIn, readHostFile } from "./host-files.ts";

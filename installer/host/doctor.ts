@@ -1,6 +1,6 @@
 /** The checks of `sealift doctor`: each a pure function from gathered facts to one finding with its fix. */
 import { DEFAULT_SOCKET, type EngineFacts, LEAST_COMPOSE, LEAST_ENGINE } from "../../compose/engine/engine.ts";
-import { ENDPOINT_HOST, ENDPOINT_PORT } from "../../compose/engine/load-images.ts";
+import { ENDPOINT_HOST, ENDPOINT_PORT } from "../../compose/image-reference.ts";
 
 export interface DoctorFacts {
   readonly os: { readonly id: string; readonly version: string };

@@ -9,10 +9,11 @@ import { blobName, closeStore, openLayout } from "../../bundles/layout/layout.ts
 import { type Endpoint, serveLayout } from "../../bundles/layout/oci-endpoint.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { composeCall, connect, dockerCall, type ImageStore } from "../../compose/engine/engine.ts";
-import { ENDPOINT_HOST, ENDPOINT_PORT, type LoadRun, loadImages } from "../../compose/engine/load-images.ts";
+import { type LoadRun, loadImages } from "../../compose/engine/load-images.ts";
 import { makeNonceImage } from "../../compose/engine/nonce-image.ts";
 import { proveContainers } from "../../compose/engine/prove-containers.ts";
 import { runCall } from "../../compose/engine/run-call.ts";
+import { ENDPOINT_HOST, ENDPOINT_PORT } from "../../compose/image-reference.ts";
 import { inOwnMachine, type OwnEngine, startOwnEngine } from "../support/own-engine.ts";
 import { scratch } from "../support/scratch.ts";
 import { bundleFiles, smallRelease, writeDirectory } from "../support/small-bundle.ts";
