@@ -5,12 +5,12 @@ import type { AddressInfo } from "node:net";
 import { apiRoutes } from "../../compose/services/gateway/src/api.ts";
 import type { Login } from "../../compose/services/gateway/src/database/database.ts";
 import type { Inspection, Question } from "../../compose/services/gateway/src/inspector.ts";
-import type { AuditRecord } from "../../compose/services/gateway/src/records.ts";
 import { RequestRoom } from "../../compose/services/gateway/src/request-room.ts";
 import type { ServeMeans } from "../../compose/services/gateway/src/serve.ts";
 import { Settlements } from "../../compose/services/gateway/src/settlements.ts";
 import { TokenBuckets } from "../../compose/services/gateway/src/token-buckets.ts";
 import { openUpstream } from "../../compose/services/gateway/src/upstream.ts";
+import type { AuditEvent } from "../../compose/services/service-kit/src/audit-client.ts";
 import { createLog } from "../../compose/services/service-kit/src/log.ts";
 import { type RunningServer, startServer } from "../../compose/services/service-kit/src/server.ts";
 import { textOf } from "./service-client.ts";
@@ -34,7 +34,7 @@ export interface GatewayApi {
   readonly port: number;
   readonly server: RunningServer;
   readonly means: ServeMeans;
-  readonly records: AuditRecord[];
+  readonly records: AuditEvent[];
   readonly questions: Question[];
   readonly logged: string[];
   /** How many requests the model got. */
@@ -44,7 +44,7 @@ export interface GatewayApi {
 export interface GatewayApiOptions {
   readonly login?: Partial<Login>;
   readonly model?: RequestListener;
-  readonly append?: (record: AuditRecord) => Promise<void>;
+  readonly append?: (record: AuditEvent) => Promise<void>;
   readonly inspect?: (question: Question) => Promise<Inspection> | Inspection;
   readonly means?: Partial<ServeMeans>;
   readonly silenceMs?: number;
@@ -62,7 +62,7 @@ export function passAll({ texts }: Question): Inspection {
 export async function gatewayApi(t: Scope, options: GatewayApiOptions = {}): Promise<GatewayApi> {
   const logged: string[] = [];
   const log = createLog("gateway", (line) => logged.push(line));
-  const records: AuditRecord[] = [];
+  const records: AuditEvent[] = [];
   const questions: Question[] = [];
   let modelRequests = 0;
   const upstream = await listen(t, (request, response) => {
@@ -70,7 +70,7 @@ export async function gatewayApi(t: Scope, options: GatewayApiOptions = {}): Pro
     (options.model ?? answerHello)(request, response);
   });
   const recorder = {
-    append: async (record: AuditRecord) => {
+    append: async (record: AuditEvent) => {
       await options.append?.(record);
       records.push(record);
     },

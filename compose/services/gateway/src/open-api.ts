@@ -1,9 +1,9 @@
 /** What the API for clients works with, opened from the settings. */
+import { openAuditClient } from "@sealift/service-kit/audit-client.ts";
 import { Identity } from "@sealift/service-kit/identity.ts";
 import type { Log } from "@sealift/service-kit/log.ts";
 import { openPeer } from "@sealift/service-kit/peer-client.ts";
 import { readSecret } from "@sealift/service-kit/settings.ts";
-import { openAuditSender } from "./audit-sender.ts";
 import type { Database } from "./database/database.ts";
 import { openIdentities } from "./database/identities.ts";
 import { piiInspector } from "./pii-inspector.ts";
@@ -57,7 +57,7 @@ export async function openApi(settings: ApiSettings, release: string, database: 
     timeoutMs: AUDIT_TIMEOUT_MS,
     answerMaxBytes: AUDIT_ANSWER_MAX_BYTES,
   });
-  const recorder = openAuditSender(audit);
+  const recorder = openAuditClient({ peer: audit, service: "gateway" });
   const settlements = new Settlements({ recorder, log, pendingMax: SETTLEMENTS_MAX });
   const upstream = openUpstream({ origin: settings.upstream, silenceMs: MODEL_SILENCE_MS });
   return {

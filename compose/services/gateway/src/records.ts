@@ -2,7 +2,8 @@
  * What the gateway writes down of a request: who, what kind, how much, how it ended. Of what was said, only
  * a keyed hash: whoever has a text and the key can tell that it was this one, nobody can read it.
  */
-import { createHmac, randomUUID } from "node:crypto";
+import { createHmac } from "node:crypto";
+import type { AuditEvent } from "@sealift/service-kit/audit-client.ts";
 import type { Call, Findings, Refusal } from "./call.ts";
 import { GATES } from "./gates/controls.ts";
 
@@ -26,23 +27,9 @@ export interface Settlement {
   readonly durationMs: number;
 }
 
-/** An event as the audit service takes it. `id` makes one that is sent twice count once. */
-export interface AuditRecord {
-  readonly v: 1;
-  readonly id: string;
-  /** ISO 8601, milliseconds, UTC. */
-  readonly ts: string;
-  readonly service: "gateway";
-  readonly type: string;
-  readonly requestId: string;
-  /** None where nobody was identified. */
-  readonly tenant: string | undefined;
-  readonly [name: string]: unknown;
-}
-
 export interface Recorder {
-  /** Resolves when the record is on stable storage. Rejects if it is not known to be. */
-  append(record: AuditRecord): Promise<void>;
+  /** Resolves when the event is on stable storage. Rejects if it is not known to be. */
+  append(event: AuditEvent): Promise<unknown>;
 }
 
 export interface RecordContext {
@@ -51,12 +38,8 @@ export interface RecordContext {
   readonly recordKey: string;
 }
 
-function event(type: string, { requestId, login, operation, source }: Call): AuditRecord {
+function event(type: string, { requestId, login, operation, source }: Call): AuditEvent {
   return {
-    v: 1,
-    id: randomUUID(),
-    ts: new Date().toISOString(),
-    service: "gateway",
     type,
     requestId,
     tenant: login?.tenantId,
@@ -74,7 +57,7 @@ export function decisionRecord(
   refusal: Refusal | undefined,
   forModel: Buffer | undefined,
   context: RecordContext,
-): AuditRecord {
+): AuditEvent {
   const { chat, findings } = call;
   return {
     ...event(refusal ? `request.refused.${refusal.gate}` : "request.allowed", call),
@@ -94,7 +77,7 @@ export function decisionRecord(
   };
 }
 
-export function settlementRecord(call: Call, settlement: Settlement): AuditRecord {
+export function settlementRecord(call: Call, settlement: Settlement): AuditEvent {
   const { findings, ...rest } = settlement;
   return { ...event("request.settled", call), ...rest, ...(Object.keys(findings).length > 0 && { findings }) };
 }

@@ -4,6 +4,7 @@
  * Recording and asking the model overlap; the answer waits for both. What cannot be recorded gets no answer.
  */
 import type { IncomingMessage } from "node:http";
+import type { AuditEvent } from "@sealift/service-kit/audit-client.ts";
 import { errorCode, type Log } from "@sealift/service-kit/log.ts";
 import { PROBLEMS, type Problem, streamedProblem } from "@sealift/service-kit/problem.ts";
 import { type Call, known, type Refusal } from "./call.ts";
@@ -69,11 +70,11 @@ async function firstRefusal(call: Call, gates: readonly Gate[], means: ServeMean
 }
 
 /** Nothing is begun whose end could not be recorded. */
-function record({ recorder, settlements }: ServeMeans, decision: Parameters<Recorder["append"]>[0]): Promise<void> {
+function record({ recorder, settlements }: ServeMeans, decision: AuditEvent): Promise<unknown> {
   return settlements.hasRoom ? recorder.append(decision) : Promise.reject(new Error("settlements wait"));
 }
 
-function isRecorded(decision: Promise<void>, { requestId }: Call, { log }: ServeMeans): Promise<boolean> {
+function isRecorded(decision: Promise<unknown>, { requestId }: Call, { log }: ServeMeans): Promise<boolean> {
   return decision.then(
     () => true,
     (cause) => {
@@ -87,7 +88,7 @@ async function dispatch(
   call: Call,
   client: Client,
   body: Buffer | undefined,
-  decision: Promise<void>,
+  decision: Promise<unknown>,
   facts: AnswerFacts,
   means: ServeMeans,
 ): Promise<Settlement["outcome"]> {

@@ -1,7 +1,8 @@
 /** Records of how requests ended: tried until they are on stable storage, and waited for when the service stops. */
 import { setTimeout as sleep } from "node:timers/promises";
+import type { AuditEvent } from "@sealift/service-kit/audit-client.ts";
 import { errorCode, type Log } from "@sealift/service-kit/log.ts";
-import type { AuditRecord, Recorder } from "./records.ts";
+import type { Recorder } from "./records.ts";
 
 export interface SettlementOptions {
   readonly recorder: Recorder;
@@ -25,7 +26,7 @@ export class Settlements {
     return this.#pending.size < this.#options.pendingMax;
   }
 
-  add(record: AuditRecord): void {
+  add(record: AuditEvent): void {
     const pending = this.#append(record).finally(() => this.#pending.delete(pending));
     this.#pending.add(pending);
   }
@@ -36,12 +37,13 @@ export class Settlements {
     await Promise.all(this.#pending);
   }
 
-  async #append(record: AuditRecord): Promise<void> {
+  async #append(record: AuditEvent): Promise<void> {
     const { recorder, log, retryMs } = this.#options;
     for (;;) {
       const last = this.#stopping;
       try {
-        return await recorder.append(record);
+        await recorder.append(record);
+        return;
       } catch (cause) {
         log("error", "settlement-not-recorded", { requestId: record.requestId, code: errorCode(cause), last });
         if (last) return;
