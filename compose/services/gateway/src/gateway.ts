@@ -22,7 +22,7 @@ export async function startGateway(
   log: Log,
   open: typeof openApi = openApi,
 ): Promise<RunningGateway> {
-  const { host, release, drainTimeoutMs, certificate: files } = settings;
+  const { host, release, colour, drainTimeoutMs, certificate: files } = settings;
   const certificate = files && (await readServerCertificate(files));
   const database = settings.database && openDatabase(settings.database, log);
   await database?.guard();
@@ -33,7 +33,7 @@ export async function startGateway(
     proxied: true,
     ...(certificate && { tls: { ...certificate } }),
     // So that a switch from one release to another can be seen from outside.
-    headers: { "sealift-release": release },
+    headers: { "sealift-release": release, ...(colour !== undefined && { "sealift-colour": colour }) },
     drainTimeoutMs,
     log,
     routes: [healthRoute(release), ...(api ? apiRoutes(api.means) : [])],

@@ -32,6 +32,8 @@ export interface GatewaySettings {
   readonly adminPort: number;
   /** The release's version, as the installer says. */
   readonly release: string;
+  /** Blue or green, as the installer says: told to clients beside the release. */
+  readonly colour?: string;
   readonly drainTimeoutMs: number;
   readonly certificate?: CertificateFiles;
   readonly database?: DatabaseSettings;
@@ -49,6 +51,7 @@ export interface GatewaySettings {
  */
 export function readSettings(environment: Environment): GatewaySettings {
   const reader = new SettingsReader(environment);
+  const colour = reader.optionalText("COLOUR");
   const certificate = reader.optionalText("TLS_CERTIFICATE_FILE");
   const hasApi = reader.optionalText("UPSTREAM_URL") !== undefined;
   const hasDatabase = hasApi || reader.optionalText("DATABASE_HOST") !== undefined;
@@ -57,6 +60,7 @@ export function readSettings(environment: Environment): GatewaySettings {
     clientPort: reader.integer("LISTEN_PORT", 8443, 0, 65535),
     adminPort: reader.integer("ADMIN_PORT", 8081, 0, 65535),
     release: reader.text("RELEASE"),
+    ...(colour !== undefined && { colour }),
     drainTimeoutMs: reader.integer("DRAIN_TIMEOUT_MS", 60_000, 0, 3_600_000),
     ...(certificate !== undefined && { certificate: { chainFile: certificate, keyFile: reader.text("TLS_KEY_FILE") } }),
     ...(hasDatabase && { database: readDatabaseSettings(reader) }),
