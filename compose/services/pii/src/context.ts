@@ -61,12 +61,14 @@ export function weighContext(view: TextView, piiClass: PiiClass, start: number, 
 }
 
 /** The nearest first. */
-function wordsBefore(view: TextView, start: number): string[] {
+function wordsBefore(view: TextView, start: number): readonly string[] {
+  if (view.context?.start === start) return view.context.words;
   const from = Math.max(0, start - CONTEXT_BEFORE);
-  const found = split(view.text.slice(from, start));
+  const words = split(view.text.slice(from, start));
   // The first one may be the end of a longer word.
-  if (from > 0) found.shift();
-  return found.reverse();
+  if (from > 0) words.shift();
+  view.context = { start, words: words.reverse() };
+  return words;
 }
 
 function wordsAfter(view: TextView, end: number): string[] {

@@ -15,11 +15,10 @@ import {
   findPrivateKey,
   findToken,
   findUrlCredential,
-  mayStartName,
   mayStartSecret,
   SCHEME_MAX,
 } from "./detect/secret.ts";
-import { isDigit, isHex, isLetter, isUpper, isWord, type TextView } from "./text-view.ts";
+import { DIGIT, hasKind, isDigit, isHex, isLetter, isUpper, isWord, type TextView, UPPER } from "./text-view.ts";
 
 /** Of a score below this nothing is told. */
 export const SCORE_MIN = 0.3;
@@ -42,6 +41,18 @@ const OPEN = 0x28;
 const DASH = 0x2d;
 const LESS = 0x3c;
 
+/**
+ * False for most words of a text, quickly: nothing begins at them, whatever follows. Only for a word without a
+ * digit, no `@` near it and two code units behind it.
+ */
+export function mayBegin(text: string, start: number, end: number): boolean {
+  const next = text.charCodeAt(end);
+  if (next === COLON || next === PLUS || next === LESS) return true;
+  const second = text.charCodeAt(start + 1);
+  if (hasKind(second, UPPER) || mayStartSecret(text.charCodeAt(start), second)) return true;
+  return end - start < 3 && hasKind(text.charCodeAt(end + 1), DIGIT);
+}
+
 export function findAtWord(view: TextView, word: Word): Candidate | undefined {
   const { start, end, hasDigit } = word;
   const first = view.code(start);
@@ -58,8 +69,10 @@ export function findAtWord(view: TextView, word: Word): Candidate | undefined {
     }
     if (end - start <= SCHEME_MAX && (view.code(end) === COLON || view.code(end) === PLUS))
       chosen = better(view, start, chosen, findUrlCredential(view, start));
-    if (mayStartSecret(first)) chosen = better(view, start, chosen, findToken(view, start));
-    if (mayStartName(first)) chosen = better(view, start, chosen, findAssignedSecret(view, start));
+    if (mayStartSecret(first, view.code(start + 1))) {
+      chosen = better(view, start, chosen, findToken(view, start));
+      chosen = better(view, start, chosen, findAssignedSecret(view, start));
+    }
   }
   if (end - start <= 4 && isHex(first) && view.code(end) === COLON && mayStartIpv6(view, start)) {
     chosen = better(view, start, chosen, findIpv6(view, start));

@@ -42,10 +42,16 @@ for (const code of [0x00ad, 0x034f, 0x061c, 0x180e, 0xfeff]) FOLD[code] = DROP;
 const MATH_HIGH = 0xd835;
 const MATH_LOW = 0xdfce;
 
-const BEYOND_ASCII = /[^\0-\x7f]/;
+/** Anything of the table, or a mathematical digit. Most text has none and stays as it is. */
+const FOLDED = new RegExp(
+  `[${Array.from(FOLD.keys())
+    .filter((code) => FOLD[code] !== KEEP || code === MATH_HIGH)
+    .map((code) => `\\u${code.toString(16).padStart(4, "0")}`)
+    .join("")}]`,
+);
 
 export function normalize(given: string): NormalText {
-  if (!BEYOND_ASCII.test(given)) return { text: given, origin: undefined };
+  if (!FOLDED.test(given)) return { text: given, origin: undefined };
   const units = new Uint16Array(given.length);
   const origin = new Uint32Array(given.length);
   let length = 0;

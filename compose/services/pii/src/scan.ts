@@ -10,9 +10,9 @@
 import type { PiiClass } from "./classes.ts";
 import type { RunningSecret } from "./detect/candidate.ts";
 import { runningSecretEnd } from "./detect/secret.ts";
-import { findAtSign, findAtWord, isSign } from "./find.ts";
+import { findAtSign, findAtWord, isSign, mayBegin } from "./find.ts";
 import { normalize } from "./normalize.ts";
-import { isDigit, isWord, TextView } from "./text-view.ts";
+import { DIGIT, hasKind, isWord, kindOf, TextView, WORD } from "./text-view.ts";
 
 export interface Finding {
   readonly class: PiiClass;
@@ -115,19 +115,32 @@ class Scan {
     let inWord = isWord(this.#view.before(at));
     while (at < length) {
       const code = text.charCodeAt(at);
-      const starts = !inWord && (isWord(code) || isSign(code));
-      inWord = isWord(code);
+      const starts = !inWord && (hasKind(code, WORD) || isSign(code));
+      inWord = hasKind(code, WORD);
       if (!starts) {
         at++;
         continue;
       }
+      let end = at + 1;
+      let kinds = kindOf(code);
+      while (inWord && end < length) {
+        const kind = kindOf(text.charCodeAt(end));
+        if ((kind & WORD) === 0) break;
+        kinds |= kind;
+        end++;
+      }
+      if (this.#more && end === length && length - at < HOLD_MAX) return at;
+      const hasDigit = (kinds & DIGIT) !== 0;
+      const nearAt = inWord && this.#isNearAt(at);
+      if (inWord && !hasDigit && !nearAt && end + 1 < length && !mayBegin(text, at, end)) {
+        at = end;
+        continue;
+      }
       this.#view.pastEnd = false;
-      const wordEnd = inWord ? this.#wordEnd(at) : at + 1;
-      if (this.#more && wordEnd === length && length - at < HOLD_MAX) return at;
-      const found = inWord ? findAtWord(this.#view, this.#word(at, wordEnd)) : findAtSign(this.#view, at);
+      const found = inWord ? findAtWord(this.#view, { start: at, end, hasDigit, nearAt }) : findAtSign(this.#view, at);
       if (this.#more && this.#view.pastEnd) return at;
       if (!found) {
-        at = wordEnd;
+        at = end;
         continue;
       }
       this.findings.push({ class: found.class, start: at, end: found.end, score: found.score });
@@ -137,24 +150,14 @@ class Scan {
     return at;
   }
 
-  #wordEnd(start: number): number {
+  /** Whether an `@` is near enough for the word to be the start of an address, or may yet come. */
+  #isNearAt(start: number): boolean {
     const { text, length } = this.#view;
-    let end = start + 1;
-    while (end < length && isWord(text.charCodeAt(end))) end++;
-    return end;
-  }
-
-  #word(start: number, end: number): Parameters<typeof findAtWord>[1] {
-    const { text, length } = this.#view;
-    let hasDigit = false;
-    const gate = Math.min(end, start + HOLD_MAX);
-    for (let at = start; at < gate && !hasDigit; at++) hasDigit = isDigit(text.charCodeAt(at));
     if (this.#nextAt < start) {
       const next = text.indexOf(AT, start);
       this.#nextAt = next < 0 ? Number.POSITIVE_INFINITY : next;
     }
-    const nearAt = this.#nextAt - start < LOCAL_PART_REACH || (this.#more && length - start <= LOCAL_PART_REACH);
-    return { start, end, hasDigit, nearAt };
+    return this.#nextAt - start < LOCAL_PART_REACH || (this.#more && length - start <= LOCAL_PART_REACH);
   }
 
   /** The rest of a secret without a greatest length, as a part of the finding before. */

@@ -4,13 +4,13 @@
  */
 export const END = -1;
 
-const DIGIT = 1;
-const UPPER = 2;
+export const DIGIT = 1;
+export const UPPER = 2;
 const LOWER = 4;
 const BEYOND = 8;
 const HEX = 16;
 const LETTER = UPPER | LOWER;
-const WORD = DIGIT | LETTER | BEYOND;
+export const WORD = DIGIT | LETTER | BEYOND;
 
 const KIND = new Uint8Array(65536);
 for (let code = 0x30; code <= 0x39; code++) KIND[code] = DIGIT | HEX;
@@ -19,6 +19,10 @@ for (let code = 0x61; code <= 0x7a; code++) KIND[code] = LOWER | (code <= 0x66 ?
 // Latin, Greek, Cyrillic and the like. Not the scripts written without spaces, beside which a number stands free.
 for (let code = 0xc0; code < 0x0e00; code++) if (code !== 0xd7 && code !== 0xf7) KIND[code] = BEYOND;
 for (let code = 0x1e00; code < 0x2000; code++) KIND[code] = BEYOND;
+
+/** Whether a code unit has one of these kinds; for text that is there, without the checks of `TextView.code`. */
+export const hasKind = (code: number, kind: number): boolean => ((KIND[code] as number) & kind) !== 0;
+export const kindOf = (code: number): number => KIND[code] as number;
 
 const is = (code: number, kind: number): boolean => code >= 0 && ((KIND[code] as number) & kind) !== 0;
 export const isDigit = (code: number): boolean => is(code, DIGIT);
@@ -37,6 +41,8 @@ export class TextView {
   pastEnd = false;
   /** The last `@` behind which no domain stands, so that it is looked at once. */
   deadAt = -1;
+  /** Words before a place, which several detectors ask for. */
+  context: { readonly start: number; readonly words: readonly string[] } | undefined;
 
   constructor(text: string) {
     this.text = text;

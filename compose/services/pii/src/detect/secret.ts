@@ -64,11 +64,6 @@ const isToken = (code: number): boolean => isAlphanumeric(code) || code === DASH
 const isTokenOrDot = (code: number): boolean => isToken(code) || code === DOT;
 const isBase64 = (code: number): boolean => isAlphanumeric(code) || code === 0x2b || code === SLASH || code === 0x3d;
 
-/** Tells cheaply whether a word may be the start of one of these. */
-export function mayStartSecret(code: number): boolean {
-  return BY_FIRST.has(code) || code === 0x65;
-}
-
 export function findToken(view: TextView, start: number): Candidate | undefined {
   for (const prefix of BY_FIRST.get(view.code(start)) ?? []) {
     if (!view.startsWith(prefix.text, start)) continue;
@@ -186,13 +181,25 @@ const NAMES = [
   "access_token",
   "client_secret",
 ];
-const NAME_FIRSTS: ReadonlySet<number> = new Set(
-  NAMES.flatMap((name) => [name.charCodeAt(0), name.charCodeAt(0) - 0x20]),
-);
 const VALUE_MAX = 100;
 
-export function mayStartName(code: number): boolean {
-  return NAME_FIRSTS.has(code);
+/** First two letters of everything that `findToken` and `findAssignedSecret` take. */
+const PAIRS = new Uint8Array(128 * 128);
+const pair = (first: number, second: number): number => first * 128 + second;
+for (const text of ["eyJ", ...PREFIXES.map((prefix) => prefix.text)]) {
+  PAIRS[pair(text.charCodeAt(0), text.charCodeAt(1))] = 1;
+}
+for (const name of NAMES) {
+  for (const first of [name.charAt(0), name.charAt(0).toUpperCase()]) {
+    for (const second of [name.charAt(1), name.charAt(1).toUpperCase()]) {
+      PAIRS[pair(first.charCodeAt(0), second.charCodeAt(0))] = 1;
+    }
+  }
+}
+
+/** Tells cheaply that a word is not the start of a secret. */
+export function mayStartSecret(first: number, second: number): boolean {
+  return first < 128 && second < 128 && PAIRS[pair(first, second)] === 1;
 }
 
 /** `password = "…"`: name, sign and value. Told from code and prose only by the value's look: flagged, hardly more. */
