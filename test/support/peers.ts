@@ -15,9 +15,13 @@ export type PeerName =
   | "busybox"
   | "ip";
 
+/** What tests keep between runs; may be removed at any time. */
+export function testCache(): string {
+  return join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "sealift-test");
+}
+
 function directory(): string {
-  const cache = process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache");
-  return join(cache, "sealift-test/peers/bin");
+  return join(testCache(), "peers/bin");
 }
 
 /** The path of an executable, or undefined if it is not on this machine. */
