@@ -141,6 +141,26 @@ for (const [what, prepare] of untrusted) {
   });
 }
 
+test("takes lists that ended only from a mirror that is said to be of that time", { skip }, async (t) => {
+  const place = await archive(t);
+  const one = syntheticDeb("one", []);
+  publishAll(place, [one], { "Valid-Until": "Sat, 01 Jan 2022 00:00:00 UTC" });
+  const at = async (time: string) => {
+    process.env["SEALIFT_DEBIAN_SNAPSHOT"] = time;
+    try {
+      return await place.query(["one"]);
+    } finally {
+      delete process.env["SEALIFT_DEBIAN_SNAPSHOT"];
+    }
+  };
+  assert.deepEqual(await at("2021-12-31T23:59:59Z"), [one.input]);
+  await assert.rejects(at("2022-01-01T00:00:00Z"), coded("SOURCE_ARCHIVE_UNTRUSTED"));
+  await assert.rejects(at(""), coded("SOURCE_ARCHIVE_UNTRUSTED"));
+  for (const time of ["yesterday", "2021-12-31", "9999-01-01T00:00:00Z"]) {
+    await assert.rejects(at(time), coded("SOURCE_MIRROR_UNKNOWN"), time);
+  }
+});
+
 test("reads nothing that stands outside the signed part", { skip }, async (t) => {
   const place = await archive(t);
   const signed = place.sign("Origin: Debian\n").toString();

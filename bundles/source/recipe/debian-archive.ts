@@ -21,6 +21,8 @@ const VARIABLES: Readonly<Record<ArchiveName, string>> = {
   debian: "SEALIFT_DEBIAN_MIRROR",
   "debian-security": "SEALIFT_DEBIAN_SECURITY_MIRROR",
 };
+/** For a mirror that is kept as it was at a time, as an archive of snapshots is: its lists have all expired. */
+const SNAPSHOT_VARIABLE = "SEALIFT_DEBIAN_SNAPSHOT";
 const RELEASE_MAX_BYTES = 4 * 1024 * 1024;
 const PACKAGES_MAX_BYTES = 256 * 1024 * 1024;
 
@@ -217,15 +219,32 @@ function checkRelease({ fields }: ReleaseFile, suite: string, archive: ArchiveNa
     }
   }
   const until = fields.get("Valid-Until");
-  if (until !== undefined && !(Date.parse(until) > Date.now())) {
+  if (until !== undefined && !(Date.parse(until) > timeOfLists())) {
     throw recipeError(
       "SOURCE_ARCHIVE_UNTRUSTED",
       `${what}: its package lists were valid until ${JSON.stringify(until)}`,
       {
-        hints: ["the mirror is out of date, or this machine's clock is wrong"],
+        hints: [
+          "the mirror is out of date, or this machine's clock is wrong",
+          `if the mirror keeps an old day on purpose: ${SNAPSHOT_VARIABLE}=TIME sealift bundle lock --appliance FILE`,
+        ],
       },
     );
   }
+}
+
+/** When the package lists must have been valid: now, or at the time that SEALIFT_DEBIAN_SNAPSHOT says. */
+function timeOfLists(): number {
+  const said = process.env[SNAPSHOT_VARIABLE];
+  if (said === undefined || said === "") return Date.now();
+  const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(said) ? Date.parse(said) : Number.NaN;
+  if (Number.isNaN(time) || time > Date.now()) {
+    throw recipeError(
+      "SOURCE_MIRROR_UNKNOWN",
+      `${SNAPSHOT_VARIABLE}: got ${JSON.stringify(said)}, want a past time like 2026-01-31T00:00:00Z`,
+    );
+  }
+  return time;
 }
 
 function* parsePackages(
