@@ -45,5 +45,6 @@ export const commands: ReadonlyMap<string, Loader> = new Map<string, Loader>([
   ["ledger show", async () => (await import("./ledger.ts")).ledgerShow],
   ["ledger verify", async () => (await import("./ledger.ts")).ledgerVerify],
   ["ledger export", async () => (await import("./ledger.ts")).ledgerExport],
+  ["audit verify", async () => (await import("./audit-verify.ts")).auditVerify],
   ["schema", async () => (await import("./schema.ts")).schema],
 ]);

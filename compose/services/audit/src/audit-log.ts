@@ -356,15 +356,19 @@ export class AuditLog {
     }
   }
 
-  /** Ends: what is queued is written, all is put under a checkpoint if the disk lets us, nothing more is taken. */
-  async close(): Promise<void> {
+  /** Ends: what is queued is written, nothing more is taken. Resolves to whether all is under a checkpoint. */
+  async close(): Promise<boolean> {
     clearInterval(this.#timer);
     this.#isClosed = true;
     await this.#writing;
     // If it fails, it is in the segments, and the next start does it.
-    await this.checkpoint().catch(() => {});
+    const isCheckpointed = await this.checkpoint().then(
+      () => true,
+      () => false,
+    );
     await this.#spare?.catch(() => {});
     // Everything in it is on stable storage already.
     await this.#segment?.close().catch(() => {});
+    return isCheckpointed;
   }
 }

@@ -29,7 +29,7 @@ export interface RunningAudit {
   /** Of the listener for appends; undefined while another instance has the log. */
   readonly port: number | undefined;
   readonly role: Role;
-  /** Resolves to whether every request ended by itself. */
+  /** Resolves to whether all that was acknowledged here is under a checkpoint. */
   stop(): Promise<boolean>;
 }
 
@@ -87,6 +87,7 @@ class Instance {
   readonly #log: Log;
   readonly #stopping = new AbortController();
   readonly #draining: Promise<boolean>[] = [];
+  #isCheckpointed = true;
   #tenure: Tenure | undefined;
   role: Role = "standby";
 
@@ -109,7 +110,7 @@ class Instance {
     this.#stopping.abort();
   }
 
-  /** Resolves when it was told to stop, to whether every request ended by itself. */
+  /** Resolves when it was told to stop, to whether all that was acknowledged here is under a checkpoint. */
   async run(): Promise<boolean> {
     const stopped = new Promise<void>((resolve) => {
       this.#stopping.signal.addEventListener("abort", () => resolve());
@@ -129,7 +130,8 @@ class Instance {
       this.#log("warn", "log-not-taken");
     }
     await stopped;
-    return (await Promise.all(this.#draining)).every((clean) => clean);
+    await Promise.all(this.#draining);
+    return this.#isCheckpointed;
   }
 
   /** Waits for the log and serves it. Undefined if it was told to stop, or if the log cannot be opened. */
@@ -200,7 +202,7 @@ class Instance {
     door.close();
     // Idle clients are told with their next request, long after the log has another writer.
     this.#draining.push(server.stop());
-    await log.close();
+    this.#isCheckpointed = await log.close();
     lock.release();
     this.#tenure = undefined;
   }

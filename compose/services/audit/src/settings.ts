@@ -9,6 +9,7 @@ export interface AuditSettings {
   readonly port: number;
   /** For the appliance itself: health, plain HTTP. */
   readonly adminPort: number;
+  /** For requests under way. Short: what is cut off is sent again, and meanwhile nobody writes. */
   readonly drainTimeoutMs: number;
   readonly identityFile: string;
   readonly directory: string;
@@ -30,7 +31,7 @@ export function readSettings(environment: Environment): AuditSettings {
     host: reader.optionalText("LISTEN_HOST") ?? "0.0.0.0",
     port: reader.integer("LISTEN_PORT", 8443, 0, 65535),
     adminPort: reader.integer("ADMIN_PORT", 8081, 0, 65535),
-    drainTimeoutMs: reader.integer("DRAIN_TIMEOUT_MS", 10_000, 0, 3_600_000),
+    drainTimeoutMs: reader.integer("DRAIN_TIMEOUT_MS", 1_000, 0, 3_600_000),
     identityFile: reader.text("IDENTITY_FILE"),
     directory: reader.text("LOG_DIRECTORY"),
     checkpointKeyFile: reader.text("CHECKPOINT_KEY_FILE"),

@@ -1,0 +1,132 @@
+/**
+ * Appending to the audit log: an event counts as recorded when the audit service says that it is on stable
+ * storage. Events that come together go together. What is not answered is sent again with the same id, of
+ * which the log keeps one: so a restart of the audit service, or its hand-over to another, costs time and
+ * nothing else.
+ */
+import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Peer, PeerError } from "./peer-client.ts";
+
+/** Members that are undefined are left out. What an event may hold is in services/audit/src/event.ts. */
+export interface AuditEvent {
+  readonly type: string;
+  readonly requestId: string;
+  readonly [name: string]: unknown;
+}
+
+/** Where the event is in the log. */
+export interface AuditReceipt {
+  readonly id: string;
+  readonly index: number;
+  /** RFC 6962, base64. */
+  readonly leafHash: string;
+}
+
+export interface AuditClientOptions {
+  /** The audit service. */
+  readonly peer: Pick<Peer, "post">;
+  /** Who sends: the name in this service's certificate. */
+  readonly service: string;
+  /** How long an event is sent again before its append fails, in milliseconds. */
+  readonly holdMs?: number;
+}
+
+export interface AuditClient {
+  /**
+   * Resolves when the event is on stable storage. Rejects with a PeerError when the audit service refuses
+   * it for good, or when nothing was heard for too long: then it may be in the log all the same.
+   */
+  append(event: AuditEvent): Promise<AuditReceipt>;
+}
+
+const EVENT_VERSION = 1;
+const HOLD_MS = 10_000;
+const RETRY_MS = 50;
+const BATCH_MAX = 256;
+/** Far below what the audit service reads in one request. */
+const BATCH_MAX_BYTES = 512 * 1024;
+const IN_FLIGHT_MAX = 4;
+
+interface Waiting {
+  readonly event: Readonly<Record<string, unknown>>;
+  readonly bytes: number;
+  readonly deadline: number;
+  readonly resolve: (receipt: AuditReceipt) => void;
+  readonly reject: (cause: unknown) => void;
+}
+
+export function openAuditClient({ peer, service, holdMs = HOLD_MS }: AuditClientOptions): AuditClient {
+  const queue: Waiting[] = [];
+  let inFlight = 0;
+
+  const send = async (batch: readonly Waiting[]): Promise<void> => {
+    try {
+      const receipts = await post(peer, batch);
+      for (const [i, { resolve }] of batch.entries()) resolve(receipts[i] as AuditReceipt);
+    } catch (cause) {
+      // One bad event must not take the others with it.
+      if (batch.length > 1 && isForGood(cause)) await Promise.all(batch.map((one) => send([one])));
+      else for (const { reject } of batch) reject(cause);
+    }
+  };
+  const pump = async (): Promise<void> => {
+    inFlight += 1;
+    while (queue.length > 0) await send(takeBatch(queue));
+    inFlight -= 1;
+  };
+  return {
+    append: (given) =>
+      new Promise((resolve, reject) => {
+        const event = { ...given, v: EVENT_VERSION, id: randomUUID(), ts: new Date().toISOString(), service };
+        const deadline = performance.now() + holdMs;
+        queue.push({ event, bytes: JSON.stringify(event).length, deadline, resolve, reject });
+        if (inFlight < IN_FLIGHT_MAX) void pump();
+      }),
+  };
+}
+
+function takeBatch(queue: Waiting[]): Waiting[] {
+  let count = 0;
+  let bytes = 0;
+  for (const { bytes: more } of queue) {
+    if (count === BATCH_MAX || (count > 0 && bytes + more > BATCH_MAX_BYTES)) break;
+    bytes += more;
+    count += 1;
+  }
+  return queue.splice(0, count);
+}
+
+/** @throws PeerError */
+async function post(peer: Pick<Peer, "post">, batch: readonly Waiting[]): Promise<readonly AuditReceipt[]> {
+  const [{ event, deadline }] = batch as [Waiting];
+  const events = batch.map((waiting) => waiting.event);
+  for (;;) {
+    try {
+      return receiptsOf(await peer.post("/v1/events", events, String(event["requestId"])), batch);
+    } catch (cause) {
+      if (isForGood(cause) || performance.now() + RETRY_MS > deadline) throw cause;
+    }
+    await sleep(RETRY_MS);
+  }
+}
+
+function isForGood(cause: unknown): boolean {
+  const status = cause instanceof PeerError ? cause.status : undefined;
+  return status !== undefined && status >= 400 && status < 500;
+}
+
+/** What was answered, if it is about these events and no others. @throws PeerError */
+function receiptsOf(answer: unknown, batch: readonly Waiting[]): readonly AuditReceipt[] {
+  const { entries } = (answer ?? {}) as { entries?: unknown };
+  const same = Array.isArray(entries) && entries.length === batch.length;
+  if (!same || !entries.every((entry, i) => isReceipt(entry, batch[i]?.event["id"]))) {
+    throw new PeerError("PEER_ANSWER_MALFORMED");
+  }
+  return entries;
+}
+
+function isReceipt(value: unknown, id: unknown): value is AuditReceipt {
+  const { id: own, index, leafHash } = (value ?? {}) as Partial<AuditReceipt>;
+  return own === id && Number.isSafeInteger(index) && typeof leafHash === "string";
+}

@@ -1,0 +1,260 @@
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { appendFile, readFile, truncate, writeFile } from "node:fs/promises";
+import { connect } from "node:net";
+import { join } from "node:path";
+import test from "node:test";
+import { DirectoryLock } from "../../../../compose/services/audit/src/directory-lock.ts";
+import { askForLog, openDoor } from "../../../../compose/services/audit/src/hand-over.ts";
+import { readCheckpointKey, readSettings } from "../../../../compose/services/audit/src/settings.ts";
+import { openAuditClient } from "../../../../compose/services/service-kit/src/audit-client.ts";
+import { type Peer, PeerError } from "../../../../compose/services/service-kit/src/peer-client.ts";
+import { SettingsError } from "../../../../compose/services/service-kit/src/settings.ts";
+import { scratch } from "../../../support/scratch.ts";
+import { openLog } from "./audit-directory.ts";
+import { auditGround, peerOf, until } from "./audit-instance.ts";
+
+const event = () => ({
+  v: 1,
+  id: randomUUID(),
+  ts: new Date().toISOString(),
+  service: "gateway",
+  type: "request.allowed",
+  requestId: "request-1",
+});
+
+const status = (wanted: number) => (cause: unknown) => cause instanceof PeerError && cause.status === wanted;
+
+async function health(adminPort: number, path: string): Promise<number> {
+  return (await fetch(`http://127.0.0.1:${adminPort}${path}`)).status;
+}
+
+test("events of the services that may append get their places, and everything else is refused", async (t) => {
+  const ground = await auditGround(t);
+  const audit = await ground.start();
+  await until(() => audit.role === "writer");
+  const gateway = await peerOf(t, ground.identities, "gateway", () => [audit.port]);
+  const first = event();
+  const answer = (await gateway.post("/v1/events", first, "r-1")) as { entries: { id: string; index: number }[] };
+  assert.deepEqual(
+    answer.entries.map(({ id, index }) => [id, index]),
+    [[first.id, 0]],
+  );
+  const batch = (await gateway.post("/v1/events", [first, event(), event()], "r-2")) as typeof answer;
+  assert.deepEqual(
+    batch.entries.map(({ index }) => index),
+    [0, 1, 2],
+  );
+  const refused: readonly (readonly [unknown, number])[] = [
+    [{ ...event(), service: "pii" }, 400],
+    [{ ...event(), prompt: "text" }, 400],
+    [[], 400],
+    [Array.from({ length: 257 }, event), 400],
+    ["text", 400],
+    [[event(), { ...event(), status: "no" }], 400],
+    [{ ...first, status: 1 }, 409],
+    [{ pad: "x".repeat(1024 * 1024) }, 413],
+    [{ ...event(), v: 3 }, 422],
+  ];
+  for (const [body, wanted] of refused) {
+    await assert.rejects(gateway.post("/v1/events", body, "r-3"), status(wanted), JSON.stringify(body).slice(0, 80));
+  }
+  const pii = await peerOf(t, ground.identities, "pii", () => [audit.port]);
+  await pii.post("/v1/events", { ...event(), service: "pii" }, "r-4");
+  const model = await peerOf(t, ground.identities, "model", () => [audit.port]);
+  await assert.rejects(
+    model.post("/v1/events", { ...event(), service: "model" }, "r-5"),
+    (cause) => cause instanceof PeerError && cause.status === undefined,
+  );
+  assert.ok(ground.logged.some(([name, { code }]) => name === "tls-client-error" && code === "PEER_NOT_ALLOWED"));
+  assert.equal(await health(audit.adminPort, "/readyz"), 200);
+  assert.equal(await health(audit.adminPort, "/canary"), 200);
+  assert.equal(await health(audit.adminPort, "/v1/events"), 404, "nobody appends without a certificate");
+  assert.ok(await audit.stop());
+  assert.match(await readFile(join(ground.directory, "checkpoint"), "utf8"), /^site\.example\/audit\n4\n/);
+});
+
+test("an append is answered only when it is on stable storage, and a full batch of the client is one request", async (t) => {
+  const ground = await auditGround(t);
+  const audit = await ground.start();
+  await until(() => audit.role === "writer");
+  const peer = await peerOf(t, ground.identities, "gateway", () => [audit.port]);
+  const batches: number[] = [];
+  const counting: Pick<Peer, "post"> = {
+    post: (path, body, requestId) => {
+      batches.push((body as unknown[]).length);
+      return peer.post(path, body, requestId);
+    },
+  };
+  const client = openAuditClient({ peer: counting, service: "gateway" });
+  const receipts = await Promise.all(
+    Array.from({ length: 500 }, (_, i) =>
+      client.append({ type: "request.allowed", requestId: `r-${i}`, tenant: undefined }),
+    ),
+  );
+  assert.equal(new Set(receipts.map(({ index }) => index)).size, 500);
+  assert.deepEqual(batches.slice(0, 6), [1, 1, 1, 1, 256, 240]);
+});
+
+test("one bad event does not take the others of its batch with it", async (t) => {
+  const ground = await auditGround(t);
+  const audit = await ground.start();
+  await until(() => audit.role === "writer");
+  const peer = await peerOf(t, ground.identities, "gateway", () => [audit.port]);
+  const client = openAuditClient({ peer, service: "gateway" });
+  const appends = Array.from({ length: 20 }, (_, i) =>
+    client.append({ type: "request.allowed", requestId: `r-${i}`, ...(i === 13 && { prompt: "text" }) }),
+  );
+  const settled = await Promise.allSettled(appends);
+  assert.deepEqual(
+    settled.flatMap(({ status }, i) => (status === "rejected" ? [i] : [])),
+    [13],
+  );
+});
+
+test("a new instance takes the log over while appends wait, and none is lost or doubled", async (t) => {
+  const ground = await auditGround(t);
+  const old = await ground.start();
+  await until(() => old.role === "writer");
+  const running = [old];
+  const peer = await peerOf(t, ground.identities, "gateway", () => running.map(({ port }) => port));
+  const client = openAuditClient({ peer, service: "gateway" });
+  const indices: number[] = [];
+  let isOver = false;
+  let last = performance.now();
+  let gap = 0;
+  const writer = async (number: number): Promise<void> => {
+    for (let i = 0; !isOver; i += 1) {
+      const { index } = await client.append({ type: "request.allowed", requestId: `r-${number}-${i}` });
+      gap = Math.max(gap, performance.now() - last);
+      last = performance.now();
+      indices.push(index);
+    }
+  };
+  const writers = Array.from({ length: 16 }, (_, i) => writer(i));
+  await until(() => indices.length > 200);
+  const next = await ground.start();
+  running.push(next);
+  await until(() => next.role === "writer");
+  assert.equal(old.role, "retired");
+  assert.equal(old.port, undefined);
+  assert.equal(await health(old.adminPort, "/readyz"), 503);
+  assert.equal(await health(next.adminPort, "/readyz"), 200);
+  const taken = indices.length;
+  await until(() => indices.length > taken + 200);
+  isOver = true;
+  await Promise.all(writers);
+  t.diagnostic(`longest time without an acknowledged append: ${gap.toFixed(0)} ms`);
+  assert.ok(gap < 2_000);
+  assert.deepEqual(
+    indices.sort((a, b) => a - b),
+    Array.from({ length: indices.length }, (_, i) => i),
+  );
+});
+
+test("an instance whose successor does not serve takes the log again", async (t) => {
+  const ground = await auditGround(t);
+  const old = await ground.start();
+  await until(() => old.role === "writer");
+  const { size } = await openAuditClient({
+    peer: await peerOf(t, ground.identities, "gateway", () => [old.port]),
+    service: "gateway",
+  })
+    .append({ type: "request.allowed", requestId: "r-1" })
+    .then(({ index }) => ({ size: index + 1 }));
+  const other = await ground.start({ origin: "another.example/log" });
+  await until(() => other.role === "failed");
+  await until(() => old.role === "writer");
+  assert.equal(await health(other.adminPort, "/readyz"), 503);
+  assert.equal(await health(other.adminPort, "/healthz"), 200);
+  const peer = await peerOf(t, ground.identities, "gateway", () => [old.port]);
+  const { index } = await openAuditClient({ peer, service: "gateway" }).append({ type: "a", requestId: "r-2" });
+  assert.equal(index, size);
+  // One that dies between the two words.
+  const asked = await askForLog(ground.directory, new AbortController().signal);
+  assert.ok(asked && old.role === "standby");
+  asked.giveUp();
+  await until(() => old.role === "writer");
+});
+
+test("an instance that stops lets one that waits have the log", async (t) => {
+  const ground = await auditGround(t);
+  const lock = DirectoryLock.tryTake(ground.directory);
+  const waiting = await ground.start();
+  assert.equal(waiting.role, "standby");
+  assert.equal(await health(waiting.adminPort, "/readyz"), 503);
+  assert.equal(await health(waiting.adminPort, "/healthz"), 200);
+  lock?.release();
+  await until(() => waiting.role === "writer");
+  assert.ok(await waiting.stop());
+  const next = await ground.start();
+  await until(() => next.role === "writer");
+});
+
+test("a standby that is told to stop while it waits for an answer stops", async (t) => {
+  const ground = await auditGround(t);
+  const lock = DirectoryLock.tryTake(ground.directory);
+  const door = await openDoor(ground.directory);
+  const waiting = await ground.start();
+  await door.successor;
+  assert.ok(await waiting.stop());
+  door.close();
+  lock?.release();
+});
+
+test("what is not a successor does not get an answer, and a second one neither", async (t) => {
+  const directory = await scratch(t);
+  const door = await openDoor(directory);
+  const ended = (text: string) =>
+    new Promise<string>((resolve) => {
+      let heard = "";
+      const socket = connect(join(directory, "hand-over"), () => socket.write(text));
+      socket.on("data", (chunk) => (heard += chunk));
+      socket.on("close", () => resolve(heard));
+    });
+  assert.equal(await ended("GET / HTTP/1.1\r\n\r\n"), "");
+  const asking = askForLog(directory, new AbortController().signal);
+  const successor = await door.successor;
+  assert.equal(await ended("hand over\n"), "");
+  const released = successor.released();
+  (await asking)?.taken();
+  assert.equal(await released, true);
+  door.close();
+  assert.equal(await askForLog(directory, new AbortController().signal), undefined);
+});
+
+test("a log that was changed is not opened, and the log says why", async (t) => {
+  const ground = await auditGround(t);
+  const log = await openLog(ground.directory);
+  await log.append([Buffer.from("entry")]);
+  await log.close();
+  await truncate(join(ground.directory, "tile/0/000.p/1"), 3);
+  const audit = await ground.start();
+  await until(() => audit.role === "failed");
+  assert.equal(await health(audit.adminPort, "/readyz"), 503);
+  assert.deepEqual(
+    ground.logged.filter(([name]) => name === "log-not-opened").map(([, { reason }]) => reason),
+    ["Error: level 0 ends in a broken tile"],
+  );
+  assert.ok(DirectoryLock.tryTake(ground.directory), "the lock is free");
+});
+
+test("settings that are wrong are told at once, and no key in them", async (t) => {
+  assert.throws(
+    () => readSettings({}),
+    (cause) =>
+      cause instanceof SettingsError && /IDENTITY_FILE.*LOG_DIRECTORY.*CHECKPOINT_KEY_FILE/.test(cause.message),
+  );
+  const { environment } = await auditGround(t);
+  assert.throws(() => readSettings({ ...environment, LOG_ORIGIN: "a name" }), SettingsError);
+  const file = join(await scratch(t), "key");
+  for (const content of ["", "-----BEGIN PRIVATE KEY-----\nSECRET\n-----END PRIVATE KEY-----\n"]) {
+    await writeFile(file, content);
+    await assert.rejects(
+      readCheckpointKey(file),
+      (cause) => cause instanceof SettingsError && !cause.message.includes("SECRET"),
+    );
+  }
+  await appendFile(file, "");
+  await assert.rejects(readCheckpointKey(`${file}-none`), SettingsError);
+});
