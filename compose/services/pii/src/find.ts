@@ -27,6 +27,10 @@ const STRONG = 0.8;
 /** Taken from a number after which the same separator and more digits follow. */
 const GOES_ON = 0.25;
 
+/** Lengths that the first word of a national code can have, by what it begins with. */
+const CODES_FROM_DIGIT: ReadonlySet<number> = new Set([1, 2, 8, 9, 13, 15]);
+const CODES_FROM_LETTER: ReadonlySet<number> = new Set([8, 9, 10, 16]);
+
 export interface Word {
   readonly start: number;
   readonly end: number;
@@ -60,10 +64,11 @@ export function findAtWord(view: TextView, word: Word): Candidate | undefined {
   let chosen = isDigit(first) ? numberAt(view, start) : undefined;
   if (word.nearAt) chosen = better(view, start, chosen, findEmail(view, start));
   if (isDigit(first)) {
-    chosen = better(view, start, chosen, findNationalCode(view, start));
+    if (CODES_FROM_DIGIT.has(end - start)) chosen = better(view, start, chosen, findNationalCode(view, start));
   } else if (isLetter(first)) {
     if (hasDigit) chosen = better(view, start, chosen, findIban(view, start));
-    if (hasDigit || mayStartSpacedCode(view, word)) chosen = better(view, start, chosen, findNationalCode(view, start));
+    if (hasDigit ? CODES_FROM_LETTER.has(end - start) : mayStartSpacedCode(view, word))
+      chosen = better(view, start, chosen, findNationalCode(view, start));
     if (isUpper(first) && (view.code(start + 1) === LESS || isUpper(view.code(start + 1)))) {
       chosen = better(view, start, chosen, findMachineReadableZone(view, start));
     }

@@ -53,7 +53,7 @@ import { NOT_DETECTED, PII_CLASSES } from "./classes.ts";
 import { decide, type JudgedFinding, judge, redact } from "./judge.ts";
 import type { Policy } from "./policy.ts";
 import { parseScanRequest, type ScanRequest, ScanRequestError } from "./scan-request.ts";
-import { scanSlices } from "./scan-slices.ts";
+import { SLICE, scanSlices } from "./scan-slices.ts";
 
 export const BODY_MAX_BYTES = 2 * 1024 * 1024;
 
@@ -116,7 +116,13 @@ const pause = (): Promise<void> => new Promise((resolve) => setImmediate(resolve
 
 export async function answerScan({ tenant, channel, texts }: ScanRequest, { policy, digest }: ServedPolicy) {
   const answers: TextAnswer[] = [];
+  let sincePause = 0;
   for (const { id, ...window } of texts) {
+    sincePause += window.text.length;
+    if (sincePause > SLICE) {
+      sincePause = 0;
+      await pause();
+    }
     const { findings, consumed, running } = await scanSlices(window, pause);
     const judged = judge(findings, policy, tenant, channel);
     const text = decide(judged) === "redact" ? redact(window.text, consumed, judged) : undefined;

@@ -1,8 +1,8 @@
 /** A long text in slices, with a pause between them in which other requests and health checks are served. */
 import { BEFORE_MAX, type Finding, scanWindow, type Window, type WindowScan } from "./scan.ts";
 
-/** A few milliseconds of work. */
-const SLICE = 32 * 1024;
+/** Of text between two pauses: a few milliseconds of work, of the worst text some tens. */
+export const SLICE = 32 * 1024;
 
 /** Finds what `scanWindow` finds. */
 export async function scanSlices(window: Window, pause: () => Promise<void>): Promise<WindowScan> {

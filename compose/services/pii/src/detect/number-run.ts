@@ -21,6 +21,8 @@ const SLASH = 0x2f;
 const COLON = 0x3a;
 const COMMA = 0x2c;
 
+const NONE: readonly NumberPrefix[] = [];
+
 const isSeparator = (code: number): boolean => code === SPACE || code === DASH || code === DOT || code === SLASH;
 
 /** The first groups of a run, ending where a number may end. */
@@ -40,7 +42,8 @@ export interface NumberPrefix {
  * The longest prefix first. Empty where no number starts, or where it is a part of something longer: of a
  * word, of a number with more digits than any that has a meaning, of a UUID, a version, a decimal fraction.
  */
-export function numberPrefixes(view: TextView, start: number): NumberPrefix[] {
+export function numberPrefixes(view: TextView, start: number): readonly NumberPrefix[] {
+  if (!hasDigits(view, start)) return NONE;
   const digits: number[] = [];
   const separators: string[] = [];
   const lengths: number[] = [];
@@ -83,6 +86,21 @@ export function numberPrefixes(view: TextView, start: number): NumberPrefix[] {
     taken -= lengths[groups - 1] as number;
   }
   return prefixes;
+}
+
+/** Tells cheaply that a number is too short: most are. */
+function hasDigits(view: TextView, start: number): boolean {
+  let at = start;
+  let digits = 0;
+  for (;;) {
+    while (isDigit(view.code(at))) {
+      if (++digits === DIGITS_MIN) return true;
+      at++;
+    }
+    const next = separatorEnd(view, at);
+    if (next === at || !isDigit(view.code(next))) return false;
+    at = next;
+  }
 }
 
 /** After one separator, or after ` (`, `) `, `)-` and the like. */
