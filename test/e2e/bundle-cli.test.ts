@@ -105,7 +105,7 @@ test("rebuild says what differs, with exit 3", async (t) => {
   const bundle = join(root, "out.tar");
   await json(0, "bundle", "lock", "--appliance", file);
   await json(0, "bundle", "build", "--appliance", file, "--version", "1.0.0", "--out", bundle);
-  await writeFile(join(root, "compose.yaml"), COMPOSE.replace("audit}", "audit, read_only: true}"));
+  await writeFile(join(root, "compose.yaml"), COMPOSE.replace('"audit"', '"audit","read_only":true'));
   const { exit, stderr, stdout } = await sealift(["bundle", "rebuild", bundle, "--appliance", file]);
   assert.equal(exit, 3);
   assert.match(stderr, /\[REBUILD_DIFFERS\]: rebuilt release differs in: compose$/m);
