@@ -2,7 +2,7 @@
  * A Compose project on an engine: up, down, stop, one task, and what its containers are doing. The file is
  * rendered already; nothing is built or pulled here.
  */
-import { composeCall, connect, connectionError, type Engine } from "./engine.ts";
+import { composeCall, connect, connectionError, dockerCall, type Engine } from "./engine.ts";
 import { engineError } from "./error.ts";
 import type { ComposeProject } from "./prove-containers.ts";
 import { type CallResult, runCall } from "./run-call.ts";
@@ -14,6 +14,7 @@ const ONE_OFF_LABEL = "com.docker.compose.oneoff";
 /** Beyond the time that Compose itself was given. */
 const MARGIN_MS = 60_000;
 const REASON_MAX_LENGTH = 2000;
+const LAST_WORDS_MAX_LENGTH = 800;
 
 export interface ProjectRun {
   readonly signal?: AbortSignal | undefined;
@@ -42,10 +43,11 @@ export async function upProject(
   const bad = (await containerStates(engine, project.name)).filter(({ healthy }) => !healthy);
   if (bad.length === 0 && result.status === 0) return;
   if (bad.length === 0) throw callFailed("up", result);
-  const what = bad.map(({ service, text }) => `${service}: ${text}`).join("; ");
-  throw engineError("ENGINE_UNHEALTHY", `project ${JSON.stringify(project.name)}: ${what}`, {
-    hints: [`sealift logs ${bad[0]?.service ?? ""}`.trim()],
-  });
+  // Whoever takes this back removes the containers, and with them what they wrote.
+  const what = await Promise.all(
+    bad.map(async ({ id, service, text }) => `${service}: ${text}${await lastWords(engine, id)}`),
+  );
+  throw engineError("ENGINE_UNHEALTHY", `project ${JSON.stringify(project.name)}: ${what.join("; ")}`);
 }
 
 /**
@@ -158,6 +160,18 @@ async function statesOf(engine: Engine, label: readonly string[]): Promise<Conta
     return states.sort((a, b) => (`${a.project}/${a.service}` < `${b.project}/${b.service}` ? -1 : 1));
   } catch (cause) {
     throw connectionError(engine.socketPath, cause);
+  }
+}
+
+/** The end of what a container wrote, as the end of a sentence about it; empty if it cannot be had. */
+async function lastWords(engine: Engine, id: string): Promise<string> {
+  try {
+    const call = dockerCall(engine, ["logs", "--tail", "8", id]);
+    const { stdout, stderr } = await runCall(call, { timeoutMs: 10_000 });
+    const said = `${stdout}${stderr}`.trim().slice(-LAST_WORDS_MAX_LENGTH);
+    return said === "" ? "" : `, and wrote ${JSON.stringify(said)}`;
+  } catch {
+    return "";
   }
 }
 
