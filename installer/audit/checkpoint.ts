@@ -89,7 +89,8 @@ export function parseCheckpoint(note: Buffer, name: string): Checkpoint {
   const signatures = lines.map((line): NoteSignature => {
     const [, signer = "", encoded = ""] = /^\u2014 (\S+) ([A-Za-z0-9+/]+={0,2})$/.exec(line) ?? [];
     const bytes = Buffer.from(encoded, "base64");
-    if (bytes.length < 5) throw malformed("a line behind the text is not a signature");
+    if (bytes.length < 5 || bytes.toString("base64") !== encoded)
+      throw malformed("a line behind the text is not a signature");
     return { name: signer, keyId: bytes.toString("hex", 0, 4), signature: bytes.subarray(4) };
   });
   const text = Buffer.from(whole.slice(0, split + 1));
