@@ -1,0 +1,62 @@
+/**
+ * Runs a real verb and ends it with SIGKILL at a chosen write to its operation's journal. Nothing in the
+ * product knows of it: a module that Node loads first (kill-preload.ts) stands between it and node:fs.
+ */
+import { spawn } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { CommandResult } from "./command-line.ts";
+
+const MAIN = fileURLToPath(new URL("../../installer/main.ts", import.meta.url));
+const PRELOAD = new URL("./kill-preload.ts", import.meta.url).href;
+
+export interface KillPoint {
+  /** From 1; the first one is the operation's `begin`. */
+  readonly journalWrite: number;
+  /** Before anything of the record is written, or after it is on stable storage. */
+  readonly when: "before" | "after";
+}
+
+export interface KilledResult extends CommandResult {
+  /** False if it ended by itself, because it has fewer writes. */
+  readonly wasKilled: boolean;
+}
+
+export async function runKilledAt(args: readonly string[], point: KillPoint): Promise<KilledResult> {
+  return run(args, {
+    SEALIFT_TEST_KILL_AT: String(point.journalWrite),
+    SEALIFT_TEST_KILL_WHEN: point.when,
+  });
+}
+
+/** Runs it to its end: the journal writes that there are to be killed at. @throws if it does not succeed */
+export async function countJournalWrites(args: readonly string[]): Promise<number> {
+  const directory = await mkdtemp(join(tmpdir(), "sealift-count-"));
+  try {
+    const file = join(directory, "writes");
+    const { exit, stdout, stderr } = await run(args, { SEALIFT_TEST_COUNT_FILE: file });
+    if (exit !== 0) throw new Error(`exit ${exit}\n${stdout}${stderr}`);
+    return (await readFile(file, "utf8").catch(() => "")).length;
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+async function run(args: readonly string[], environment: NodeJS.ProcessEnv): Promise<KilledResult> {
+  const child = spawn(process.execPath, ["--import", PRELOAD, MAIN, ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...environment },
+  });
+  const output = { stdout: "", stderr: "" };
+  for (const name of ["stdout", "stderr"] as const) {
+    child[name].setEncoding("utf8").on("data", (text: string) => {
+      output[name] += text;
+    });
+  }
+  const ended = Promise.withResolvers<[number | null, NodeJS.Signals | null]>();
+  child.once("error", ended.reject).once("close", (code, signal) => ended.resolve([code, signal]));
+  const [exit, signal] = await ended.promise;
+  return { exit, ...output, wasKilled: signal === "SIGKILL" };
+}
