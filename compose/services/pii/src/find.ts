@@ -25,7 +25,7 @@ export const SCORE_MIN = 0.3;
 /** A number that starts inside a weaker one and has at least this score is looked at instead. */
 const STRONG = 0.8;
 /** Taken from a number after which the same separator and more digits follow. */
-const GOES_ON = 0.25;
+const GOES_ON = 0.15;
 
 /** Lengths that the first word of a national code can have, by what it begins with. */
 const CODES_FROM_DIGIT: ReadonlySet<number> = new Set([1, 2, 8, 9, 13, 15]);

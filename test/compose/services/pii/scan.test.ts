@@ -79,6 +79,8 @@ test("what is a part of something longer is not found", () => {
     "aa:bb:cc:dd:ee:ff",
     "00:11:22:33:44:55:66:77",
     "std::vector a::b 12::30",
+    "2001::25de::cade",
+    "De89370400440532013000",
     "user@host",
     "npm@10.2.0",
     "logo@2x.png",

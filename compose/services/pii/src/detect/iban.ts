@@ -125,5 +125,7 @@ export function findIban(view: TextView, start: number): Candidate | undefined {
   }
   if (isWord(view.code(at))) return undefined;
   const capitals = text.toUpperCase();
+  // Neither, as in base64.
+  if (text !== capitals && text !== text.toLowerCase()) return undefined;
   return mod97(capitals.slice(4) + capitals.slice(0, 4)) === 1 ? { class: "iban", end: at, score: 0.98 } : undefined;
 }

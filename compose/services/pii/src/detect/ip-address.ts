@@ -1,6 +1,6 @@
 /** IP addresses of machines: not loopback, unspecified, broadcast, multicast or documentation, which are nobody's. */
 
-import { END, isDigit, isHex, isWord, type TextView } from "../text-view.ts";
+import { isDigit, isHex, isWord, type TextView } from "../text-view.ts";
 import type { Candidate } from "./candidate.ts";
 
 const DOT = 0x2e;
@@ -64,7 +64,9 @@ export function findIpv6(view: TextView, start: number): Candidate | undefined {
     }
   }
   const next = view.code(at);
-  if (isWord(next) || next === 0x5f || (next === COLON && isWord(view.code(at + 1)))) return undefined;
+  if (isWord(next) || next === 0x5f || (next === COLON && (isWord(view.code(at + 1)) || view.code(at + 1) === COLON))) {
+    return undefined;
+  }
   const first = Number.parseInt(view.text.slice(start, start + 4), 16);
   if (shortened) {
     if (groups === GROUPS || groups < 2 || view.code(start + 4) !== COLON || !isUsed(first)) return undefined;
@@ -84,5 +86,7 @@ function isUsed(first: number): boolean {
 /** Whether an IPv6 address may start here: not inside a longer row of groups, such as a fingerprint. */
 export function mayStartIpv6(view: TextView, start: number): boolean {
   const before = view.before(start);
-  return before !== COLON && before !== END ? !isWord(before) : before === END || !isWord(view.before(start - 1));
+  if (before !== COLON) return !isWord(before);
+  const second = view.before(start - 1);
+  return !isWord(second) && second !== COLON;
 }

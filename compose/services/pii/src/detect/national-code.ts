@@ -86,7 +86,7 @@ const FORMS: readonly Form[] = [
     length: 9,
     pattern: /^(?!BG|GB|KN|NK|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]\d{6}[A-D]$/,
     holds: () => true,
-    scores: { "": 0.65, "2,4,6,8": 0.9, "2,8": 0.8 },
+    scores: { "": 0.65, "2,4,6,8": 0.9, "2,8": 0.8, "2": 0.7 },
   },
   {
     class: "es-dni",

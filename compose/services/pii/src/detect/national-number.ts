@@ -18,7 +18,7 @@ const usSsn: Judge = ({ digits, shape, separator }) => {
   // Printed in examples and on sample cards ever since.
   if (area === 78 && number(digits, 3, 9) === 51_120) return 0.3;
   if (allSame(digits)) return 0;
-  if (shape === "3-2-4") return separator === "-" ? 0.85 : separator === " " ? 0.6 : 0;
+  if (shape === "3-2-4") return separator === "-" ? 0.85 : separator === " " ? 0.6 : 0.5;
   return shape === "9" ? 0.2 : 0;
 };
 

@@ -52,11 +52,15 @@ export function numberPrefixes(view: TextView, start: number): readonly NumberPr
   let singles = 0;
   for (;;) {
     let length = 0;
-    while (isDigit(view.code(at))) {
-      if (digits.length === DIGITS_MAX) return [];
+    while (isDigit(view.code(at)) && digits.length <= DIGITS_MAX) {
       digits.push(view.code(at) - 0x30);
       length++;
       at++;
+    }
+    // The last group is of another number, or this is none.
+    if (digits.length > DIGITS_MAX) {
+      digits.length -= length;
+      break;
     }
     lengths.push(length);
     ends.push(at);
