@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import { apiRoutes } from "../../compose/services/gateway/src/api.ts";
 import type { Login } from "../../compose/services/gateway/src/database/database.ts";
 import type { Inspection, Question } from "../../compose/services/gateway/src/inspector.ts";
+import { RefusalThrottle } from "../../compose/services/gateway/src/refusal-throttle.ts";
 import { RequestRoom } from "../../compose/services/gateway/src/request-room.ts";
 import type { ServeMeans } from "../../compose/services/gateway/src/serve.ts";
 import { Settlements } from "../../compose/services/gateway/src/settlements.ts";
@@ -88,6 +89,7 @@ export async function gatewayApi(t: Scope, options: GatewayApiOptions = {}): Pro
     },
     limits: { bodyMaxBytes: 1024 * 1024, messagesMax: 16, tokensMax: 256 },
     recorder,
+    refusals: new RefusalThrottle(new TokenBuckets({ burst: 100, perSecond: 1, max: 10 })),
     settlements: new Settlements({ recorder, log, pendingMax: 100, retryMs: 10 }),
     upstream: openUpstream({ origin: upstream, silenceMs: options.silenceMs ?? 10_000 }),
     context: { release: "1.2.3", recordKey: "0".repeat(64) },

@@ -50,7 +50,8 @@ export async function inspectAnswer(bytes: Buffer, context: AnswerContext): Prom
       replace(text);
     });
   }
-  return Buffer.from(JSON.stringify(answer));
+  const { choices, usage } = answer;
+  return Buffer.from(JSON.stringify({ ...frameOf(answer), choices, usage }));
 }
 
 /** What the service takes in one question. */
@@ -70,6 +71,11 @@ function parseAnswer(text: string): Json {
     // Same as any other thing that is no answer.
   }
   throw new AnswerError("ANSWER_MALFORMED");
+}
+
+/** What stands around the choices. A server may add more, and some add the prompt. */
+function frameOf({ id, object, created, model, system_fingerprint }: Json): Json {
+  return { id, object, created, model, system_fingerprint };
 }
 
 /** Of what the model says about itself only what has the right form. */
@@ -138,12 +144,12 @@ export class AnswerStream {
     for (const payload of payloads) {
       const event = parseAnswer(payload);
       noteFacts(event, this.#context.facts);
-      const { choices, usage, ...frame } = event;
-      this.#frame = frame;
+      const { choices, usage } = event;
+      this.#frame = frameOf(event);
       const [choice] = choices as Json[];
       if (choice) out.push(...(await this.#takeChoice(choice)));
       if (usage !== undefined && usage !== null && this.#wantsUsage) {
-        out.push(JSON.stringify({ ...frame, choices: [], usage }));
+        out.push(JSON.stringify({ ...this.#frame, choices: [], usage }));
       }
     }
     out.push(...(await this.#release(true)));

@@ -7,6 +7,7 @@ import { readSecret } from "@sealift/service-kit/settings.ts";
 import type { Database } from "./database/database.ts";
 import { openIdentities } from "./database/identities.ts";
 import { piiInspector } from "./pii-inspector.ts";
+import { RefusalThrottle } from "./refusal-throttle.ts";
 import { RequestRoom } from "./request-room.ts";
 import type { ServeMeans } from "./serve.ts";
 import type { ApiSettings } from "./settings.ts";
@@ -33,6 +34,8 @@ const REQUESTS_MAX = 512;
 const BYTES_MAX = 96 * 1024 * 1024;
 /** Failed logins from one address: a whole office may be behind it. */
 const FAILURES = { burst: 200, perSecond: 20, max: 10_000 };
+/** Of one key, and of all who have none. */
+const RECORDED_REFUSALS = { burst: 200, perSecond: 10, max: 10_000 };
 const KEYS_MAX = 10_000;
 const SETTLEMENTS_MAX = 4_096;
 
@@ -77,6 +80,7 @@ export async function openApi(settings: ApiSettings, release: string, database: 
       inspector: piiInspector(pii),
       limits,
       recorder,
+      refusals: new RefusalThrottle(new TokenBuckets(RECORDED_REFUSALS)),
       settlements,
       upstream,
       context: { release, recordKey },

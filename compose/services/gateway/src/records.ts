@@ -51,11 +51,17 @@ function event(type: string, { requestId, login, operation, source }: Call): Aud
   };
 }
 
-/** `forModel`: what the model gets, or would get. */
+export interface Decision {
+  readonly refusal: Refusal | undefined;
+  /** What the model gets, or would get. */
+  readonly forModel: Buffer | undefined;
+  /** Refusals before this one that have no record of their own. */
+  readonly unrecorded: number | undefined;
+}
+
 export function decisionRecord(
   call: Call,
-  refusal: Refusal | undefined,
-  forModel: Buffer | undefined,
+  { refusal, forModel, unrecorded }: Decision,
   context: RecordContext,
 ): AuditEvent {
   const { chat, findings } = call;
@@ -64,6 +70,7 @@ export function decisionRecord(
     release: context.release,
     control: refusal?.control,
     problem: refusal?.problem.name,
+    ...(unrecorded && { counts: { unrecorded } }),
     ...(chat &&
       forModel && {
         // The client's own word until the gate for models has passed it.

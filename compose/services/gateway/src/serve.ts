@@ -13,12 +13,15 @@ import { type Client, ClientGone } from "./client.ts";
 import type { Gate, GateMeans } from "./gates/gate.ts";
 import { GATEWAY_PROBLEMS } from "./problems.ts";
 import { decisionRecord, type RecordContext, type Recorder, type Settlement, settlementRecord } from "./records.ts";
+import type { RefusalThrottle } from "./refusal-throttle.ts";
 import { ModelRefusal, relayChat, relayModels } from "./relay-answer.ts";
 import type { Settlements } from "./settlements.ts";
 import { type Upstream, UpstreamError } from "./upstream.ts";
 
 export interface ServeMeans extends GateMeans {
   readonly recorder: Recorder;
+  /** For refusals of requests that did not get a place. */
+  readonly refusals: RefusalThrottle;
   readonly settlements: Settlements;
   readonly upstream: Upstream;
   readonly context: RecordContext;
@@ -36,8 +39,13 @@ export async function serve(call: Call, client: Client, gates: readonly Gate[], 
   const started = performance.now();
   try {
     const refusal = await firstRefusal(call, gates, means);
+    const unrecorded = refusal && !call.place ? means.refusals.admit(call.login?.keyId ?? "nobody") : 0;
+    if (refusal && unrecorded === undefined) {
+      client.refuse(refusal.problem);
+      return { outcome: "refused-by-gate", control: refusal.control };
+    }
     const forModel = call.chat?.body();
-    const decision = record(means, decisionRecord(call, refusal, forModel, means.context));
+    const decision = record(means, decisionRecord(call, { refusal, forModel, unrecorded }, means.context));
     if (refusal) {
       client.refuse((await isRecorded(decision, call, means)) ? refusal.problem : GATEWAY_PROBLEMS.audit);
       return { outcome: "refused-by-gate", control: refusal.control };

@@ -7,13 +7,24 @@ import type { PeerTls } from "./identity.ts";
 
 export type Listener = Server | TlsServer;
 
+export interface Timeouts {
+  /** From a request's first byte to the end of its headers. */
+  readonly headersMs: number;
+  /** … and to the end of its body. */
+  readonly requestMs: number;
+  /** Of a connection without a request: longer than clients keep one, so that it is they who close it. */
+  readonly idleMs: number;
+  /** How often Node looks for requests that are late. */
+  readonly lookEveryMs: number;
+}
+
 const HANDSHAKE_TIMEOUT_MS = 10_000;
-const HEADERS_TIMEOUT_MS = 10_000;
-const REQUEST_TIMEOUT_MS = 60_000;
-/** How often Node looks for connections that are late. */
-const LATE_CHECK_MS = 2_000;
-/** Longer than clients keep an idle connection, so that it is they who close it. */
-const KEEP_ALIVE_TIMEOUT_MS = 75_000;
+const TIMEOUTS: Timeouts = {
+  headersMs: 10_000,
+  requestMs: 60_000,
+  idleMs: 75_000,
+  lookEveryMs: 2_000,
+};
 const HEADER_MAX_BYTES = 16 * 1024;
 const CONNECTIONS_MAX = 4096;
 
@@ -51,13 +62,15 @@ export function serverTls(given: TlsOptions): TlsOptions {
 export function createListener(
   tls: TlsOptions | PeerTls | undefined,
   handle: (request: IncomingMessage, response: ServerResponse) => void,
+  changed: Partial<Timeouts> = {},
 ): Listener {
-  const limits = { maxHeaderSize: HEADER_MAX_BYTES, connectionsCheckingInterval: LATE_CHECK_MS };
+  const timeouts = { ...TIMEOUTS, ...changed };
+  const limits = { maxHeaderSize: HEADER_MAX_BYTES, connectionsCheckingInterval: timeouts.lookEveryMs };
   const listener = tls ? createTlsServer({ ...serverTls(tls), ...limits }, handle) : createServer(limits, handle);
   if (tls && "guard" in tls) tls.guard(listener as TlsServer);
-  listener.headersTimeout = HEADERS_TIMEOUT_MS;
-  listener.requestTimeout = REQUEST_TIMEOUT_MS;
-  listener.keepAliveTimeout = KEEP_ALIVE_TIMEOUT_MS;
+  listener.headersTimeout = timeouts.headersMs;
+  listener.requestTimeout = timeouts.requestMs;
+  listener.keepAliveTimeout = timeouts.idleMs;
   listener.maxConnections = CONNECTIONS_MAX;
   // No limit here: Node would drop the surplus without a word, where headersProblem refuses it.
   listener.maxHeadersCount = 0;

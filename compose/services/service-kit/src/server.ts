@@ -11,7 +11,7 @@ import { type AddressInfo, Server as NetServer } from "node:net";
 import type { SecureContextOptions, TLSSocket, TlsOptions } from "node:tls";
 import { Connections } from "./connections.ts";
 import type { PeerTls } from "./identity.ts";
-import { createListener, isTls, type Listener, serverTls } from "./listener.ts";
+import { createListener, isTls, type Listener, serverTls, type Timeouts } from "./listener.ts";
 import { errorCode, type Log } from "./log.ts";
 import { PROBLEMS, problemBody, sendProblem } from "./problem.ts";
 import type { ClientAddress } from "./proxy-protocol.ts";
@@ -48,6 +48,8 @@ export interface ServerOptions {
   readonly tls?: TlsOptions | PeerTls;
   /** Added to every answer, also to one to bytes that are no HTTP. */
   readonly headers?: Readonly<Record<string, string>>;
+  /** Others than those in listener.ts, for tests. */
+  readonly timeouts?: Partial<Timeouts>;
 }
 
 export interface RunningServer {
@@ -70,9 +72,13 @@ interface Moment {
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { log, proxied = false } = options;
   let stopping = false;
-  const server = createListener(options.tls, (request, response) => {
-    void answer(request, response, options, { stopping, client: connections.client(request.socket) });
-  });
+  const server = createListener(
+    options.tls,
+    (request, response) => {
+      void answer(request, response, options, { stopping, client: connections.client(request.socket) });
+    },
+    options.timeouts,
+  );
   const connections = new Connections(server, proxied, log);
   server.on("clientError", (cause, socket) => {
     log("warn", "client-error", { code: errorCode(cause) });

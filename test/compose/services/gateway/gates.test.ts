@@ -3,6 +3,7 @@ import test from "node:test";
 import { CONTROLS, GATES } from "../../../../compose/services/gateway/src/gates/controls.ts";
 import type { Inspection, Question } from "../../../../compose/services/gateway/src/inspector.ts";
 import { EVENT_TYPES } from "../../../../compose/services/gateway/src/records.ts";
+import { RefusalThrottle } from "../../../../compose/services/gateway/src/refusal-throttle.ts";
 import { RequestRoom } from "../../../../compose/services/gateway/src/request-room.ts";
 import { TokenBuckets } from "../../../../compose/services/gateway/src/token-buckets.ts";
 import {
@@ -134,6 +135,23 @@ test("stops asking the database for one that guesses keys", async (t) => {
     statuses.push((await ask(api.port, "/v1/models", { headers: WITH_KEY })).status);
   }
   assert.deepEqual([statuses, asked], [[401, 401, 401, 429, 429], 3]);
+});
+
+test("records refusals of requests without a key up to a rate, and counts the rest", async (t) => {
+  let now = 0;
+  const refusals = new RefusalThrottle(new TokenBuckets({ burst: 2, perSecond: 1, max: 10, now: () => now }));
+  const api = await gatewayApi(t, { means: { refusals } });
+  const guess = { headers: { authorization: "Bearer slk_nobody" } };
+  for (let round = 0; round < 5; round += 1) assert.equal((await ask(api.port, "/v1/models", guess)).status, 401);
+  assert.equal(api.records.length, 2);
+  assert.equal(
+    (await ask(api.port, "/v1/models", { headers: WITH_KEY })).status,
+    200,
+    "others are not counted with them",
+  );
+  now = 1_000;
+  await ask(api.port, "/v1/models", guess);
+  assert.deepEqual(api.records.at(-1)?.["counts"], { unrecorded: 3 });
 });
 
 test("holds a key and the whole gateway to so many requests at once, and counts each as over when it is", async (t) => {

@@ -4,7 +4,8 @@ import { Agent } from "node:http";
 import { connect } from "node:net";
 import test, { type TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { createLog } from "../../../../compose/services/service-kit/src/log.ts";
+import { readBody } from "../../../../compose/services/service-kit/src/body.ts";
+import { createLog, errorCode } from "../../../../compose/services/service-kit/src/log.ts";
 import {
   type Route,
   type RunningServer,
@@ -127,6 +128,54 @@ test("speaks TLS behind the PROXY header, takes a renewed certificate, and no TL
   await assert.rejects(once(old, "secureConnect"));
   const weak = connectAsFront(port, { ca: second.authority, tls: { maxVersion: "TLSv1.2", ciphers: "AES128-SHA" } });
   await assert.rejects(once(weak, "secureConnect"));
+});
+
+test("ends a connection whose request does not come to its end", async (t) => {
+  const timeouts = { headersMs: 100, requestMs: 200, lookEveryMs: 20 };
+  const post: Route = {
+    method: "POST",
+    path: "/post",
+    handle: async ({ request, response }) => {
+      response.end(String((await readBody(request, 100).catch(() => [])).length));
+    },
+  };
+  const { port } = await serve(t, { timeouts, routes: [...PLAIN, post] });
+  const head = "POST /post HTTP/1.1\r\nHost: a\r\n";
+  for (const text of ["", "GET /ok HTT", "GET /ok HTTP/1.1\r\nHost: a\r\n", `${head}Content-Length: 5\r\n\r\nab`]) {
+    const started = performance.now();
+    const answer = await exchange(port, text);
+    assert.ok(performance.now() - started < 2_000, text);
+    assert.ok(answer === "" || answer.startsWith("HTTP/1.1 4"), answer);
+  }
+  assert.match(await exchange(port, `${head}Connection: close\r\nContent-Length: 2\r\n\r\nab`), /\r\n2$/);
+});
+
+test("does not go on reading a body that was refused for its size", async (t) => {
+  const post: Route = {
+    method: "POST",
+    path: "/post",
+    handle: async ({ request, response }) => {
+      const length = await readBody(request, 1_000).then(String, errorCode);
+      response.end(length);
+    },
+  };
+  const { port } = await serve(t, { routes: [post], timeouts: { requestMs: 300, lookEveryMs: 20 } });
+  const socket = connect(port, "127.0.0.1");
+  socket.on("error", () => {});
+  let sent = 0;
+  let answer = "";
+  socket.on("data", (piece) => {
+    answer += piece;
+  });
+  socket.write("POST /post HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+  const chunk = `3e8\r\n${"x".repeat(1_000)}\r\n`;
+  const more = setInterval(() => {
+    if (socket.writable) sent += socket.write(chunk) ? 1 : 0;
+  }, 5);
+  await once(socket, "close");
+  clearInterval(more);
+  assert.match(answer, /BODY_TOO_LARGE/);
+  assert.ok(sent > 2, "the answer came while the client was sending");
 });
 
 function slowServer(drainTimeoutMs: number, routes: readonly Route[]): Promise<RunningServer> {
