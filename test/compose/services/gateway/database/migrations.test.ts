@@ -6,7 +6,7 @@ import { readMigrations } from "../../../../../compose/services/gateway/src/data
 import { scratch } from "../../../../support/scratch.ts";
 import { expandOnlyProblems, splitStatements, tablesOf } from "./expand-only.ts";
 
-test("the migrations only add, keep tenants apart, and none of those that were released has changed", async () => {
+test("the migrations only add, and keep tenants apart", async () => {
   const migrations = await readMigrations();
   assert.ok(migrations.length >= 2);
   const existing = new Set<string>();
