@@ -89,15 +89,16 @@ export function renderSite(input: RenderInput): { readonly base: RenderedProject
 
 /**
  * A private copy of a site on networks of its own that lead nowhere, without the front and without ports:
- * `services` are the database and the colour's services of `old`; `migrate`, absent if `next` has no such
- * task, runs on the same networks. @throws COMPOSE_VARIABLE_UNSET
+ * `services` are all other services of `old`; `migrate`, absent if `next` has no such task, runs on the
+ * same networks. @throws COMPOSE_VARIABLE_UNSET
  */
 export function renderRehearsal(
   old: RenderInput,
   next: RenderInput,
 ): { readonly services: RenderedProject; readonly migrate?: RenderedProject } {
   const rules = old.template["x-sealift"];
-  const services = [...(rules.database ? [rules.database.service] : []), ...servicesOf(old, "colour")];
+  const base = servicesOf(old, "base").filter((service) => service !== rules.front.service);
+  const services = [...base, ...servicesOf(old, "colour")];
   const shared = resourcesOf(old.template, services);
   const [oldName, nextName] = [projectName(old.siteId, "rehearsal"), projectName(next.siteId, "rehearsal-next")];
   const rendered = renderProject(old, { name: oldName, services, owner: () => oldName, isRehearsal: true });

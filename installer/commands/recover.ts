@@ -8,6 +8,7 @@ import { openSite } from "../lifecycle/site.ts";
 import type { OperationKind } from "../lifecycle/step.ts";
 import { trustChange } from "../lifecycle/trust-change.ts";
 import { openState, statePaths } from "../site/state.ts";
+import { tidyStore } from "../site/store.ts";
 import { stepReport } from "../ui/step-report.ts";
 import { type Command, positionals } from "./command.ts";
 import { withLazyEngine } from "./site-engine.ts";
@@ -35,6 +36,7 @@ export const recover: Command = {
     const lock = acquireLock(statePaths(directory).lock, "recover");
     try {
       const site = openSite(directory);
+      tidyStore(site.disk, directory);
       const shown: string[] = [];
       const { operation, result, tornBytes } = await withLazyEngine(site, (engine) => {
         const report = stepReport(terminal);

@@ -274,7 +274,7 @@ test("the same input in another order of members gives the same bytes", () => {
   assert.deepEqual(renderSite(input({ template: reversed })), renderSite(input()));
 });
 
-test("a rehearsal is the database and the colour alone, without ports, on networks that lead nowhere", () => {
+test("a rehearsal is everything but the front, without ports, on networks that lead nowhere", () => {
   const { services, migrate } = renderRehearsal(input(), next());
   assert.equal(services.name, "sealift-01234567-rehearsal");
   const old = projectOf(services);
