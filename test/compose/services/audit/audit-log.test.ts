@@ -272,3 +272,37 @@ test("entries of no bytes and of more than 65,535 are refused, and one of 65,535
   assert.equal((await log.append([Buffer.alloc(65_535, 1)]))[0]?.index, 0);
   await log.close();
 });
+
+test("whichever call to the disk is the last one, nothing acknowledged is lost and there is one history", async (t) => {
+  let isPast = false;
+  for (let last = 1; !isPast; last += 1) {
+    const directory = await scratch(t);
+    const disk = breakableDisk();
+    const acknowledged: string[] = [];
+    disk.torn = last % 2 === 0;
+    disk.onCall = (calls) => {
+      if (calls === last) disk.failing = "EIO";
+    };
+    const log = await openLog(directory, { disk, checkpointEntries: 5, segmentBytes: 20_000 }).catch(() => {});
+    for (let i = 0; log && i < 11; i += 1) {
+      const appended = await log.append([entry(i, 1500)]).catch(() => {});
+      if (!appended) break;
+      acknowledged.push(entry(i, 1500).toString());
+    }
+    isPast = disk.failing === undefined;
+    // Nothing is written any more: as if power had gone.
+    disk.failing = "EIO";
+    await log?.close();
+    const before = await readFile(join(directory, "checkpoint")).catch(() => undefined);
+    const again = await openLog(directory);
+    const found = await contents(again);
+    assert.deepEqual(found.slice(0, acknowledged.length), acknowledged, `call ${last}`);
+    assert.ok(found.length <= acknowledged.length + 1, `call ${last}`);
+    if (before) {
+      const { size, root } = readCheckpoint(signer, before);
+      assert.ok(root.equals(rootOf(found.slice(0, size).map((text) => leafHash(Buffer.from(text))))), `call ${last}`);
+    }
+    await again.append([entry(99)]);
+    await again.close();
+  }
+});
