@@ -34,15 +34,21 @@ export function skipWithoutEngine(): string | false {
 
 /**
  * Runs the tests that `define` defines in namespaces of their own: the file at `url` (import.meta.url) is
- * started there again, and is one test out here.
+ * started there again, and is one test out here. There is no network in there: `prepare` runs out here first,
+ * and what it returns is added to the environment in there (`prepareReleases` of real-release.ts).
  */
-export function inOwnMachine(url: string, title: string, define: () => void): void {
+export function inOwnMachine(
+  url: string,
+  title: string,
+  define: () => void,
+  prepare?: () => Promise<Readonly<Record<string, string>>>,
+): void {
   if (process.env[INSIDE] !== undefined) {
     define();
     return;
   }
   it(title, { skip: skipWithoutEngine(), timeout: 600_000 }, async () => {
-    const { status, output } = await runInside(url);
+    const { status, output } = await runInside(url, await prepare?.());
     assert.equal(status, 0, output);
     // A file whose tests were all filtered away would end with 0 too.
     assert.match(output, /^ℹ pass [1-9]\d*$/m);
@@ -64,7 +70,10 @@ if [ -d /run/placed ]; then
 fi
 "$@"`;
 
-async function runInside(url: string): Promise<{ status: number | null; output: string }> {
+async function runInside(
+  url: string,
+  prepared: Readonly<Record<string, string>> = {},
+): Promise<{ status: number | null; output: string }> {
   const { NODE_TEST_CONTEXT: _, DOCKER_HOST: __, DOCKER_CONTEXT: ___, ...env } = process.env;
   const name = `sealift-test-${process.pid}`;
   const places = [...placeOf("docker", DOCKER_PATHS), ...placeOf("docker-compose", COMPOSE_PATHS)];
@@ -87,7 +96,10 @@ async function runInside(url: string): Promise<{ status: number | null; output: 
       ],
       ...["sh", "-c", SCRIPT, "sh", ...places, "--", process.execPath, fileURLToPath(url)],
     ],
-    { env: { ...env, [INSIDE]: name, SEALIFT_TEST_IP: requirePeer("ip") }, stdio: ["ignore", "pipe", "pipe"] },
+    {
+      env: { ...env, ...prepared, [INSIDE]: name, SEALIFT_TEST_IP: requirePeer("ip") },
+      stdio: ["ignore", "pipe", "pipe"],
+    },
   );
   let output = "";
   for (const stream of [child.stdout, child.stderr]) {

@@ -48,6 +48,7 @@ const BUILDERS = ["bundles", "sbom", "test/support/real-release.ts"];
 const ROLES = ["builder", "security", "release"] as const;
 const KEPT = 3;
 const HOUR_MS = 3_600_000;
+const PREPARED = "SEALIFT_TEST_RELEASES";
 const PASSWORD = { COSIGN_PASSWORD: "of throwaway keys" };
 
 export async function realTrust(): Promise<RealTrust> {
@@ -56,6 +57,15 @@ export async function realTrust(): Promise<RealTrust> {
     .update(readFileSync(join(directory, "1.root.json")))
     .digest("hex");
   return { directory, fingerprint };
+}
+
+/**
+ * Builds what `inOwnMachine` needs within, where there is no network to build from. Returns what must be in
+ * the environment there.
+ */
+export async function prepareReleases(...names: readonly ReleaseName[]): Promise<Readonly<Record<string, string>>> {
+  for (const name of names) await realRelease(name);
+  return { [PREPARED]: await releasesHome() };
 }
 
 /** @throws what the verbs print, if a build fails */
@@ -205,7 +215,8 @@ let home: Promise<string> | undefined;
  * was built. The same one for the life of the process, also while somebody edits the tree.
  */
 function releasesHome(): Promise<string> {
-  home ??= findHome();
+  const prepared = process.env[PREPARED];
+  home ??= prepared === undefined ? findHome() : Promise.resolve(prepared);
   return home;
 }
 
