@@ -161,8 +161,8 @@ test("postgres refuses what an interrupted first start left, and a password that
   }
 });
 
-/** One running database for all that follows, each test in a schema that migrations made. */
-const shared = async (t: TestContext): Promise<DatabaseProcess> => {
+/** An empty, running database. */
+const empty = async (t: TestContext): Promise<DatabaseProcess> => {
   const db = await prepareDatabase(t, postgres, work);
   const started = db.start();
   await eventually("postgres", started, () => db.ask("gateway", PASSWORDS.gateway, "SELECT 1"));
@@ -172,7 +172,7 @@ const shared = async (t: TestContext): Promise<DatabaseProcess> => {
 test("migrate goes from nothing to a wanted version, on to the newest, and then changes nothing", {
   skip,
 }, async (t) => {
-  const db = await shared(t);
+  const db = await empty(t);
   const first = await task("migrate.ts", db.port, { MIGRATE_TO: "1" });
   assert.deepEqual([first.status, first.result], [0, { kind: "migrate", from: 0, to: 1 }], first.log);
   const both = await Promise.all([task("migrate.ts", db.port), task("migrate.ts", db.port)]);
@@ -184,7 +184,7 @@ test("migrate goes from nothing to a wanted version, on to the newest, and then 
 });
 
 test("migrate tells wrong settings from a failure", { skip }, async (t) => {
-  const db = await shared(t);
+  const db = await empty(t);
   const wrong = join(work, "wrong-password");
   await writeFile(wrong, "wrong-password");
   const settings: readonly (readonly [Record<string, string>, RegExp])[] = [
@@ -223,7 +223,7 @@ async function apply(db: DatabaseProcess, ...texts: readonly string[]): Promise<
 }
 
 test("a migration that fails leaves nothing of itself, and the ones before it stay", { skip }, async (t) => {
-  const db = await shared(t);
+  const db = await empty(t);
   const good = "CREATE TABLE app.one (id int);";
   const bad = "CREATE TABLE app.two (id int);\n\nINSERT INTO app.one VALUES ('secret-value');";
   await assert.rejects(apply(db, good, bad), (error: MigrationError) => {
@@ -241,7 +241,7 @@ test("a migration that fails leaves nothing of itself, and the ones before it st
 });
 
 test("a changed migration is refused, an unknown newer one only when there is something to do", { skip }, async (t) => {
-  const db = await shared(t);
+  const db = await empty(t);
   const [one, two] = ["CREATE TABLE app.one ();", "CREATE TABLE app.two ();"];
   await apply(db, one, two);
   assert.deepEqual(await apply(db, one), { from: 2, to: 2 }, "the release before, on the newer schema");
@@ -254,7 +254,7 @@ test("a changed migration is refused, an unknown newer one only when there is so
 test("a migration does not queue behind a lock for long: it gives up, tries again and succeeds", {
   skip,
 }, async (t) => {
-  const db = await shared(t);
+  const db = await empty(t);
   await apply(db, "CREATE TABLE app.one (id int);");
   const blocker = await db.connect("gateway_owner", PASSWORDS.gateway_owner);
   t.after(() => blocker.end());
@@ -267,7 +267,7 @@ test("a migration does not queue behind a lock for long: it gives up, tries agai
   await writeFile(join(directory, "0002-step.sql"), "ALTER TABLE app.one ADD COLUMN more int;");
   const migrations = await readMigrations(directory);
   const log = createLog("test", (line) => lines.push(line));
-  const applied = applyMigrations(client, { migrations, to: 99, log, retryMs: [50, 50, 50] });
+  const applied = applyMigrations(client, { migrations, to: 99, log, retryMs: [50, 50, 50], lockTimeoutMs: 200 });
   while (!lines.join("").includes("migration-retried")) await sleep(100);
   await blocker.query("COMMIT");
   assert.deepEqual(await applied, { from: 1, to: 2 });
@@ -275,7 +275,10 @@ test("a migration does not queue behind a lock for long: it gives up, tries agai
 
 const PEPPER = "a".repeat(64);
 
+let tenantCount = 0;
+
 interface TestTenant {
+  readonly name: string;
   readonly id: string;
   readonly keyId: string;
   readonly key: string;
@@ -283,7 +286,9 @@ interface TestTenant {
 }
 
 /** A tenant with one role, one principal and one key, made as the owner, and a login with the key. */
-async function makeTenant(db: DatabaseProcess, database: Database, name: string): Promise<TestTenant> {
+async function makeTenant(db: DatabaseProcess, database: Database): Promise<TestTenant> {
+  tenantCount += 1;
+  const name = `tenant-${tenantCount}`;
   const { key, prefix, hash } = makeApiKey(PEPPER);
   const sql = `
     WITH t AS (INSERT INTO app.tenant (name) VALUES ($1) RETURNING id),
@@ -294,25 +299,32 @@ async function makeTenant(db: DatabaseProcess, database: Database, name: string)
       SELECT tenant_id, id, $2, $3, '{chat,models}', now() + interval '1 hour' FROM p RETURNING tenant_id, id`;
   const [row] = await db.ask("gateway_owner", PASSWORDS.gateway_owner, sql, [name, prefix, hash]);
   const login = await database.login(proveApiKey(key, PEPPER) ?? assert.fail());
-  return { id: String(row?.["tenant_id"]), keyId: String(row?.["id"]), key, login: login ?? assert.fail() };
+  return { name, id: String(row?.["tenant_id"]), keyId: String(row?.["id"]), key, login: login ?? assert.fail() };
 }
 
 const LINES: string[] = [];
 const testLog = createLog("test", (line) => LINES.push(line));
 
-/** A migrated database and the gateway's own access to it. */
+let common: DatabaseProcess | undefined;
+
+/** The migrated database that tests share, each with tenants of its own, and the gateway's access to it. */
 async function migrated(t: TestContext): Promise<{ db: DatabaseProcess; database: Database }> {
-  const db = await shared(t);
-  const { status, log } = await task("migrate.ts", db.port);
-  assert.equal(status, 0, log);
-  return { db, database: await openService(t, db) };
+  if (!common) {
+    common = await prepareDatabase({ after: () => {} }, postgres, work);
+    const db = common;
+    const started = db.start();
+    await eventually("postgres", started, () => db.ask("gateway", PASSWORDS.gateway, "SELECT 1"));
+    const { status, log } = await task("migrate.ts", db.port);
+    assert.equal(status, 0, log);
+  }
+  return { db: common, database: await openService(t, common) };
 }
 
-async function openService(t: TestContext, db: DatabaseProcess): Promise<Database> {
+async function openService(t: TestContext, db: DatabaseProcess, schemaVersion = NEWEST): Promise<Database> {
   const passwordFile = join(work, "service-password");
   await writeFile(passwordFile, PASSWORDS.gateway);
   const settings = { host: "127.0.0.1", port: db.port, name: "gateway", user: "gateway", passwordFile };
-  const database = openDatabase(settings, testLog, { schemaVersion: NEWEST });
+  const database = openDatabase(settings, testLog, { schemaVersion });
   t.after(() => database.close());
   return database;
 }
@@ -369,17 +381,64 @@ test("a role that row-level security would not hold is refused, and the gateway 
     stdio: ["ignore", "pipe", "inherit"],
   });
   const output = Buffer.concat(await gateway.stdout.toArray()).toString();
+  await asSuperuser(db, "ALTER ROLE gateway NOBYPASSRLS");
   assert.equal(gateway.exitCode ?? (await once(gateway, "exit"))[0], 78, output);
   assert.match(output, /the database role has BYPASSRLS/);
 });
 
+test("the running release does not notice a migration, and works on the newer schema", { skip }, async (t) => {
+  const db = await empty(t);
+  assert.equal((await task("migrate.ts", db.port, { MIGRATE_TO: "1" })).status, 0);
+  const database = await openService(t, db, 1);
+  const { key, login, id } = await makeTenant(db, database);
+  const proof = proveApiKey(key, PEPPER) ?? assert.fail();
+  let stopped = false;
+  let done = 0;
+  let slowest = 0;
+  const worker = async (): Promise<void> => {
+    while (!stopped) {
+      const started = performance.now();
+      assert.equal((await database.login(proof))?.tenantId, id);
+      const rows = await database.asTenant(login, (query) => query("SELECT * FROM app.role_model"));
+      assert.equal(rows.length, 1);
+      slowest = Math.max(slowest, performance.now() - started);
+      done += 1;
+    }
+  };
+  const workers = [1, 2, 3, 4].map(worker);
+  await sleep(200);
+  const before = done;
+  const { result, log } = await task("migrate.ts", db.port);
+  assert.deepEqual(result, { kind: "migrate", from: 1, to: NEWEST }, log);
+  const during = done;
+  await sleep(200);
+  stopped = true;
+  await Promise.all(workers);
+  assert.ok(during > before && done > during);
+  assert.equal(await database.answers(), true, "the release before is ready on the newer schema");
+  t.diagnostic(`${done} rounds of login and read, the slowest ${Math.round(slowest)} ms`);
+});
+
+test("not ready on a schema that is too old, and ready once it is not", { skip }, async (t) => {
+  const db = await empty(t);
+  const database = await openService(t, db);
+  assert.equal(await database.answers(), false, "no schema at all");
+  await task("migrate.ts", db.port, { MIGRATE_TO: "1" });
+  await sleep(1_100);
+  assert.equal(await database.answers(), false);
+  assert.match(LINES.at(-1) ?? "", /database-schema-too-old/);
+  await task("migrate.ts", db.port);
+  await sleep(1_100);
+  assert.equal(await database.answers(), true);
+});
+
 test("a login tells who holds a key, and nothing where the key does not count", { skip }, async (t) => {
   const { db, database } = await migrated(t);
-  const { id, keyId, key, login } = await makeTenant(db, database, "one");
+  const { name, id, keyId, key, login } = await makeTenant(db, database);
   const { token, expiresAt, principalId, ...rest } = login;
   assert.deepEqual(rest, {
-    ...{ tenantId: id, tenantName: "one", principalName: "one", role: "user" },
-    ...{ models: ["model-of-one"], keyId, capabilities: ["chat", "models"] },
+    ...{ tenantId: id, tenantName: name, principalName: "one", role: "user" },
+    ...{ models: [`model-of-${name}`], keyId, capabilities: ["chat", "models"] },
   });
   assert.match(principalId, /^[0-9a-f-]{36}$/);
   const minutes = (expiresAt.getTime() - Date.now()) / 60_000;
@@ -391,7 +450,9 @@ test("a login tells who holds a key, and nothing where the key does not count", 
   assert.equal(await loginAs({ presented: Buffer.alloc(0) }), undefined);
   assert.equal(await loginAs({ prefix: "aaaaaaaaaaaa" }), undefined);
   assert.equal(await loginAs({ prefix: "' OR true --" }), undefined);
-  const { hash } = (await db.ask("gateway_owner", PASSWORDS.gateway_owner, "SELECT hash FROM app.api_key"))[0] ?? {};
+  const { hash } =
+    (await db.ask("gateway_owner", PASSWORDS.gateway_owner, `SELECT hash FROM app.api_key WHERE id = '${keyId}'`))[0] ??
+    {};
   assert.equal(await loginAs({ presented: hash as Buffer }), undefined, "what the table keeps cannot be presented");
   const otherPepper = proveApiKey(key, "b".repeat(64)) ?? assert.fail();
   assert.equal(await database.login(otherPepper), undefined);
@@ -425,8 +486,8 @@ const READS = [
 
 test("without a good token there are no rows, and no error that would tell why", { skip }, async (t) => {
   const { db, database } = await migrated(t);
-  const one = await makeTenant(db, database, "one");
-  const two = await makeTenant(db, database, "two");
+  const one = await makeTenant(db, database);
+  const two = await makeTenant(db, database);
   for (const { login, keyId } of [one, two]) {
     await database.asTenant(login, (query) =>
       query("INSERT INTO app.usage VALUES ($1, current_date, $2, 'm', 1, 1, 1)", [login.tenantId, keyId]),
@@ -486,7 +547,7 @@ test("without a good token there are no rows, and no error that would tell why",
 
 test("the service role cannot read keys and hashes, make a token, or turn anything off", { skip }, async (t) => {
   const { db, database } = await migrated(t);
-  const { login, id } = await makeTenant(db, database, "one");
+  const { login, id } = await makeTenant(db, database);
   const client = await db.connect("gateway", PASSWORDS.gateway);
   t.after(() => client.end());
   await client.query("SELECT set_config('app.token', $1, false)", [login.token]);
@@ -549,7 +610,7 @@ function random(seed: number): (below: number) => number {
 
 test("two tenants at once, at random: each sees exactly its own", { skip }, async (t) => {
   const { db, database } = await migrated(t);
-  const tenants = [await makeTenant(db, database, "one"), await makeTenant(db, database, "two")];
+  const tenants = [await makeTenant(db, database), await makeTenant(db, database)];
   const seed = Number(process.env["SEALIFT_SEED"] ?? Date.now() % 1e9);
   t.diagnostic(`SEALIFT_SEED=${seed}`);
   const counts: Record<string, number> = {};
@@ -642,7 +703,7 @@ test("two tenants at once, at random: each sees exactly its own", { skip }, asyn
 
 test("usage is summed by key, model and day, and read by its tenant alone", { skip }, async (t) => {
   const { db, database } = await migrated(t);
-  const [one, two] = [await makeTenant(db, database, "one"), await makeTenant(db, database, "two")];
+  const [one, two] = [await makeTenant(db, database), await makeTenant(db, database)];
   const recorder = recordUsage(database, { log: testLog, flushMs: 20 });
   for (let count = 0; count < 50; count += 1) {
     recorder.add(one.login, "model-a", { inputTokens: 10, outputTokens: 3 });
@@ -669,7 +730,7 @@ test("token keys are renewed and forgotten by themselves, and a crash makes logi
   await eventually("postgres", first, () => db.ask("gateway", PASSWORDS.gateway, "SELECT 1"));
   assert.equal((await task("migrate.ts", db.port)).status, 0);
   const database = await openService(t, db);
-  const { login, key } = await makeTenant(db, database, "one");
+  const { login, key } = await makeTenant(db, database);
   const proof = proveApiKey(key, PEPPER) ?? assert.fail();
   const keys = () => asSuperuser(db, "SELECT count(*) FROM app.token_key");
   await database.login(proof);
@@ -700,8 +761,8 @@ test("token keys are renewed and forgotten by themselves, and a crash makes logi
 
 test("a dump holds no token key, and restored elsewhere it works, tenants apart", { skip }, async (t) => {
   const { db, database } = await migrated(t);
-  const { key, keyId, login } = await makeTenant(db, database, "one");
-  await makeTenant(db, database, "two");
+  const { key, keyId, login } = await makeTenant(db, database);
+  await makeTenant(db, database);
   await database.asTenant(login, (query) =>
     query("INSERT INTO app.usage VALUES ($1, current_date, $2, 'm', 7, 0, 0)", [login.tenantId, keyId]),
   );
@@ -715,7 +776,7 @@ test("a dump holds no token key, and restored elsewhere it works, tenants apart"
   const text = await readFile(join(db.sockets, "dump.sql"), "utf8");
   assert.ok(text.includes(login.tenantId));
   assert.ok(!text.includes(secret), "no token key in the dump");
-  const other = await shared(t);
+  const other = await empty(t);
   await copyFile(join(db.sockets, "dump.sql"), join(other.sockets, "dump.sql"));
   await chmod(join(other.sockets, "dump.sql"), 0o644);
   const restored = await other.run([

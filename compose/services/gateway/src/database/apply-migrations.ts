@@ -41,13 +41,15 @@ export interface MigrateOptions {
   readonly log: Log;
   /** Waits between two tries of a migration that did not get its locks. */
   readonly retryMs?: readonly number[];
+  /** How long a statement waits for a lock. */
+  readonly lockTimeoutMs?: number;
 }
 
 /** Any number, always the same: the advisory lock that migrations of one database share. */
 const ADVISORY_LOCK = 5_270_142;
 const LOCKED_TRIES = 60;
-const LOCK_TIMEOUT = "5s";
-const STATEMENT_TIMEOUT = "60s";
+const LOCK_TIMEOUT_MS = 5_000;
+const STATEMENT_TIMEOUT_MS = 60_000;
 const RETRY_MS = [500, 1_000, 2_000, 4_000, 8_000];
 /** lock_not_available, deadlock_detected, serialization_failure. */
 const WORTH_A_RETRY = new Set(["55P03", "40P01", "40001"]);
@@ -99,12 +101,12 @@ async function appliedVersion(client: pg.ClientBase, migrations: readonly Migrat
 }
 
 async function applyWithRetries(client: pg.ClientBase, migration: Migration, options: MigrateOptions): Promise<void> {
-  const { log, retryMs = RETRY_MS } = options;
+  const { log, retryMs = RETRY_MS, lockTimeoutMs = LOCK_TIMEOUT_MS } = options;
   const { version, name } = migration;
   for (const wait of [...retryMs, undefined]) {
     const started = performance.now();
     try {
-      await applyOne(client, migration);
+      await applyOne(client, migration, lockTimeoutMs);
       log("info", "migration-applied", { version, name, durationMs: Math.round(performance.now() - started) });
       return;
     } catch (cause) {
@@ -118,11 +120,12 @@ async function applyWithRetries(client: pg.ClientBase, migration: Migration, opt
   }
 }
 
-async function applyOne(client: pg.ClientBase, { version, name, sha256, sql }: Migration): Promise<void> {
+async function applyOne(client: pg.ClientBase, migration: Migration, lockTimeoutMs: number): Promise<void> {
+  const { version, name, sha256, sql } = migration;
   await client.query("BEGIN");
   try {
     await client.query(
-      `SET LOCAL lock_timeout = '${LOCK_TIMEOUT}'; SET LOCAL statement_timeout = '${STATEMENT_TIMEOUT}'`,
+      `SET LOCAL lock_timeout = ${lockTimeoutMs}; SET LOCAL statement_timeout = ${STATEMENT_TIMEOUT_MS}`,
     );
     await client.query(sql);
     await client.query("INSERT INTO app.schema_migration (version, name, sha256) VALUES ($1, $2, $3)", [
