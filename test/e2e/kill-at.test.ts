@@ -4,8 +4,8 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 import { sealift } from "../support/command-line.ts";
-import { createSiteWithOperator, enrolSite } from "../support/enrolled-site.ts";
 import { countJournalWrites, runKilledAt } from "../support/kill-at.ts";
+import { createSiteWithOperator, enrolSite } from "../support/ready-site.ts";
 import { realTrust } from "../support/real-release.ts";
 import { scratch } from "../support/scratch.ts";
 

@@ -1,37 +1,56 @@
-/** A site as an operator makes it, by the verbs themselves: one operator with an SSH key, and a release trust. */
-import { execFileSync } from "node:child_process";
-import { readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
-import { type CommandResult, sealift } from "./command-line.ts";
-import type { RealTrust } from "./real-release.ts";
+/** A site that trusts a publisher, and what publishers and forgers do to a trust afterwards. */
+import { checkAuthorization, spendAuthorization } from "../../installer/lifecycle/authorization.ts";
+import { execute } from "../../installer/lifecycle/execute.ts";
+import type { Site } from "../../installer/lifecycle/site.ts";
+import {
+  planTrustChange,
+  type TrustChange,
+  trustChange,
+  trustChangeParameters,
+  trustChangeTo,
+} from "../../installer/lifecycle/trust-change.ts";
+import { stageTrust, type TrustFiles } from "../../installer/site/trust.ts";
+import { sshSign, type TestSigner } from "./ssh-signer.ts";
+import { request } from "./test-site.ts";
+import { resign, type SignedJson, type TestTrust } from "./test-trust.ts";
 
-export interface EnrolledSite {
-  /** For `--state`. */
-  readonly state: string;
-  /** For `--key`: the private key of alice, whose signature alone is enough for everything. */
-  readonly operatorKey: string;
+/** Imports a trust as `sealift trust import` does, authorized by `signer`. */
+export async function importTrust(site: Site, files: TrustFiles, signer: TestSigner): Promise<TrustChange> {
+  const change = trustChangeTo(site, files);
+  const subject = planTrustChange(change);
+  const bytes = request(site, subject);
+  const authorization = await checkAuthorization(site, subject, bytes, [{ name: "x", bytes: sshSign(signer, bytes) }]);
+  stageTrust(site.disk, site.paths.directory, files);
+  await execute(site, trustChange, site, trustChangeParameters(change), spendAuthorization(site, authorization));
+  return change;
 }
 
-/** A site that trusts nobody's releases yet. `parent` must be empty of `state`, `alice` and `operators`. */
-export async function createSiteWithOperator(parent: string): Promise<EnrolledSite> {
-  const state = join(parent, "state");
-  const operatorKey = join(parent, "alice");
-  execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", "alice", "-f", operatorKey]);
-  const operators = join(parent, "operators");
-  const publicKey = await readFile(`${operatorKey}.pub`, "utf8");
-  await writeFile(operators, `alice namespaces="sealift-authorization" ${publicKey}`);
-  requireSuccess(await sealift(["site", "init", "--operators", operators, "--state", state]));
-  return { state, operatorKey };
+/** The same trust with a file changed and signed anew; with `as` under another name, e.g. `2.root.json`. */
+export function changedTrust(
+  trust: TestTrust,
+  name: string,
+  change: (signed: SignedJson) => void,
+  as = name,
+): TestTrust {
+  const files = new Map(trust.files);
+  if (as !== name) files.set(as, files.get(name) as Buffer);
+  const changed = { ...trust, files };
+  resign(changed, as, change);
+  return changed;
 }
 
-/** As `createSiteWithOperator`, and with the trust imported: ready for `install`. */
-export async function enrolSite(parent: string, trust: RealTrust): Promise<EnrolledSite> {
-  const site = await createSiteWithOperator(parent);
-  const options = ["--fingerprint", trust.fingerprint, "--key", site.operatorKey, "--state", site.state];
-  requireSuccess(await sealift(["trust", "import", trust.directory, ...options]));
-  return site;
+/** The trust with a second root, which says the same as the first but for `change`. */
+export function rotatedTrust(trust: TestTrust, change: (signed: SignedJson) => void = () => {}): TestTrust {
+  const next = (signed: SignedJson): void => {
+    signed.version = 2;
+    change(signed);
+  };
+  return changedTrust(trust, "1.root.json", next, "2.root.json");
 }
 
-function requireSuccess({ exit, stdout, stderr }: CommandResult): void {
-  if (exit !== 0) throw new Error(`exit ${exit}\n${stdout}${stderr}`);
+/** The trust with a newer timestamp. */
+export function freshTrust(trust: TestTrust, version = 2): TestTrust {
+  return changedTrust(trust, "timestamp.json", (signed) => {
+    signed.version = version;
+  });
 }
