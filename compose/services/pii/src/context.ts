@@ -4,7 +4,7 @@
  * decides, and a word of the class right behind outweighs it.
  */
 import type { PiiClass } from "./classes.ts";
-import type { TextView } from "./text-view.ts";
+import { isAnyLetter, isUpper, type TextView } from "./text-view.ts";
 
 /** How far before a match words are read, in code units of normalised text. */
 export const CONTEXT_BEFORE = 64;
@@ -63,26 +63,35 @@ export function weighContext(view: TextView, piiClass: PiiClass, start: number, 
 /** The nearest first. */
 function wordsBefore(view: TextView, start: number): readonly string[] {
   if (view.context?.start === start) return view.context.words;
-  const from = Math.max(0, start - CONTEXT_BEFORE);
-  const words = split(view.text.slice(from, start));
-  // The first one may be the end of a longer word.
-  if (from > 0) words.shift();
-  view.context = { start, words: words.reverse() };
+  let from = Math.max(0, start - CONTEXT_BEFORE);
+  // Not the end of a longer word.
+  if (isAnyLetter(view.before(from))) while (from < start && isAnyLetter(view.code(from))) from++;
+  const words = wordsIn(view.text, from, start).reverse();
+  view.context = { start, words };
   return words;
 }
 
-function wordsAfter(view: TextView, end: number): string[] {
-  const until = end + CONTEXT_AFTER;
-  // To know whether there is more text.
-  view.code(until);
-  const found = split(view.text.slice(end, until));
-  if (until < view.length) found.pop();
-  return found;
+function wordsAfter(view: TextView, end: number): readonly string[] {
+  let until = end + CONTEXT_AFTER;
+  // Not the start of a longer word; and to know whether there is more text.
+  if (isAnyLetter(view.code(until))) while (until > end && isAnyLetter(view.before(until))) until--;
+  return wordsIn(view.text, end, Math.min(until, view.length));
 }
 
-function split(text: string): string[] {
-  return text
-    .replace(/([a-z])([A-Z])/g, "$1 $2")
-    .toLowerCase()
-    .split(/[^\p{L}]+/u);
+/** In small letters; `phoneNumber` is two. */
+function wordsIn(text: string, from: number, until: number): string[] {
+  const words: string[] = [];
+  let start = -1;
+  let wasLower = false;
+  for (let at = from; at <= until; at++) {
+    const code = at < until ? text.charCodeAt(at) : 0;
+    const isPart = isAnyLetter(code) && !(wasLower && isUpper(code));
+    if (start >= 0 && !isPart) {
+      words.push(text.slice(start, at).toLowerCase());
+      start = -1;
+    }
+    if (start < 0 && isAnyLetter(code)) start = at;
+    wasLower = isAnyLetter(code) && !isUpper(code);
+  }
+  return words;
 }

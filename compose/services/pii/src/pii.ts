@@ -11,6 +11,8 @@
  *     200 {
  *       "decision": "allow" | "redact" | "deny",
  *       "policy": "<64 hex digits>",               which policy decided, for the audit record
+ *       "counts": { "email": 1 },                  of all findings that count, by class; for the audit record
+ *       "omitted": 12,                             only where there are more than 1000: so many are not listed
  *       "texts": [{
  *         "id": "messages[0].content",
  *         "findings": [{ "class": "email", "start": 5, "end": 19, "score": 0.97, "action": "flag" }],
@@ -49,13 +51,15 @@ import { BodyError, readBody } from "@sealift/service-kit/body.ts";
 import { type Problem, sendJson, sendProblem } from "@sealift/service-kit/problem.ts";
 import type { Exchange, Route } from "@sealift/service-kit/server.ts";
 import type { Admission } from "./admission.ts";
-import { NOT_DETECTED, PII_CLASSES } from "./classes.ts";
-import { decide, type JudgedFinding, judge, redact } from "./judge.ts";
+import { NOT_DETECTED, PII_CLASSES, type PiiClass } from "./classes.ts";
+import { type Decision, decide, type JudgedFinding, judge, redact } from "./judge.ts";
 import type { Policy } from "./policy.ts";
 import { parseScanRequest, type ScanRequest, ScanRequestError } from "./scan-request.ts";
 import { SLICE, scanSlices } from "./scan-slices.ts";
 
 export const BODY_MAX_BYTES = 2 * 1024 * 1024;
+/** Listed one by one in an answer: a body full of them would make an answer five times its size. */
+const FINDINGS_MAX = 1000;
 
 const PROBLEMS = {
   malformed: { status: 400, name: "scan-request", title: "The body is not a scan request" },
@@ -116,6 +120,10 @@ const pause = (): Promise<void> => new Promise((resolve) => setImmediate(resolve
 
 export async function answerScan({ tenant, channel, texts }: ScanRequest, { policy, digest }: ServedPolicy) {
   const answers: TextAnswer[] = [];
+  const counts: Partial<Record<PiiClass, number>> = {};
+  let decision: Decision = "allow";
+  let room = FINDINGS_MAX;
+  let omitted = 0;
   let sincePause = 0;
   for (const { id, ...window } of texts) {
     sincePause += window.text.length;
@@ -125,13 +133,22 @@ export async function answerScan({ tenant, channel, texts }: ScanRequest, { poli
     }
     const { findings, consumed, running } = await scanSlices(window, pause);
     const judged = judge(findings, policy, tenant, channel);
-    const text = decide(judged) === "redact" ? redact(window.text, consumed, judged) : undefined;
-    answers.push({ id, findings: judged, ...(text !== undefined && { text }), consumed, ...(running && { running }) });
+    for (const { class: piiClass, continues } of judged) {
+      if (!continues) counts[piiClass] = (counts[piiClass] ?? 0) + 1;
+    }
+    const own = decide(judged);
+    const listed = judged.slice(0, room);
+    room -= listed.length;
+    omitted += judged.length - listed.length;
+    if (decision !== "deny" && own !== "allow") decision = own;
+    const text = own === "redact" ? redact(window.text, consumed, judged) : undefined;
+    answers.push({ id, findings: listed, ...(text !== undefined && { text }), consumed, ...(running && { running }) });
   }
-  const decision = decide(answers.flatMap(({ findings }) => findings));
   return {
     decision,
     policy: digest,
+    counts,
+    ...(omitted > 0 && { omitted }),
     texts: decision === "deny" ? answers.map(({ text: _, ...rest }) => rest) : answers,
   };
 }

@@ -103,6 +103,7 @@ test("tells places and classes, flags by itself and blocks what is harmful", asy
   assert.match(String(policy), /^[0-9a-f]{64}$/);
   assert.deepEqual(rest, {
     decision: "allow",
+    counts: { email: 1 },
     texts: [
       { id: "a", findings: [{ class: "email", start: 3, end: 17, score: 0.97, action: "flag" }], consumed: 17 },
       { id: "b", findings: [], consumed: 1 },
@@ -128,6 +129,24 @@ test("a denied request brings back no text at all, also not of its other parts",
   const answer = await ask(port, await agent("gateway"), "request", texts);
   assert.equal(answer.body["decision"], "deny");
   assert.ok(!answer.text.includes('"text"'));
+});
+
+test("lists a thousand findings, counts all and redacts all", async (t) => {
+  const { port, agent } = await service(t);
+  const gateway = await agent("gateway");
+  const text = "a@b.example 4111111111111111 ".repeat(700);
+  const answer = await ask(port, gateway, "response", [
+    { id: "a", text },
+    { id: "b", text: "4111111111111111" },
+  ]);
+  const [first, second] = answer.body["texts"] as { findings: unknown[]; text: string }[];
+  assert.equal(first?.findings.length, 1000);
+  assert.equal(second?.findings.length, 0);
+  assert.equal(answer.body["omitted"], 401);
+  assert.deepEqual(answer.body["counts"], { email: 700, "payment-card": 701 });
+  assert.equal(first?.text, "a@b.example [PAYMENT_CARD] ".repeat(700));
+  assert.equal(second?.text, "[PAYMENT_CARD]");
+  assert.equal(answer.body["decision"], "redact");
 });
 
 test("a tenant's policy is its own", async (t) => {
