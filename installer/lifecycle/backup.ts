@@ -42,7 +42,8 @@ export async function backUpDatabases(
   let bytes = 0;
   for (const name of database.names) {
     const path = dumpPath(directory, name);
-    const command = ["pg_dump", "--username", SUPERUSER, "--format=custom", name];
+    // Unlogged tables hold what must not outlive the database, as keys of tokens do.
+    const command = ["pg_dump", "--username", SUPERUSER, "--format=custom", "--no-unlogged-table-data", name];
     await withFile(path, "wx", async (stdoutFd) => {
       const options = { timeoutMs: BACKUP_MAX_MS, signal: run.signal, stdoutFd };
       const { status, stderr } = await execInService(engine, base, database.service, command, options);

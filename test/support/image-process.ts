@@ -192,7 +192,7 @@ export async function eventually<Result>(what: string, started: Started, work: (
           cause,
         });
       }
-      await sleep(100);
+      await sleep(20);
     }
   }
 }
