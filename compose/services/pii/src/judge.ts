@@ -1,6 +1,6 @@
 /** What a policy makes of findings: which count, what is decided, and the text with markers in it. */
 import { markerOf, type PiiClass } from "./classes.ts";
-import type { Channel, Policy } from "./policy.ts";
+import { type Channel, FLAG_SCORE, type Policy, type Rule } from "./policy.ts";
 import type { Finding } from "./scan.ts";
 
 export type Action = "flag" | "redact" | "deny";
@@ -17,7 +17,10 @@ export interface JudgedFinding {
 
 const ACTIONS = { flag: "flag", redact: "redact", strict: "deny" } as const;
 
-/** Those that the policy has a say about, in the order of the text. */
+/**
+ * Those that the policy has a say about, in the order of the text. One whose score is too low to redact or to
+ * block for is flagged if it would be flagged anywhere.
+ */
 export function judge(
   findings: readonly Finding[],
   policy: Policy,
@@ -25,9 +28,15 @@ export function judge(
   channel: Channel,
 ): readonly JudgedFinding[] {
   return findings.flatMap((finding) => {
-    const { mode, minScore } = policy.rule(tenant, channel, finding.class);
-    return mode === "off" || finding.score < minScore ? [] : [{ ...finding, action: ACTIONS[mode] }];
+    const action = actionOn(finding.score, policy.rule(tenant, channel, finding.class));
+    return action ? [{ ...finding, action }] : [];
   });
+}
+
+function actionOn(score: number, { mode, minScore }: Rule): Action | undefined {
+  if (mode === "off") return undefined;
+  if (score >= minScore) return ACTIONS[mode];
+  return mode !== "flag" && score >= FLAG_SCORE ? "flag" : undefined;
 }
 
 export function decide(findings: readonly JudgedFinding[]): Decision {

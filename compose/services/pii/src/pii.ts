@@ -3,7 +3,7 @@
  *
  * Port 8443, mutual TLS, only the gateway may connect. Every answer is JSON, errors are problem+json.
  *
- *     POST /v1/scan      at most 2 MiB, 1000 texts
+ *     POST /v1/scan      at most 2 MiB, 1000 texts; with Content-Length, else it takes the room of the largest
  *     {
  *       "tenant": "acme", "channel": "request" | "response",
  *       "texts": [{ "id": "messages[0].content", "text": "…" }]

@@ -21,7 +21,7 @@ export type Channel = (typeof CHANNELS)[number];
 
 export interface Rule {
   readonly mode: Mode;
-  /** Findings with a lower score do not count. */
+  /** Findings with a lower score do not count; for redact and strict they are flagged from 0.5 on. */
   readonly minScore: number;
 }
 
@@ -37,7 +37,8 @@ const TENANTS_MAX = 10_000;
 const DOCUMENT_MAX_BYTES = 1024 * 1024;
 
 /** To tell is cheap, and the reader can judge. */
-const FLAG: Rule = { mode: "flag", minScore: 0.5 };
+export const FLAG_SCORE = 0.5;
+const FLAG: Rule = { mode: "flag", minScore: FLAG_SCORE };
 /** To block or to change a text needs better evidence. */
 const STRICT: Rule = { mode: "strict", minScore: 0.8 };
 const REDACT: Rule = { mode: "redact", minScore: 0.8 };

@@ -73,8 +73,16 @@ test("each mode does what it says: off, flag, redact, strict", () => {
   assert.equal(under("strict")[0], "deny");
 });
 
-test("a finding below the rule's score does not count", () => {
-  const policy = parse({ version: 1, default: { request: { phone: { mode: "strict", minScore: 0.9 } } } });
-  assert.deepEqual(judge(scanText("+44 20 7946 0958"), policy, "t", "request"), []);
-  assert.equal(judge(scanText("phone +44 20 7946 0958"), policy, "t", "request").length, 1);
+test("a finding below the rule's score does not count; one too weak to block or redact for is flagged", () => {
+  const actions = (mode: string, minScore: number, text: string) => {
+    const policy = parse({ version: 1, default: { request: { phone: { mode, minScore } } } });
+    return judge(scanText(text), policy, "t", "request").map(({ action }) => action);
+  };
+  assert.deepEqual(actions("flag", 0.9, "+44 20 7946 0958"), []);
+  assert.deepEqual(actions("flag", 0.9, "phone +44 20 7946 0958"), ["flag"]);
+  assert.deepEqual(actions("strict", 0.9, "+44 20 7946 0958"), ["flag"]);
+  assert.deepEqual(actions("strict", 0.9, "phone +44 20 7946 0958"), ["deny"]);
+  assert.deepEqual(actions("redact", 0.9, "+44 20 7946 0958"), ["flag"]);
+  assert.deepEqual(actions("redact", 0.9, "12 3456 78"), [], "below what is flagged");
+  assert.deepEqual(actions("off", 0, "phone +44 20 7946 0958"), []);
 });

@@ -241,7 +241,7 @@ test("refuses a body over 2 MiB, declared or not", async (t) => {
 test("what is over the room for work under way is told to come back", async (t) => {
   const { port, agent } = await service(t);
   const gateway = await agent("gateway");
-  const held = Array.from({ length: 8 }, () => {
+  const held = Array.from({ length: 4 }, () => {
     const sent = request({
       host: "127.0.0.1",
       port,
