@@ -10,6 +10,8 @@ import { type Peer, PeerError } from "./peer-client.ts";
 
 /** Members that are undefined are left out. What an event may hold is in services/audit/src/event.ts. */
 export interface AuditEvent {
+  /** A UUID, for who sends an event once more in a later append; else one is made. */
+  readonly id?: string;
   readonly type: string;
   readonly requestId: string;
   readonly [name: string]: unknown;
@@ -34,8 +36,9 @@ export interface AuditClientOptions {
 
 export interface AuditClient {
   /**
-   * Resolves when the event is on stable storage. Rejects with a PeerError when the audit service refuses
-   * it for good, or when nothing was heard for too long: then it may be in the log all the same.
+   * Resolves when the event is on stable storage. Rejects with a PeerError: with a status of 400 to 499 the
+   * audit service refuses it for good; else nothing was heard for too long, and it may be in the log all
+   * the same. The same event, `id` and `ts` given, can then be appended once more and is there once.
    */
   append(event: AuditEvent): Promise<AuditReceipt>;
 }
@@ -78,7 +81,13 @@ export function openAuditClient({ peer, service, holdMs = HOLD_MS }: AuditClient
   return {
     append: (given) =>
       new Promise((resolve, reject) => {
-        const event = { ...given, v: EVENT_VERSION, id: randomUUID(), ts: new Date().toISOString(), service };
+        const event = {
+          ts: new Date().toISOString(),
+          ...given,
+          v: EVENT_VERSION,
+          id: given.id ?? randomUUID(),
+          service,
+        };
         const deadline = performance.now() + holdMs;
         queue.push({ event, bytes: JSON.stringify(event).length, deadline, resolve, reject });
         if (inFlight < IN_FLIGHT_MAX) void pump();
