@@ -371,3 +371,34 @@ test("serves streams side by side, each with records of its own", async (t) => {
   const ids = api.records.filter(({ type }) => type === "request.allowed").map(({ requestId }) => requestId);
   assert.equal(new Set(ids).size, 8);
 });
+
+test("counts a client that goes away while it sends its body, and gives its place to others", async (t) => {
+  const api = await gatewayApi(t);
+  const socket = connect(api.port, "127.0.0.1");
+  const head = `POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: ${WITH_KEY.authorization}\r\n`;
+  socket.write(`${head}Content-Length: 100\r\n\r\n{"model"`);
+  while (api.means.room.requests === 0) await sleep(5);
+  socket.destroy();
+  while (api.records.length === 0) await sleep(5);
+  assert.equal(api.records[0]?.["problem"], "body-cut");
+  assert.deepEqual([api.means.room.requests, api.modelRequests()], [0, 0]);
+});
+
+test("answers requests that came together on one connection in their order", async (t) => {
+  const api = await gatewayApi(t);
+  const socket = connect(api.port, "127.0.0.1");
+  const one = (id: number, body: string): string =>
+    `POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: ${WITH_KEY.authorization}\r\n` +
+    `X-Request-Id: r${id}\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+  socket.write(one(1, STREAMED) + one(2, JSON.stringify(HELLO)) + one(3, "{"));
+  let received = "";
+  socket.on("data", (piece) => {
+    received += piece;
+  });
+  while (!received.includes("body-not-json")) await sleep(5);
+  assert.deepEqual(
+    [...received.matchAll(/x-request-id: (r\d)/g)].map(([, id]) => id),
+    ["r1", "r2", "r3"],
+  );
+  socket.destroy();
+});
