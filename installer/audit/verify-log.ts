@@ -4,11 +4,11 @@
  * older checkpoint. It shares no code with the service that writes the log. Memory does not grow with it.
  */
 import { createHash, hash } from "node:crypto";
-import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { readStateFile } from "../site/disk.ts";
 import { CHECKPOINT_MAX_BYTES, type Checkpoint, type LogKey, parseCheckpoint, requireSignature } from "./checkpoint.ts";
 import { auditError } from "./error.ts";
+import { entriesBehind } from "./segments.ts";
 
 export interface LogVerification {
   readonly origin: string;
@@ -21,8 +21,8 @@ export interface LogVerification {
   readonly isSignatureChecked: boolean;
   /** Entries of the older checkpoint that this log continues. */
   readonly continues: number | undefined;
-  /** Whether there are entries that no checkpoint covers yet, or were when the service last ended. */
-  readonly hasSegments: boolean;
+  /** Entries that are durable and under no checkpoint yet. They are counted, not checked. */
+  readonly behindCheckpoint: number;
 }
 
 export interface VerifyLogOptions {
@@ -84,7 +84,7 @@ export function verifyAuditLog(directory: string, options: VerifyLogOptions = {}
     lastTime: walk.lastTime,
     isSignatureChecked: key !== undefined,
     continues: older?.size,
-    hasSegments: hasSegments(directory),
+    behindCheckpoint: entriesBehind(directory, checkpoint.size),
   };
 }
 
@@ -247,9 +247,4 @@ function timeOf(entry: Buffer | undefined): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-function hasSegments(directory: string): boolean {
-  const segments = join(directory, "segments");
-  return existsSync(segments) && readdirSync(segments).some((name) => /^\d+$/.test(name));
 }

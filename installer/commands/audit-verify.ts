@@ -38,8 +38,8 @@ export const auditVerify: Command = {
     const notChecked = [
       ...(log.isSignatureChecked ? [] : ["who made the checkpoint (--key)"]),
       ...(log.continues === undefined ? ["whether the log was rewound or replaced as a whole (--from)"] : []),
-      ...(log.hasSegments
-        ? ["entries in segments/ that came after the checkpoint, which covers them when the service goes on or ends"]
+      ...(log.behindCheckpoint > 0
+        ? [`${log.behindCheckpoint} entries behind the checkpoint, which the service covers when it goes on or ends`]
         : []),
     ];
     terminal.result(`log ${plain(log.origin)}: ${log.entries} entries, root ${log.root}`);

@@ -59,10 +59,23 @@ test("a log as the service wrote it holds", async (t) => {
     lastTime: "2027-01-15T08:00:00.699Z",
     isSignatureChecked: true,
     continues: 300,
-    hasSegments: true,
+    behindCheckpoint: 0,
   });
   assert.deepEqual(progress, [256, 512, 700]);
   assert.equal(verifyAuditLog(directory).isSignatureChecked, false);
+});
+
+test("what is durable behind the checkpoint is counted", async (t) => {
+  const directory = join(await scratch(t), "log");
+  const log = await openLog(directory);
+  await log.append([event(0)]);
+  await log.checkpoint();
+  assert.equal(verifyAuditLog(directory).behindCheckpoint, 0);
+  for (let i = 1; i < 41; i += 1) await log.append([event(i), Buffer.alloc(3_000, "x")]);
+  const result = verifyAuditLog(directory);
+  assert.deepEqual([result.entries, result.behindCheckpoint], [1, 80]);
+  await log.close();
+  assert.equal(verifyAuditLog(directory).behindCheckpoint, 0);
 });
 
 test("a log of no entries, of one full tile and of three levels hold", async (t) => {
@@ -313,6 +326,6 @@ test("the Go implementation's log holds, with the checkpoint that it signed", as
   await writeFile(join(directory, "tile/0/000.p/15"), Buffer.concat(peerLeaves));
   await writeFile(join(directory, "checkpoint"), PEER_CHECKPOINT);
   const result = verifyAuditLog(directory, { key: parseLogKey(PEER_KEY, "peer") });
-  assert.deepEqual([result.entries, result.hasSegments], [15, false]);
+  assert.deepEqual([result.entries, result.behindCheckpoint], [15, 0]);
   assert.equal(parseCheckpoint(Buffer.from(PEER_CHECKPOINT), "peer").signatures[0]?.keyId, "33d7b496");
 });
