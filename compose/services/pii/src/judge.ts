@@ -39,9 +39,15 @@ function actionOn(score: number, { mode, minScore }: Rule): Action | undefined {
   return mode !== "flag" && score >= FLAG_SCORE ? "flag" : undefined;
 }
 
+const DECISIONS = { flag: "allow", redact: "redact", deny: "deny" } as const;
+
 export function decide(findings: readonly JudgedFinding[]): Decision {
-  if (findings.some(({ action }) => action === "deny")) return "deny";
-  return findings.some(({ action }) => action === "redact") ? "redact" : "allow";
+  return strictest(findings.map(({ action }) => DECISIONS[action]));
+}
+
+export function strictest(decisions: readonly Decision[]): Decision {
+  if (decisions.includes("deny")) return "deny";
+  return decisions.includes("redact") ? "redact" : "allow";
 }
 
 /** The first `consumed` code units, each redacted finding a marker: one for a finding that goes over windows. */

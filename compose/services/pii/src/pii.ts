@@ -11,15 +11,18 @@
  *     200 {
  *       "decision": "allow" | "redact" | "deny",
  *       "policy": "<64 hex digits>",               which policy decided, for the audit record
- *       "counts": { "email": 1 },                  of all findings that count, by class; for the audit record
- *       "omitted": 12,                             only where there are more than 1000: so many are not listed
  *       "texts": [{
  *         "id": "messages[0].content",
+ *         "decision": "allow" | "redact" | "deny",  of this text alone
+ *         "counts": { "email": 1 },                 all findings, by class; for the audit record
  *         "findings": [{ "class": "email", "start": 5, "end": 19, "score": 0.97, "action": "flag" }],
  *         "text": "…",                             only where something was redacted: use it in place of yours
  *         "consumed": 1234                         see below; here always the whole text
  *       }]
  *     }
+ *
+ * Of more than 1000 findings in an answer those behind are not listed, but in each text one of every class and
+ * action always is; `decision`, `counts` and `text` know them all.
  *
  * `start` and `end` are UTF-16 code units of the text as it was sent. With `deny` no text comes back: the
  * request must not go on. `score` 0.3 to 0.99. `action`: flag, redact or deny. The value that was found is
@@ -52,7 +55,7 @@ import { type Problem, sendJson, sendProblem } from "@sealift/service-kit/proble
 import type { Exchange, Route } from "@sealift/service-kit/server.ts";
 import type { Admission } from "./admission.ts";
 import { NOT_DETECTED, PII_CLASSES, type PiiClass } from "./classes.ts";
-import { type Decision, decide, type JudgedFinding, judge, redact } from "./judge.ts";
+import { type Decision, decide, type JudgedFinding, judge, redact, strictest } from "./judge.ts";
 import type { Policy } from "./policy.ts";
 import { parseScanRequest, type ScanRequest, ScanRequestError } from "./scan-request.ts";
 import { SLICE, scanSlices } from "./scan-slices.ts";
@@ -110,6 +113,8 @@ async function handleScan({ request, response, requestId }: Exchange, served: Se
 
 interface TextAnswer {
   readonly id: string;
+  readonly decision: Decision;
+  readonly counts: Readonly<Partial<Record<PiiClass, number>>>;
   readonly findings: readonly JudgedFinding[];
   readonly text?: string;
   readonly consumed: number;
@@ -120,10 +125,7 @@ const pause = (): Promise<void> => new Promise((resolve) => setImmediate(resolve
 
 export async function answerScan({ tenant, channel, texts }: ScanRequest, { policy, digest }: ServedPolicy) {
   const answers: TextAnswer[] = [];
-  const counts: Partial<Record<PiiClass, number>> = {};
-  let decision: Decision = "allow";
   let room = FINDINGS_MAX;
-  let omitted = 0;
   let sincePause = 0;
   for (const { id, ...window } of texts) {
     sincePause += window.text.length;
@@ -133,22 +135,43 @@ export async function answerScan({ tenant, channel, texts }: ScanRequest, { poli
     }
     const { findings, consumed, running } = await scanSlices(window, pause);
     const judged = judge(findings, policy, tenant, channel);
-    for (const { class: piiClass, continues } of judged) {
-      if (!continues) counts[piiClass] = (counts[piiClass] ?? 0) + 1;
-    }
-    const own = decide(judged);
-    const listed = judged.slice(0, room);
-    room -= listed.length;
-    omitted += judged.length - listed.length;
-    if (decision !== "deny" && own !== "allow") decision = own;
-    const text = own === "redact" ? redact(window.text, consumed, judged) : undefined;
-    answers.push({ id, findings: listed, ...(text !== undefined && { text }), consumed, ...(running && { running }) });
+    const decision = decide(judged);
+    const listed = list(judged, room);
+    room = Math.max(0, room - listed.length);
+    answers.push({
+      id,
+      decision,
+      counts: countByClass(judged),
+      findings: listed,
+      ...(decision === "redact" && { text: redact(window.text, consumed, judged) }),
+      consumed,
+      ...(running && { running }),
+    });
   }
+  const decision = strictest(answers.map((answer) => answer.decision));
   return {
     decision,
     policy: digest,
-    counts,
-    ...(omitted > 0 && { omitted }),
     texts: decision === "deny" ? answers.map(({ text: _, ...rest }) => rest) : answers,
   };
+}
+
+/** The first ones, and of those behind one of each class and action, so that nobody misses a kind. */
+function list(findings: readonly JudgedFinding[], room: number): readonly JudgedFinding[] {
+  if (findings.length <= room) return findings;
+  const seen = new Set<string>();
+  return findings.filter(({ class: piiClass, action }, index) => {
+    const kind = `${piiClass} ${action}`;
+    const isNew = !seen.has(kind);
+    seen.add(kind);
+    return index < room || isNew;
+  });
+}
+
+function countByClass(findings: readonly JudgedFinding[]): TextAnswer["counts"] {
+  const counts: Partial<Record<PiiClass, number>> = {};
+  for (const { class: piiClass, continues } of findings) {
+    if (!continues) counts[piiClass] = (counts[piiClass] ?? 0) + 1;
+  }
+  return counts;
 }
