@@ -11,11 +11,12 @@ import { mayStartNumber, type NumberPrefix, numberPrefixes } from "./detect/numb
 import { findMachineReadableZone } from "./detect/passport.ts";
 import { findPhone } from "./detect/phone.ts";
 import {
+  assignedTo,
   findAssignedSecret,
   findPrivateKey,
   findToken,
   findUrlCredential,
-  mayStartSecret,
+  mayStartToken,
   SCHEME_MAX,
 } from "./detect/secret.ts";
 import { DIGIT, hasKind, isDigit, isHex, isLetter, isUpper, isWord, type TextView, UPPER } from "./text-view.ts";
@@ -53,7 +54,8 @@ export function mayBegin(text: string, start: number, end: number): boolean {
   const next = text.charCodeAt(end);
   if (next === COLON || next === PLUS || next === LESS) return true;
   const second = text.charCodeAt(start + 1);
-  if (hasKind(second, UPPER) || mayStartSecret(text.charCodeAt(start), second)) return true;
+  if (hasKind(second, UPPER) || mayStartToken(text.charCodeAt(start), second)) return true;
+  if (assignedTo(text, start) > 0) return true;
   return end - start < 3 && hasKind(text.charCodeAt(end + 1), DIGIT);
 }
 
@@ -74,10 +76,10 @@ export function findAtWord(view: TextView, word: Word): Candidate | undefined {
     }
     if (end - start <= SCHEME_MAX && (view.code(end) === COLON || view.code(end) === PLUS))
       chosen = better(view, start, chosen, findUrlCredential(view, start));
-    if (mayStartSecret(first, view.code(start + 1))) {
-      chosen = better(view, start, chosen, findToken(view, start));
-      chosen = better(view, start, chosen, findAssignedSecret(view, start));
-    }
+    if (mayStartToken(first, view.code(start + 1))) chosen = better(view, start, chosen, findToken(view, start));
+  }
+  if (chosen === undefined || chosen.score < STRONG) {
+    chosen = better(view, start, chosen, findAssignedSecret(view, start));
   }
   if (end - start <= 4 && isHex(first) && view.code(end) === COLON && mayStartIpv6(view, start)) {
     chosen = better(view, start, chosen, findIpv6(view, start));
@@ -100,8 +102,8 @@ export function findAtSign(view: TextView, start: number): Candidate | undefined
   if (first === PLUS && view.code(digits) === OPEN) digits++;
   if (!isDigit(view.code(digits))) return undefined;
   const lead = view.text.slice(start, digits);
-  const phones = numberPrefixes(view, digits).map((prefix) => findPhone(view, lead, prefix));
-  return best(view, start, phones);
+  const phones = numberPrefixes(view, digits).map((prefix) => weighEnd(view, prefix, findPhone(view, lead, prefix)));
+  return unlessStronger(view, start, best(view, start, phones));
 }
 
 export function isSign(code: number): boolean {
@@ -110,7 +112,11 @@ export function isSign(code: number): boolean {
 
 /** Its score has the context in it. */
 function numberAt(view: TextView, start: number): Candidate | undefined {
-  const candidate = best(view, start, numbersAt(view, start));
+  return unlessStronger(view, start, best(view, start, numbersAt(view, start)));
+}
+
+/** Gives a weak number up where a strong one starts inside it. */
+function unlessStronger(view: TextView, start: number, candidate: Candidate | undefined): Candidate | undefined {
   if (candidate === undefined || candidate.score >= STRONG) return candidate;
   for (let at = start + 1; at < candidate.end; at++) {
     if (!isDigit(view.code(at)) || isWord(view.before(at))) continue;
@@ -129,17 +135,20 @@ function numbersAt(view: TextView, start: number): (Candidate | undefined)[] {
   if (!mayStartNumber(view, start)) return found;
   for (const prefix of numberPrefixes(view, start)) {
     const here = [findCard(prefix), findPhone(view, "", prefix), ...findNationalNumbers(prefix)];
-    for (const candidate of here) if (candidate) found.push(goesOn(view, prefix) ? lowered(candidate) : candidate);
+    for (const candidate of here) found.push(weighEnd(view, prefix, candidate));
   }
   return found;
 }
 
-function goesOn(view: TextView, { end, separator }: NumberPrefix): boolean {
-  return separator.length === 1 && view.code(end) === separator.charCodeAt(0) && isDigit(view.code(end + 1));
-}
-
-function lowered(candidate: Candidate): Candidate {
-  return { ...candidate, score: candidate.score - GOES_ON };
+/** Lower where the number goes on after what was taken for one. */
+function weighEnd(
+  view: TextView,
+  { end, separator }: NumberPrefix,
+  candidate: Candidate | undefined,
+): Candidate | undefined {
+  if (candidate === undefined || separator.length !== 1) return candidate;
+  const goesOn = view.code(end) === separator.charCodeAt(0) && isDigit(view.code(end + 1));
+  return goesOn ? { ...candidate, score: candidate.score - GOES_ON } : candidate;
 }
 
 function best(view: TextView, start: number, found: readonly (Candidate | undefined)[]): Candidate | undefined {

@@ -131,7 +131,7 @@ export const SAMPLES: readonly Sample[] = [
   { text: `bearer ${webToken} end`, finds: [["secret", webToken]] },
   { text: `${keyFile} PRIVATE KEY${"-".repeat(5)}\nbye`, finds: [["secret", keyFile]] },
   { text: "postgres://bob:hunter2@db:5432/x", finds: [["secret", "postgres://bob:hunter2"]] },
-  { text: "password: 'tr0ub4dor&3'", finds: [["secret", "password: 'tr0ub4dor&3"]] },
+  { text: "password: 'tr0ub4dor&3'", finds: [["secret", "tr0ub4dor&3"]] },
   { text: "my SSN is １２３−４５−６７８９", finds: [["us-ssn", "１２３−４５−６７８９"]] },
   {
     text: "card 4111\u00a01111\u202f1111\u200b\u200d\u20091111 ok",

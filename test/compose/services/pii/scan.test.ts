@@ -99,7 +99,11 @@ test("what is a part of something longer is not found", () => {
 });
 
 test("a weak number gives way to a strong one that starts inside it", () => {
-  assert.deepEqual(found("12 4111 1111 1111 1111"), [["payment-card", "4111 1111 1111 1111"]]);
+  for (const text of ["12 4111 1111 1111 1111", "+1 4111 1111 1111 1111", "+44 4111 1111 1111 1111"]) {
+    assert.deepEqual(found(text), [["payment-card", "4111 1111 1111 1111"]], text);
+  }
+  assert.deepEqual(found("password=DE89370400440532013000"), [["iban", "DE89370400440532013000"]]);
+  assert.deepEqual(found("api_key: 'me1@example.com'"), [["email", "me1@example.com"]]);
 });
 
 test("invisible characters do not hide a match, but a row of nine parts it", () => {

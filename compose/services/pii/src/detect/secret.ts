@@ -64,6 +64,17 @@ const isToken = (code: number): boolean => isAlphanumeric(code) || code === DASH
 const isTokenOrDot = (code: number): boolean => isToken(code) || code === DOT;
 const isBase64 = (code: number): boolean => isAlphanumeric(code) || code === 0x2b || code === SLASH || code === 0x3d;
 
+/** First two letters of everything that `findToken` takes. */
+const PAIRS = new Uint8Array(128 * 128);
+for (const text of ["eyJ", ...PREFIXES.map((prefix) => prefix.text)]) {
+  PAIRS[text.charCodeAt(0) * 128 + text.charCodeAt(1)] = 1;
+}
+
+/** Tells cheaply that a word is not the start of a token. */
+export function mayStartToken(first: number, second: number): boolean {
+  return first < 128 && second < 128 && PAIRS[first * 128 + second] === 1;
+}
+
 export function findToken(view: TextView, start: number): Candidate | undefined {
   for (const prefix of BY_FIRST.get(view.code(start)) ?? []) {
     if (!view.startsWith(prefix.text, start)) continue;
@@ -181,39 +192,35 @@ const NAMES = [
   "access_token",
   "client_secret",
 ];
+const NAME_MAX = 16;
 const VALUE_MAX = 100;
 
-/** First two letters of everything that `findToken` and `findAssignedSecret` take. */
-const PAIRS = new Uint8Array(128 * 128);
-const pair = (first: number, second: number): number => first * 128 + second;
-for (const text of ["eyJ", ...PREFIXES.map((prefix) => prefix.text)]) {
-  PAIRS[pair(text.charCodeAt(0), text.charCodeAt(1))] = 1;
-}
-for (const name of NAMES) {
-  for (const first of [name.charAt(0), name.charAt(0).toUpperCase()]) {
-    for (const second of [name.charAt(1), name.charAt(1).toUpperCase()]) {
-      PAIRS[pair(first.charCodeAt(0), second.charCodeAt(0))] = 1;
-    }
-  }
+const isSpaceOrQuote = (code: number): boolean => code === 0x20 || code === 0x22 || code === 0x27;
+/** Back over spaces and quotes. */
+function skipBack(text: string, from: number, max: number): number {
+  let at = from;
+  while (from - at < max && at > 0 && isSpaceOrQuote(text.charCodeAt(at - 1))) at--;
+  return at;
 }
 
-/** Tells cheaply that a word is not the start of a secret. */
-export function mayStartSecret(first: number, second: number): boolean {
-  return first < 128 && second < 128 && PAIRS[pair(first, second)] === 1;
+/** After the name to which a sign, `:` or `=`, gives what starts here; 0 if there is no sign. */
+export function assignedTo(text: string, start: number): number {
+  const sign = skipBack(text, start, 3) - 1;
+  const code = sign > 0 ? text.charCodeAt(sign) : 0;
+  return code === COLON || code === 0x3d ? skipBack(text, sign, 2) : 0;
 }
 
-/** `password = "…"`: name, sign and value. Told from code and prose only by the value's look: flagged, hardly more. */
+/** The value in `password = "…"`. Told from code and prose only by the value's look: flagged, hardly more. */
 export function findAssignedSecret(view: TextView, start: number): Candidate | undefined {
-  const name = NAMES.find((text) => startsWithAnyCase(view, text, start));
-  if (name === undefined) return undefined;
-  let at = skip(view, start + name.length, 2, (code) => code === 0x22 || code === 0x27 || code === 0x20);
-  if (view.code(at) !== COLON && view.code(at) !== 0x3d) return undefined;
-  at = skip(view, at + 1, 3, (code) => code === 0x22 || code === 0x27 || code === 0x20);
-  const from = at;
+  const name = assignedTo(view.text, start);
+  if (name === 0) return undefined;
+  const before = view.text.slice(Math.max(0, name - NAME_MAX), name).toLowerCase();
+  if (!NAMES.some((text) => before.endsWith(text))) return undefined;
+  let at = start;
   let digits = 0;
   let letters = 0;
   let others = 0;
-  while (at - from < VALUE_MAX) {
+  while (at - start < VALUE_MAX) {
     const code = view.code(at);
     if (code <= 0x20 || code === 0x22 || code === 0x27 || code === 0x2c || code === 0x3b || code > 0x7e) break;
     // A call or a place to fill in.
@@ -223,20 +230,6 @@ export function findAssignedSecret(view: TextView, start: number): Candidate | u
     else others++;
     at++;
   }
-  if (at - from < 6 || at - from >= VALUE_MAX || digits === 0 || letters === 0) return undefined;
+  if (at - start < 6 || at - start >= VALUE_MAX || digits === 0 || letters === 0) return undefined;
   return { class: "secret", end: at, score: others > 0 ? 0.75 : 0.65 };
-}
-
-function skip(view: TextView, from: number, max: number, matches: (code: number) => boolean): number {
-  let at = from;
-  while (at - from < max && matches(view.code(at))) at++;
-  return at;
-}
-
-function startsWithAnyCase(view: TextView, text: string, at: number): boolean {
-  for (let index = 0; index < text.length; index++) {
-    const code = view.code(at + index);
-    if ((isUpper(code) ? code + 0x20 : code) !== text.charCodeAt(index)) return false;
-  }
-  return true;
 }
