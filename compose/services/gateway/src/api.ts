@@ -1,4 +1,4 @@
-/** The API for clients: OpenAI's chat completions and models. */
+/** The API for clients: OpenAI's chat completions and models, and what the client's tenant used of them. */
 import { readBody } from "@sealift/service-kit/body.ts";
 import type { Exchange, Route } from "@sealift/service-kit/server.ts";
 import { Call, type Operation } from "./call.ts";
@@ -16,6 +16,7 @@ export function apiRoutes(means: ServeMeans): Route[] {
   return [
     { method: "GET", path: "/v1/models", handle: handle("models") },
     { method: "POST", path: "/v1/chat/completions", handle: handle("chat") },
+    ...(means.usage ? [{ method: "GET", path: "/v1/usage", handle: handle("usage") } as const] : []),
   ];
 }
 

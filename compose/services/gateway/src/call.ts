@@ -4,7 +4,8 @@ import type { ChatRequest } from "./chat-request.ts";
 import type { Login } from "./database/database.ts";
 import type { Place } from "./request-room.ts";
 
-export type Operation = "chat" | "models";
+/** Also the name of the capability that it needs. */
+export type Operation = "chat" | "models" | "usage";
 
 /** How often something of a class was found. */
 export type Findings = Readonly<Record<string, number>>;

@@ -40,7 +40,7 @@ export function createCanary(means: ServeMeans, model: string): () => Promise<bo
   };
 }
 
-async function passThrough(means: ServeMeans, model: string): Promise<boolean> {
+async function passThrough({ usage: _, ...means }: ServeMeans, model: string): Promise<boolean> {
   const body = { model, messages: [{ role: "user", content: "ping" }], max_tokens: 1 };
   const bytes = Buffer.from(JSON.stringify(body));
   const call = new Call({

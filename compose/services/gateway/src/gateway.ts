@@ -6,6 +6,7 @@ import { adminRoutes, healthRoute } from "./admin.ts";
 import { apiRoutes } from "./api.ts";
 import { createCanary } from "./canary.ts";
 import { openDatabase } from "./database/database.ts";
+import { readMigrations } from "./database/migration-files.ts";
 import { openApi } from "./open-api.ts";
 import type { GatewaySettings } from "./settings.ts";
 
@@ -24,7 +25,8 @@ export async function startGateway(
 ): Promise<RunningGateway> {
   const { host, release, colour, drainTimeoutMs, certificate: files } = settings;
   const certificate = files && (await readServerCertificate(files));
-  const database = settings.database && openDatabase(settings.database, log);
+  const { length: schemaVersion } = await readMigrations();
+  const database = settings.database && openDatabase(settings.database, log, { schemaVersion });
   await database?.guard();
   const api = settings.api && database && (await open(settings.api, release, database, log));
   const clients = await startServer({

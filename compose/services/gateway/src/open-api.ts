@@ -6,6 +6,8 @@ import { openPeer } from "@sealift/service-kit/peer-client.ts";
 import { readSecret } from "@sealift/service-kit/settings.ts";
 import type { Database } from "./database/database.ts";
 import { openIdentities } from "./database/identities.ts";
+import { readMigrations } from "./database/migration-files.ts";
+import { readUsage, recordUsage, USAGE_SCHEMA_VERSION } from "./database/usage.ts";
 import { piiInspector } from "./pii-inspector.ts";
 import { RefusalThrottle } from "./refusal-throttle.ts";
 import { RequestRoom } from "./request-room.ts";
@@ -37,6 +39,7 @@ const FAILURES = { burst: 200, perSecond: 20, max: 10_000 };
 /** Of one key, and of all who have none. */
 const RECORDED_REFUSALS = { burst: 200, perSecond: 10, max: 10_000 };
 const KEYS_MAX = 10_000;
+const USAGE_DAYS = 30;
 const SETTLEMENTS_MAX = 4_096;
 
 /** @throws SettingsError, and whatever a secret's file fails with */
@@ -62,6 +65,8 @@ export async function openApi(settings: ApiSettings, release: string, database: 
   });
   const recorder = openAuditClient({ peer: audit, service: "gateway" });
   const settlements = new Settlements({ recorder, log, pendingMax: SETTLEMENTS_MAX });
+  const hasUsage = (await readMigrations()).length >= USAGE_SCHEMA_VERSION;
+  const used = hasUsage ? recordUsage(database, { log }) : undefined;
   const upstream = openUpstream({ origin: settings.upstream, silenceMs: MODEL_SILENCE_MS });
   return {
     means: {
@@ -83,11 +88,12 @@ export async function openApi(settings: ApiSettings, release: string, database: 
       refusals: new RefusalThrottle(new TokenBuckets(RECORDED_REFUSALS)),
       settlements,
       upstream,
+      ...(used && { usage: { add: used.add, read: (login) => readUsage(database, login, USAGE_DAYS) } }),
       context: { release, recordKey },
       log,
     },
     async close() {
-      await settlements.stop();
+      await Promise.all([settlements.stop(), used?.stop()]);
       upstream.close();
       pii.close();
       audit.close();

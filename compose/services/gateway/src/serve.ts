@@ -10,6 +10,8 @@ import { PROBLEMS, type Problem, streamedProblem } from "@sealift/service-kit/pr
 import { type Call, known, type Refusal } from "./call.ts";
 import { AnswerError, type AnswerFacts, noFacts } from "./chat-answer.ts";
 import { type Client, ClientGone } from "./client.ts";
+import type { Login } from "./database/database.ts";
+import type { UsageLine, UsedTokens } from "./database/usage.ts";
 import type { Gate, GateMeans } from "./gates/gate.ts";
 import { GATEWAY_PROBLEMS } from "./problems.ts";
 import { decisionRecord, type RecordContext, type Recorder, type Settlement, settlementRecord } from "./records.ts";
@@ -24,8 +26,17 @@ export interface ServeMeans extends GateMeans {
   readonly refusals: RefusalThrottle;
   readonly settlements: Settlements;
   readonly upstream: Upstream;
+  /** Only in a release whose schema has it. */
+  readonly usage?: Usage;
   readonly context: RecordContext;
   readonly log: Log;
+}
+
+/** What keys used of models, summed by day. */
+export interface Usage {
+  add(login: Login, model: string, tokens: UsedTokens): void;
+  /** The tenant's sums of the last days. */
+  read(login: Login): Promise<readonly UsageLine[]>;
 }
 
 /** How a request ended. */
@@ -51,7 +62,11 @@ export async function serve(call: Call, client: Client, gates: readonly Gate[], 
       return { outcome: "refused-by-gate", control: refusal.control };
     }
     const facts = noFacts();
-    const outcome = await dispatch(call, client, forModel, decision, facts, means);
+    const outcome =
+      call.operation === "usage"
+        ? await tellUsage(call, client, decision, means)
+        : await dispatch(call, client, forModel, decision, facts, means);
+    if (call.chat && outcome !== "not-recorded" && outcome !== "refused") addUsage(call, call.chat.model, facts, means);
     const durationMs = Math.round(performance.now() - started);
     const { status, sentBytes: answerBytes } = client;
     if (outcome !== "not-recorded") {
@@ -128,6 +143,42 @@ async function dispatch(
   } finally {
     client.gone.removeEventListener("abort", abort);
   }
+}
+
+async function tellUsage(
+  call: Call,
+  client: Client,
+  decision: Promise<unknown>,
+  means: ServeMeans,
+): Promise<Settlement["outcome"]> {
+  const [isDurable, lines] = await Promise.all([
+    isRecorded(decision, call, means),
+    known(means.usage)
+      .read(known(call.login))
+      .catch((cause: unknown) => {
+        means.log("warn", "usage-not-read", { requestId: call.requestId, code: errorCode(cause) });
+        return undefined;
+      }),
+  ]);
+  if (!isDurable || !lines) {
+    client.refuse(isDurable ? PROBLEMS.notReady : GATEWAY_PROBLEMS.audit);
+    return isDurable ? "refused" : "not-recorded";
+  }
+  const data = lines.map(({ day, keyId, model, requests, inputTokens, outputTokens }) => ({
+    day,
+    key: keyId,
+    model,
+    requests,
+    input_tokens: inputTokens,
+    output_tokens: outputTokens,
+  }));
+  client.send(200, Buffer.from(JSON.stringify({ object: "list", data })));
+  return "answered";
+}
+
+/** Also of an answer that was cut short; what the model did not tell counts as nothing. */
+function addUsage(call: Call, model: string, { inputTokens, outputTokens }: AnswerFacts, { usage }: ServeMeans): void {
+  usage?.add(known(call.login), model, { inputTokens: inputTokens ?? 0, outputTokens: outputTokens ?? 0 });
 }
 
 type Asked = { readonly answer: IncomingMessage } | { readonly failure: unknown };

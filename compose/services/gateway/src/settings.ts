@@ -45,8 +45,8 @@ export interface GatewaySettings {
  * RELEASE; LISTEN_HOST, LISTEN_PORT (8443), ADMIN_PORT (8081), DRAIN_TIMEOUT_MS (60000);
  * TLS_CERTIFICATE_FILE with TLS_KEY_FILE; those of readDatabaseSettings if DATABASE_HOST is set. And, if
  * UPSTREAM_URL is set, the database and all of AUDIT_URL, PII_URL, IDENTITY_FILE, API_KEY_PEPPER_FILE,
- * RECORD_KEY_FILE, MODELS (names with commas, the canary asks the first); with a default BODY_MAX_BYTES (1 MiB), MESSAGES_MAX (256),
- * TOKENS_MAX (4096), and for each key REQUESTS_PER_MINUTE (600) and REQUESTS_AT_ONCE (64).
+ * RECORD_KEY_FILE, MODELS (names with commas, the canary asks the first); with a default BODY_MAX_BYTES
+ * (1 MiB), MESSAGES_MAX (256), TOKENS_MAX (4096), and for each key REQUESTS_PER_MINUTE (600) and REQUESTS_AT_ONCE (64).
  * @throws SettingsError
  */
 export function readSettings(environment: Environment): GatewaySettings {

@@ -1,7 +1,9 @@
 /** Records of how requests ended: tried until they are on stable storage, and waited for when the service stops. */
+import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { AuditEvent } from "@sealift/service-kit/audit-client.ts";
 import { errorCode, type Log } from "@sealift/service-kit/log.ts";
+import { PeerError } from "@sealift/service-kit/peer-client.ts";
 import type { Recorder } from "./records.ts";
 
 export interface SettlementOptions {
@@ -27,7 +29,10 @@ export class Settlements {
   }
 
   add(record: AuditEvent): void {
-    const pending = this.#append(record).finally(() => this.#pending.delete(pending));
+    // The same id each time: the log keeps one of them.
+    const pending = this.#append({ ...record, id: randomUUID(), ts: new Date().toISOString() }).finally(() =>
+      this.#pending.delete(pending),
+    );
     this.#pending.add(pending);
   }
 
@@ -45,10 +50,17 @@ export class Settlements {
         await recorder.append(record);
         return;
       } catch (cause) {
-        log("error", "settlement-not-recorded", { requestId: record.requestId, code: errorCode(cause), last });
-        if (last) return;
+        const isLost = last || isForGood(cause);
+        log("error", "settlement-not-recorded", { requestId: record.requestId, code: errorCode(cause), isLost });
+        if (isLost) return;
       }
       await sleep(retryMs);
     }
   }
+}
+
+/** The audit service refuses the record itself: that is a fault of ours, and would be one again. */
+function isForGood(cause: unknown): boolean {
+  const status = cause instanceof PeerError ? cause.status : undefined;
+  return status !== undefined && status >= 400 && status < 500;
 }

@@ -4,8 +4,10 @@ import { type IncomingMessage, request } from "node:http";
 import { connect } from "node:net";
 import test from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Login } from "../../../../compose/services/gateway/src/database/database.ts";
 import { Settlements } from "../../../../compose/services/gateway/src/settlements.ts";
 import type { AuditEvent } from "../../../../compose/services/service-kit/src/audit-client.ts";
+import { PeerError } from "../../../../compose/services/service-kit/src/peer-client.ts";
 import {
   answerHello,
   chunk,
@@ -401,4 +403,56 @@ test("answers requests that came together on one connection in their order", asy
     ["r1", "r2", "r3"],
   );
   socket.destroy();
+});
+
+test("counts what keys use and tells it to the tenant, where the release has it", async (t) => {
+  const added: unknown[] = [];
+  const line = { day: "2026-11-21", keyId: "k", model: "small", requests: 2, inputTokens: 10, outputTokens: 4 };
+  const usage = {
+    add: (login: Login, model: string, tokens: object) => void added.push([login.keyId, model, tokens]),
+    read: (login: Login) => Promise.resolve(login.tenantId === LOGIN.tenantId ? [line] : []),
+  };
+  const login = { capabilities: ["chat", "usage"] };
+  const api = await gatewayApi(t, { login, means: { usage } });
+  await chat(api.port);
+  await chat(api.port, STREAMED);
+  await chat(api.port, "{");
+  const tokens = { inputTokens: 5, outputTokens: 2 };
+  assert.deepEqual(added, [
+    [LOGIN.keyId, "small", tokens],
+    [LOGIN.keyId, "small", tokens],
+  ]);
+  const told = await ask(api.port, "/v1/usage", { headers: WITH_KEY });
+  const data = [{ day: "2026-11-21", key: "k", model: "small", requests: 2, input_tokens: 10, output_tokens: 4 }];
+  assert.deepEqual([told.status, JSON.parse(told.body)], [200, { object: "list", data }]);
+  assert.equal(api.records.at(-2)?.["operation"], "usage");
+  const without = await gatewayApi(t, { login });
+  assert.equal((await ask(without.port, "/v1/usage", { headers: WITH_KEY })).status, 404);
+  const away = { ...usage, read: () => Promise.reject(new Error("silent")) };
+  const failing = await gatewayApi(t, { login, means: { usage: away } });
+  assert.equal((await ask(failing.port, "/v1/usage", { headers: WITH_KEY })).status, 503);
+  const poor = await gatewayApi(t, { login: { capabilities: ["chat"] }, means: { usage } });
+  assert.equal((await ask(poor.port, "/v1/usage", { headers: WITH_KEY })).status, 403);
+});
+
+test("gives up a record of an end that is refused for good, and sends the others under one id", async (t) => {
+  const ids = new Set<unknown>();
+  let tries = 0;
+  const recorder = {
+    append: (event: AuditEvent) => {
+      tries += 1;
+      ids.add(event["id"]);
+      if (event.requestId === "bad") return Promise.reject(new PeerError("PEER_REFUSED", 400));
+      return tries < 4 ? Promise.reject(new PeerError("PEER_LATE")) : Promise.resolve();
+    },
+  };
+  const { means } = await gatewayApi(t);
+  const settlements = new Settlements({ recorder, log: means.log, pendingMax: 1, retryMs: 1 });
+  settlements.add({ type: "request.settled", requestId: "bad" });
+  assert.equal(settlements.hasRoom, false);
+  while (!settlements.hasRoom) await sleep(1);
+  settlements.add({ type: "request.settled", requestId: "good" });
+  while (!settlements.hasRoom) await sleep(1);
+  await settlements.stop();
+  assert.deepEqual([tries, ids.size], [4, 2]);
 });
