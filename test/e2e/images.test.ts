@@ -155,22 +155,40 @@ test("node and haproxy start in their images", { skip }, async () => {
   assert.equal(await bad.ended, 1, bad.output());
 });
 
-test("the gateway is ready with postgres, not without it, and ends with 0 after SIGTERM", { skip }, async (t) => {
+test("the gateway's image has its tasks, and the service is ready with postgres, not without it", {
+  skip,
+}, async (t) => {
   const place = await prepareDatabase(t, await unpack("postgres"), work);
   const postgres = place.start();
   const image = await unpack("gateway");
   await putSecret(image.rootfs, "database-password", 10001, `${PASSWORDS.gateway}\n`);
+  await putSecret(image.rootfs, "owner-password", 10001, PASSWORDS.gateway_owner);
+  await putSecret(image.rootfs, "api-key-pepper", 10001, "pepper");
   const port = await freePort();
+  const database = { DATABASE_HOST: "127.0.0.1", DATABASE_PORT: String(place.port), DATABASE_NAME: "gateway" };
   const env = {
+    ...database,
     RELEASE: "1.2.3",
     LISTEN_HOST: "127.0.0.1",
-    LISTEN_PORT: String(port),
-    DATABASE_HOST: "127.0.0.1",
-    DATABASE_PORT: String(place.port),
-    DATABASE_NAME: "gateway",
+    LISTEN_PORT: "0",
+    ADMIN_PORT: String(port),
     DATABASE_USER: "gateway",
     DATABASE_PASSWORD_FILE: "/run/secrets/database-password",
   };
+  const task = async (script: string): Promise<string> => {
+    const owner = { DATABASE_USER: "gateway_owner", DATABASE_PASSWORD_FILE: "/run/secrets/owner-password" };
+    const started = startImage(image, {
+      command: ["/usr/bin/node", `/opt/sealift/compose/services/gateway/src/${script}`],
+      env: { ...database, ...owner, MODELS: "a", API_KEY_PEPPER_FILE: "/run/secrets/api-key-pepper" },
+    });
+    assert.equal(await started.ended, 0, started.output());
+    return started.stdout();
+  };
+  assert.match(await task("migrate.ts"), /^{"kind":"migrate","from":0,"to":\d+}\n$/);
+  assert.match(
+    await task("credentials.ts"),
+    /^{"kind":"api-key","tenant":"default","key":"slk_[^"]+","expires":"[^"]+"}\n$/,
+  );
   const gateway = startImage(image, { writable: "tmp", env });
   const get = async (path: string): Promise<[number | undefined, unknown]> => {
     // Not fetch: it keeps its connection, and the gateway would wait for that one when it stops.
