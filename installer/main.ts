@@ -7,6 +7,7 @@ import { usageError } from "./commands/command.ts";
 import { commands } from "./commands/commands.ts";
 import { installerError } from "./error.ts";
 import { sealiftVersion } from "./host/this-host.ts";
+import { STOPPED_EXIT, Stopped } from "./ui/stopped.ts";
 import { createTerminal, errorLines } from "./ui/terminal.ts";
 
 const GLOBAL_OPTIONS = {
@@ -83,7 +84,9 @@ async function main(argv: readonly string[]): Promise<number> {
     process.stdout.write(`${await helpText([verb.name])}\n`);
     return 0;
   }
-  const color = !values["no-color"] && !process.env["NO_COLOR"];
+  // The libraries that draw prompts and progress look there.
+  if (values["no-color"]) process.env["NO_COLOR"] = "1";
+  const color = !process.env["NO_COLOR"];
   const terminal = createTerminal({ json: values["json"] === true, color });
   return command.run({ args: positionals, options: values, terminal });
 }
@@ -98,6 +101,16 @@ for (const stream of [process.stdout, process.stderr]) {
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (cause) {
+  if (cause instanceof Stopped) {
+    process.stderr.write(`${cause.message}\n`);
+    process.exitCode = STOPPED_EXIT;
+  } else {
+    process.exitCode = report(cause);
+  }
+}
+
+/** Prints the error and returns its exit code. */
+function report(cause: unknown): number {
   const error =
     cause instanceof SealiftError
       ? cause
@@ -110,5 +123,5 @@ try {
     process.stdout.write(`${plainJson({ error: { code: error.code, message: error.message, hints: error.hints } })}\n`);
   }
   process.stderr.write(`${errorLines(error).join("\n")}\n`);
-  process.exitCode = error.exit;
+  return error.exit;
 }

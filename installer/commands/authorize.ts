@@ -1,10 +1,9 @@
 import { existsSync } from "node:fs";
-import { open, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { plain } from "../../bundles/model/plain-text.ts";
-import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
-import { installerError } from "../error.ts";
 import { readBoundedFile } from "../host/read-file.ts";
+import { writeNew } from "../host/write-new.ts";
 import { makeRequest, type PlanSubject } from "../lifecycle/authorization.ts";
 import { planConfig, planInstall, planRollback, planUpgrade, requireInstalled } from "../lifecycle/deploy-plan.ts";
 import { planOperatorChange } from "../lifecycle/operator-change.ts";
@@ -149,19 +148,4 @@ async function planOf(invocation: Invocation, site: Site): Promise<PlanSubject |
   const planner = isAction(action) ? PLANNERS[action] : undefined;
   if (planner) return planner(invocation, site, rest);
   throw usageError(NAME, `got action ${JSON.stringify(action)}, want one of ${Object.keys(PLANNERS).join(", ")}`);
-}
-
-/** @throws FILE_WRITE_FAILED, also if it exists */
-async function writeNew(path: string, bytes: Uint8Array): Promise<void> {
-  try {
-    const file = await open(path, "wx", 0o644);
-    try {
-      await file.writeFile(bytes);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-  } catch (cause) {
-    throw installerError("FILE_WRITE_FAILED", `destination ${JSON.stringify(path)}: ${reasonOf(cause)}`, { cause });
-  }
 }

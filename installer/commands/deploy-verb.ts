@@ -11,7 +11,7 @@ import type { DeployContext } from "../lifecycle/deploy-context.ts";
 import type { DeployPlan, PlanFacts } from "../lifecycle/deploy-plan.ts";
 import { renderedFile } from "../lifecycle/deploy-steps.ts";
 import { execute } from "../lifecycle/execute.ts";
-import { clientAddress } from "../lifecycle/front.ts";
+import { clientAddress, clientUrl } from "../lifecycle/front.ts";
 import { planLines } from "../lifecycle/plan-text.ts";
 import { requireFreePort, requireRoom } from "../lifecycle/preconditions.ts";
 import type { Site } from "../lifecycle/site.ts";
@@ -20,7 +20,8 @@ import { type ReleaseParts, releaseParts, renderFor, withStoredRelease } from ".
 import { type Deployments, readDeployments } from "../site/deployment.ts";
 import { missingSecrets } from "../site/secrets.ts";
 import { storedPath } from "../site/store.ts";
-import { stepReport } from "../ui/step-report.ts";
+import { showCredentials } from "../ui/show-credentials.ts";
+import { type OperationReport, stepReport } from "../ui/step-report.ts";
 import type { Invocation } from "./command.ts";
 import { withSiteEngine } from "./site-engine.ts";
 import {
@@ -126,7 +127,9 @@ export async function carryOut(
     return 0;
   }
   await requirePreconditions(prepared, parameters);
-  const authorization = await obtainAuthorization(invocation, command, site, subject);
+  const askedConfig = parameters.action === "install" && !invocation.options["config"] ? parameters.config : undefined;
+  const authorization = await obtainAuthorization(invocation, command, site, subject, askedConfig);
+  if (!authorization) return 0;
   const interrupt = new AbortController();
   const report = stepReport(terminal);
   const shown: string[] = [];
@@ -139,16 +142,20 @@ export async function carryOut(
     showOnce: (text) => shown.push(text),
   };
   const entry = spendAuthorization(site, authorization);
-  const ended = await untilDone(terminal, interrupt, () =>
-    execute(site, DEPLOY_KINDS[parameters.action], context, { ...parameters }, entry),
+  const kind = DEPLOY_KINDS[parameters.action];
+  report.plan(kind.steps(context, { ...parameters }));
+  const ended = await untilDone(terminal, report, interrupt, () =>
+    execute(site, kind, context, { ...parameters }, entry),
   );
   if (ended !== undefined) return ended;
   const { to } = parameters;
   const approvals = authorization.approvals.map(({ principal }) => principal);
+  const address = clientUrl(clientAddress(renderedFile(site, to, "base"), prepared.next.rules));
   terminal.result(`${to.appliance} ${to.version} runs in ${to.colour}, authorized by ${approvals.join(", ")}`);
-  for (const text of shown) terminal.result(`shown once and kept nowhere: ${text}`);
-  terminal.result("Next: sealift status");
-  terminal.document({ deployment: to, approvals: authorization.approvals, credentials: shown });
+  terminal.result(`Clients reach it at ${address}`);
+  terminal.document({ deployment: to, address, approvals: authorization.approvals, credentials: shown });
+  await showCredentials(terminal, shown);
+  terminal.result("Next: sealift status; sealift logs SERVICE; sealift config show");
   return 0;
 }
 
@@ -176,18 +183,19 @@ const SIGNALS = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 } as const;
 /** Runs `work`; a signal stops it between steps, and the old state is restored. Returns 128+n then, else undefined. */
 async function untilDone(
   terminal: Invocation["terminal"],
+  report: OperationReport,
   interrupt: AbortController,
   work: () => Promise<void>,
 ): Promise<number | undefined> {
   let caught: keyof typeof SIGNALS | undefined;
   const onSignal = (signal: NodeJS.Signals): void => {
-    if (caught === undefined) terminal.note(`${signal}: going back to the old state; this takes a moment`);
+    if (caught === undefined) report.stopping(signal);
     caught ??= signal as keyof typeof SIGNALS;
     interrupt.abort();
   };
   for (const signal of Object.keys(SIGNALS)) process.on(signal, onSignal);
   try {
-    await work();
+    await work().finally(() => report.close());
     if (caught !== undefined) terminal.note("it was committed already, and is complete");
     return undefined;
   } catch (cause) {

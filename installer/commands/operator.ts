@@ -75,6 +75,7 @@ function changing(word: "add" | "remove", argument: string, summary: string): Co
           return 0;
         }
         const authorization = await obtainAuthorization(invocation, name, site, subject);
+        if (!authorization) return 0;
         const entry = spendAuthorization(site, authorization);
         await execute(site, operatorChange, site, operatorChangeParameters(site.authority, after), entry);
         printChange(invocation, after, authorization.approvals);

@@ -9,6 +9,7 @@ import type { OperationKind } from "../lifecycle/step.ts";
 import { trustChange } from "../lifecycle/trust-change.ts";
 import { openState, statePaths } from "../site/state.ts";
 import { tidyStore } from "../site/store.ts";
+import { showCredentials } from "../ui/show-credentials.ts";
 import { stepReport } from "../ui/step-report.ts";
 import { type Command, positionals } from "./command.ts";
 import { withLazyEngine } from "./site-engine.ts";
@@ -38,8 +39,8 @@ export const recover: Command = {
       const site = openSite(directory);
       tidyStore(site.disk, directory);
       const shown: string[] = [];
+      const report = stepReport(terminal);
       const { operation, result, tornBytes } = await withLazyEngine(site, (engine) => {
-        const report = stepReport(terminal);
         const showOnce = (text: string): void => void shown.push(text);
         return recoverOperation(site, KINDS, {
           ...site,
@@ -49,14 +50,13 @@ export const recover: Command = {
           signal: undefined,
           showOnce,
         });
-      });
+      }).finally(() => report.close());
       if (tornBytes > 0) terminal.note(`note: the journal's last record was torn (${tornBytes} bytes)`);
       if (operation === undefined) terminal.result("nothing to recover");
       else
         terminal.result(
           `${operation}: ${result === "committed" ? "completed" : "taken back, the old state is in place"}`,
         );
-      for (const text of shown) terminal.result(`shown once and kept nowhere: ${text}`);
       terminal.document({
         operation: operation ?? null,
         result: result ?? null,
@@ -64,6 +64,7 @@ export const recover: Command = {
         abandoned: lock.abandoned ?? null,
         credentials: shown,
       });
+      await showCredentials(terminal, shown);
       return 0;
     } finally {
       lock.release();

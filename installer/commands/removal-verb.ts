@@ -23,8 +23,9 @@ export async function carryOutRemoval(
     return 0;
   }
   const authorization = await obtainAuthorization(invocation, kind.name, site, subject);
+  if (!authorization) return 0;
+  const report = stepReport(terminal);
   await withLazyEngine(site, async (engine) => {
-    const report = stepReport(terminal);
     const context: DeployContext = {
       ...site,
       engine,
@@ -35,7 +36,7 @@ export async function carryOutRemoval(
     };
     const entry = spendAuthorization(site, authorization);
     await execute(site, kind, context, { ...parameters }, entry);
-  });
+  }).finally(() => report.close());
   for (const line of subject.details) terminal.result(line);
   terminal.document({ plan: subject, approvals: authorization.approvals });
   return 0;

@@ -12,10 +12,10 @@ import {
 import { lifecycleError } from "../lifecycle/error.ts";
 import { acquireLock } from "../lifecycle/lock.ts";
 import { openSiteForChange, type Site } from "../lifecycle/site.ts";
-import { signWithAgentKey, signWithSshKeygen } from "../lifecycle/ssh-keygen.ts";
+import { signWithSshKeygen } from "../lifecycle/ssh-keygen.ts";
 import { SIGNATURE_MAX_BYTES } from "../lifecycle/sshsig.ts";
 import { DEFAULT_STATE, openState, statePaths } from "../site/state.ts";
-import { pickAgentKey } from "../ui/pick-key.ts";
+import { askSignatures, type Resume } from "../ui/ask-signatures.ts";
 import { type Invocation, optionalOption, repeatedOption, usageError } from "./command.ts";
 
 export const STATE_OPTION = { state: { type: "string" } } as const;
@@ -46,7 +46,7 @@ export const AUTHORIZATION_OPTIONS = {
 export const AUTHORIZATION_DETAILS = [
   "--key FILE            sign at once: a private key, or the .pub of a key in the agent or on a FIDO token",
   "--request FILE        the request that others signed, with --authorization FILE.sig for each signature",
-  "                      with neither, a terminal asks which key of the agent shall sign",
+  "                      with neither, a terminal asks which key shall sign",
   ...REQUEST_DETAILS,
 ];
 
@@ -87,15 +87,18 @@ export async function withSite<Value>(
 }
 
 /**
- * The operators' authorization for `subject`: from files, or signed at once, or asked for on a terminal.
- * @throws AUTHORIZATION_… as `checkAuthorization`; USAGE if both ways are mixed
+ * The operators' authorization for `subject`: from files, or signed at once, or asked for on a terminal;
+ * there it may be the request alone that is written, for others to sign, and the result is undefined.
+ * `askedConfig` is a configuration that the next call would have to ask for again.
+ * @throws AUTHORIZATION_… as `checkAuthorization`; USAGE if both ways are mixed; Stopped
  */
 export async function obtainAuthorization(
   invocation: Invocation,
   command: string,
   site: Site,
   subject: PlanSubject,
-): Promise<Authorization> {
+  askedConfig?: string,
+): Promise<Authorization | undefined> {
   const requestFile = optionalOption(invocation, "request");
   const keys = repeatedOption(invocation, "key");
   const files = repeatedOption(invocation, "authorization");
@@ -107,13 +110,36 @@ export async function obtainAuthorization(
   if (files.length > 0) throw usageError(command, "--authorization needs the --request that was signed");
   const { terminal } = invocation;
   const request = makeRequest(site, subject, requestOptions(invocation, command));
+  if (keys.length === 0 && terminal.interactive) {
+    const resume: Resume = {
+      command: typedAgain(invocation, command),
+      ...(askedConfig !== undefined && { config: askedConfig }),
+    };
+    const asked = await askSignatures(terminal, site, subject, request, resume);
+    return asked && checkAuthorization(site, subject, request, asked);
+  }
   const signatures: SignatureFile[] = [];
-  const picked = keys.length === 0 && terminal.interactive ? await pickAgentKey(terminal, site, subject) : undefined;
-  if (picked !== undefined) signatures.push({ name: "agent", bytes: await signWithAgentKey(request, picked, true) });
   for (const key of keys) {
     signatures.push({ name: key, bytes: await signWithSshKeygen(request, key, terminal.interactive) });
   }
   return checkAuthorization(site, subject, request, signatures);
+}
+
+/** Options that stand in the request, or that the next call shall not have. */
+const NOT_AGAIN = ["json", "no-color", "yes", "help", "plan", ...Object.keys(REQUEST_OPTIONS)];
+
+/** The command line, as words that a shell takes as they are. */
+function typedAgain({ args, options }: Invocation, command: string): string {
+  const words = Object.entries(options).flatMap(([name, value]) => {
+    if (NOT_AGAIN.includes(name)) return [];
+    if (value === true) return [`--${name}`];
+    return typeof value === "string" ? [`--${name}`, value] : [];
+  });
+  return ["sealift", command, ...[...args, ...words].map(quoted)].join(" ");
+}
+
+function quoted(word: string): string {
+  return /^[A-Za-z0-9_./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 async function readSignatures(files: readonly string[]): Promise<SignatureFile[]> {

@@ -53,6 +53,7 @@ export const trustImport: Command = {
       if (change.before?.digest === pin.digest) return putBack(invocation, site, change);
       if (!change.before && fingerprint === undefined) await askFingerprint(invocation, pin.rootFingerprint);
       const authorization = await obtainAuthorization(invocation, NAME, site, planTrustChange(change));
+      if (!authorization) return 0;
       stageTrust(site.disk, site.paths.directory, change.after.files);
       const entry = spendAuthorization(site, authorization);
       await execute(site, trustChange, site, trustChangeParameters(change), entry);

@@ -3,11 +3,12 @@ import type { Site } from "../lifecycle/site.ts";
 import type { ReleaseParts } from "../lifecycle/stored-release.ts";
 import { CONFIG_MAX_BYTES, type Config, readConfigBytes } from "../site/config.ts";
 import type { Deployment } from "../site/deployment.ts";
-import { deploymentPaths } from "../site/deployment.ts";
+import { deploymentPaths, readDeployments } from "../site/deployment.ts";
 import { readStateFile } from "../site/disk.ts";
+import { askBundle } from "../ui/ask-bundle.ts";
 import { type Command, type Invocation, optionalOption, positionals } from "./command.ts";
 import { carryOut, DEPLOY_DETAILS, DEPLOY_OPTIONS, withPrepared } from "./deploy-verb.ts";
-import { configuration } from "./install.ts";
+import { configuration, showVerdict } from "./install.ts";
 import { withSite } from "./site-options.ts";
 
 const NAME = "upgrade";
@@ -15,15 +16,29 @@ const NAME = "upgrade";
 export const upgrade: Command = {
   name: NAME,
   summary: "verify a bundle, then move this site to its release without losing a request",
-  usage: "BUNDLE [--config FILE] --key K | --request FILE --authorization FILE.sig… [--plan] [--state DIR]",
-  details: ["--config FILE         another configuration than the one that the site has", ...DEPLOY_DETAILS],
+  usage: "[BUNDLE] [--config FILE] [--key K | --request FILE --authorization FILE.sig…] [--plan] [--state DIR]",
+  details: [
+    "On a terminal it asks for the bundle and the key if they are not given. Ctrl-C while it works brings the",
+    "old state back. The site keeps its configuration.",
+    "",
+    "BUNDLE                a bundle's tar file, or a directory with its OCI layout",
+    "--config FILE         another configuration than the one that the site has",
+    ...DEPLOY_DETAILS,
+    "",
+    "Example: sealift upgrade gateway-1.1.0.tar --plan, then without --plan",
+  ],
   options: { config: { type: "string" }, ...DEPLOY_OPTIONS },
   run: async (invocation) => {
-    const [bundle = ""] = positionals(invocation, NAME, "BUNDLE");
-    return withSite(invocation, `${NAME} ${bundle}`, async (site) => {
-      const code = await withPrepared(invocation, site, bundle, async (prepared) => {
+    const isAsked = invocation.args.length === 0 && invocation.terminal.interactive;
+    if (!isAsked) positionals(invocation, NAME, "BUNDLE");
+    return withSite(invocation, [NAME, ...invocation.args].join(" "), async (site) => {
+      requireInstalled(readDeployments(site.paths));
+      const bundle = invocation.args[0] ?? (await askBundle());
+      const complete = { ...invocation, args: [bundle] };
+      const code = await withPrepared(complete, site, bundle, async (prepared) => {
+        showVerdict(invocation, prepared.source.verdict);
         const config = await upgradeConfiguration(invocation, site, prepared.facts, prepared.next);
-        return carryOut(invocation, NAME, site, prepared, planUpgrade(prepared.facts, prepared.next, config));
+        return carryOut(complete, NAME, site, prepared, planUpgrade(prepared.facts, prepared.next, config));
       });
       return code ?? 3;
     });

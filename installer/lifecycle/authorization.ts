@@ -285,7 +285,8 @@ export async function checkSignatures(
   return approvals;
 }
 
-function signersFor({ operators, recoveryKey }: Authority, action: Action): readonly Signer[] {
+/** Who may sign for it: the operators, and for a change of them the recovery key. */
+export function signersFor({ operators, recoveryKey }: Authority, action: Action): readonly Signer[] {
   if (action !== "operator" || !recoveryKey) return operators;
   return [...operators, { principal: RECOVERY_PRINCIPAL, key: recoveryKey }];
 }

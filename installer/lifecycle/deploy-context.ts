@@ -18,9 +18,10 @@ import type { Parameters } from "./step.ts";
 
 /** Told what happens; a terminal shows it. */
 export interface StepReport {
-  begin(name: string, intent: string): void;
+  /** `back`: what the step did is being taken back. */
+  begin(name: string, intent: string, direction: "forward" | "back"): void;
   detail(text: string): void;
-  end(name: string, outcome: "done" | "failed" | "undone"): void;
+  end(name: string, outcome: "done" | "failed" | "undone", reason?: string): void;
 }
 
 export const SILENT: StepReport = { begin: () => {}, detail: () => {}, end: () => {} };

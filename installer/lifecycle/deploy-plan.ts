@@ -44,12 +44,7 @@ const BASE_PAUSE_SECONDS = 3;
 
 /** @throws INSTALL_EXISTS | RELEASE_OTHER_PLATFORM | RELEASE_NEEDS_NEWER_SEALIFT | RELEASE_BELOW_FLOOR | CONFIG_MALFORMED */
 export function planInstall(facts: PlanFacts, next: ReleaseParts, given: Config): DeployPlan {
-  const { current } = facts.deployments;
-  if (current) {
-    throw lifecycleError("INSTALL_EXISTS", `${current.appliance} ${current.version} is installed on this site`, {
-      hints: ["sealift upgrade BUNDLE moves it to another release; sealift config apply changes its configuration"],
-    });
-  }
+  requireNotInstalled(facts.deployments);
   requireUsable(facts, next.release.manifest);
   return plan("install", facts, next, completeConfig(next.configSchema, given), { stage: true });
 }
@@ -109,6 +104,14 @@ export function planConfig(facts: PlanFacts, next: ReleaseParts, given: Config):
     throw lifecycleError("CONFIG_UNCHANGED", "the configuration is the one that the site has");
   }
   return plan("config", facts, next, config, {});
+}
+
+/** @throws INSTALL_EXISTS */
+export function requireNotInstalled({ current }: Deployments): void {
+  if (!current) return;
+  throw lifecycleError("INSTALL_EXISTS", `${current.appliance} ${current.version} is installed on this site`, {
+    hints: ["sealift upgrade BUNDLE moves it to another release; sealift config apply changes its configuration"],
+  });
 }
 
 export function requireInstalled({ current }: Deployments): Deployment {

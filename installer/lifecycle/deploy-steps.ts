@@ -7,6 +7,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { type Digest, digestOf } from "../../bundles/model/digest.ts";
+import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import type { Engine } from "../../compose/engine/engine.ts";
 import { loadImages } from "../../compose/engine/load-images.ts";
 import {
@@ -125,17 +126,18 @@ export function deploySteps(context: DeployContext, parameters: DeployParameters
 
 /** Tells the report what goes on, and stops between steps when the operator wants to. */
 function reported({ report, signal }: DeployContext, step: NewStep): Step {
+  let isUndone = false;
   const tell = async (work: () => Promise<void>, outcome: "done" | "undone"): Promise<void> => {
-    report.begin(step.name, outcome === "done" ? step.intent : `take back: ${step.intent}`);
+    if (outcome === "done") report.begin(step.name, step.intent, "forward");
+    else report.begin(step.name, `take back: ${step.intent}`, "back");
     try {
       await work();
       report.end(step.name, outcome);
     } catch (cause) {
-      report.end(step.name, "failed");
+      report.end(step.name, "failed", !isUndone && signal?.aborted ? "stopped" : reasonOf(cause));
       throw cause;
     }
   };
-  let isUndone = false;
   return {
     name: step.name,
     intent: step.intent,
@@ -159,7 +161,7 @@ function stage({ context, parameters }: Deploying): NewStep {
   const isInUse = [before.current, before.previous].some((one) => one?.release === to.release);
   return {
     name: "stage",
-    intent: `copy release ${to.release} into the site's store`,
+    intent: "copy the release into the site's store",
     do: async () => {
       if (source?.release.descriptor.digest !== to.release) throw new TypeError("no verified release to stage");
       await stageRelease(disk, paths.directory, source, (done, total) =>
@@ -178,7 +180,7 @@ function secrets(deploying: Deploying): NewStep {
   const { newSecrets } = deploying.parameters;
   return {
     name: "secrets",
-    intent: newSecrets.length === 0 ? "make no new secrets" : `make the secrets ${newSecrets.join(", ")}`,
+    intent: newSecrets.length === 0 ? "look for missing secrets" : `make ${newSecrets.length} secrets`,
     do: () =>
       deploying.withNext(async ({ rules }) => {
         const makers = secretMakers(deploying.context, deploying.config);
@@ -197,7 +199,7 @@ function render(deploying: Deploying): NewStep {
   const files = deploymentPaths(paths, to.id);
   return {
     name: "render",
-    intent: `write the Compose files of deployment ${to.id}`,
+    intent: "write the Compose files",
     do: () =>
       deploying.withNext(async (parts) => {
         const { base: baseFile, colour } = renderFor(context, parts, to.colour, deploying.config);
@@ -222,7 +224,7 @@ function load(deploying: Deploying): NewStep {
   const { engine, report, signal } = deploying.context;
   return {
     name: "load",
-    intent: "let the engine pull the release's images from this process",
+    intent: "load the images into the engine",
     do: () =>
       deploying.withNext(async ({ layout, release }) => {
         await loadImages(await engine(), layout, release, {
@@ -239,7 +241,7 @@ function backup(deploying: Deploying): NewStep {
   const directory = backupDirectory(context.paths, parameters.to.id);
   return {
     name: "backup",
-    intent: `back up the databases into ${directory}`,
+    intent: "back up the databases",
     do: () =>
       deploying.withCurrent(async ({ rules }, current) => {
         if (!rules.database) return;
@@ -255,7 +257,7 @@ function backup(deploying: Deploying): NewStep {
 function rehearsal(deploying: Deploying): NewStep {
   const { context, parameters } = deploying;
   const { paths, disk, report } = context;
-  const { to, before } = parameters;
+  const { to } = parameters;
   const { directory } = deploymentPaths(paths, to.id);
   const files = <Value>(
     work: (files: ReturnType<typeof writeRehearsal>, old: ReleaseParts, next: ReleaseParts) => Promise<Value>,
@@ -271,7 +273,7 @@ function rehearsal(deploying: Deploying): NewStep {
     );
   return {
     name: "rehearse",
-    intent: `try the migration on a copy of the data, and ${before.current?.version} on the result`,
+    intent: `rehearse the upgrade to ${to.version} on a copy of the data`,
     do: () =>
       files(async (written, old, next) => {
         const run = { ...deploying.run, onDetail: (text: string) => report.detail(text) };
@@ -308,7 +310,7 @@ function migrate(deploying: Deploying): NewStep {
   const project = colourProject(context, parameters.to);
   return {
     name: "migrate",
-    intent: "extend the database's schema; both releases work on the result",
+    intent: "extend the database schema",
     do: () =>
       deploying.withNext(async ({ rules }) => {
         const { migrate: task } = rules.tasks;
@@ -332,7 +334,7 @@ function start(deploying: Deploying): NewStep {
   const project = colourProject(context, to);
   return {
     name: "start",
-    intent: `start ${to.version} in ${to.colour}, beside what runs`,
+    intent: `start ${to.version} in ${to.colour}`,
     do: async () => {
       deploying.rendered(to, "containers");
       await upProject(await context.engine(), project, START_SECONDS, deploying.run);
@@ -345,7 +347,7 @@ function prove(deploying: Deploying): NewStep {
   const { context, parameters } = deploying;
   return {
     name: "prove",
-    intent: "compare every container with its file and with the release",
+    intent: "compare the containers with the release",
     do: () =>
       deploying.withNext(async ({ layout, release }) => {
         const engine = await context.engine();
@@ -362,7 +364,7 @@ function gate(deploying: Deploying): NewStep {
   const { to } = parameters;
   return {
     name: "gate",
-    intent: `ask ${to.version} whether all of it works, before any client does`,
+    intent: `ask ${to.version} whether all of it works`,
     do: () =>
       deploying.withNext(async ({ rules }) =>
         askCanary(await context.engine(), colourProject(context, to).name, rules, to.version, context.signal),
@@ -374,7 +376,7 @@ function openFront(deploying: Deploying): NewStep {
   const { context, parameters } = deploying;
   return {
     name: "front",
-    intent: "reach the release through the front, as clients will",
+    intent: `reach ${parameters.to.version} as clients will`,
     do: () =>
       deploying.withNext(async ({ rules }) => {
         const target = clientAddress(deploying.rendered(parameters.to, "base"), rules);
@@ -393,7 +395,7 @@ function turnFront(deploying: Deploying): NewStep {
     });
   return {
     name: "switch",
-    intent: `let the front send new connections to ${to.version} in ${to.colour}`,
+    intent: `send clients to ${to.version} in ${to.colour}`,
     do: () => turnTo(to, to, context.signal),
     // The base file of `to` is still in force here: `base` is taken back after this.
     undo: async () => (before.current ? turnTo(before.current, to) : undefined),
@@ -405,7 +407,7 @@ function watch(deploying: Deploying): NewStep {
   const { to, watchSeconds } = parameters;
   return {
     name: "watch",
-    intent: `watch ${to.version} for ${watchSeconds} s; if it fails, the site returns by itself`,
+    intent: `watch ${to.version} for ${watchSeconds} s`,
     do: () =>
       deploying.withNext(async ({ rules }) => {
         const engine = await context.engine();
@@ -457,7 +459,7 @@ function commit({ context, parameters }: Deploying): NewStep {
   const { before, after, to } = parameters;
   return {
     name: "commit",
-    intent: `record that the site is at ${to.version}`,
+    intent: `record ${to.version} as installed`,
     isCommit: true,
     do: async () => writeDeployments(disk, paths, after),
     undo: async () => {
@@ -472,7 +474,7 @@ function drain({ context, parameters }: Deploying): NewStep {
   const { drainSeconds } = parameters;
   return {
     name: "drain",
-    intent: `let ${current?.version} in ${current?.colour} end its requests, at most ${drainSeconds} s, and remove it`,
+    intent: `let ${current?.version} in ${current?.colour} end its requests (at most ${drainSeconds} s)`,
     do: async () => {
       if (!current) return;
       context.report.detail("open requests end; new ones go to the other colour");
@@ -485,7 +487,7 @@ function credentials(deploying: Deploying): NewStep {
   const { context, parameters } = deploying;
   return {
     name: "credentials",
-    intent: "make the first credentials and show them once",
+    intent: "make the first credentials",
     do: () =>
       deploying.withNext(async ({ rules }) => {
         if (rules.tasks.credentials === undefined) return;

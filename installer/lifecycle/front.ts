@@ -34,6 +34,11 @@ function switchPath({ directory }: StatePaths): string {
   return join(directory, "switch", SWITCH_FILE);
 }
 
+/** For a person: what clients are configured with, without a path. */
+export function clientUrl({ tls, host, port }: ProbeTarget): string {
+  return `${tls ? "https" : "http"}://${host}:${port}`;
+}
+
 /** The colour that the front was told last; undefined if it was never told. */
 export function readSwitch(paths: StatePaths): Colour | undefined {
   let text: string;

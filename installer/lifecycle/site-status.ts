@@ -7,7 +7,7 @@ import { projectName } from "../../compose/render.ts";
 import { type Deployment, type Deployments, readDeployments } from "../site/deployment.ts";
 import { renderedFile } from "./deploy-steps.ts";
 import { openJournalPath } from "./execute.ts";
-import { type AnsweredBy, askFront, clientAddress, readSwitch } from "./front.ts";
+import { type AnsweredBy, askFront, clientAddress, clientUrl, readSwitch } from "./front.ts";
 import { readJournal } from "./journal.ts";
 import type { Site } from "./site.ts";
 import { withStoredRelease } from "./stored-release.ts";
@@ -85,7 +85,7 @@ async function lookAtFront(
   const target = await withStoredRelease(site.paths, current.release, async ({ rules }) =>
     clientAddress(renderedFile(site, current, "base"), rules),
   );
-  const address = `${target.tls ? "https" : "http"}://${target.host}:${target.port}`;
+  const address = clientUrl(target);
   try {
     const answer = await askFront(target);
     const isRight = answer.release === current.version && answer.colour === current.colour;

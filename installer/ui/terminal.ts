@@ -5,18 +5,23 @@
  */
 import { plain, plainJson } from "../../bundles/model/plain-text.ts";
 import type { SealiftError } from "../../bundles/model/sealift-error.ts";
+import { wrapped } from "./wrapped.ts";
 
 export interface Terminal {
   readonly json: boolean;
   readonly color: boolean;
   /** A person is at both ends: prompts and moving progress are allowed. */
   readonly interactive: boolean;
+  /** Progress may move in place on stderr. */
+  readonly live: boolean;
   /** A line of the result; silent with --json. */
   result(line: string): void;
   /** The result document; silent without --json. */
   document(value: unknown): void;
   /** A line for the person, on stderr. */
   note(line: string): void;
+  /** The same, broken between words where a terminal is narrower. */
+  paragraph(line: string): void;
   /** Starts a task that may take over a second; moves in place on a TTY, and else says where it is now and then. */
   progress(what: string): Progress;
 }
@@ -45,6 +50,7 @@ export function createTerminal(options: { readonly json: boolean; readonly color
     json: options.json,
     color: options.color && Boolean(stdout.isTTY),
     interactive,
+    live,
     result: (line) => {
       if (!options.json) stdout.write(`${line}\n`);
     },
@@ -54,6 +60,9 @@ export function createTerminal(options: { readonly json: boolean; readonly color
     note: (line) => {
       stderr.write(`${line}\n`);
     },
+    paragraph: (line) => {
+      for (const part of live ? wrapped(line, (stderr.columns || 80) - 1) : [line]) stderr.write(`${part}\n`);
+    },
     progress: (what) => {
       let last = Date.now();
       const started = last;
@@ -62,7 +71,9 @@ export function createTerminal(options: { readonly json: boolean; readonly color
           const now = Date.now();
           if (now - last < (live ? LIVE_INTERVAL_MS : PLAIN_INTERVAL_MS)) return;
           last = now;
-          stderr.write(live ? `\r\x1b[K${what}: ${plain(detail)}` : `${what}: ${plain(detail)}\n`);
+          const line = `${what}: ${plain(detail)}`;
+          // A line that wraps cannot be written over.
+          stderr.write(live ? `\r\x1b[K${line.slice(0, (stderr.columns || 80) - 1)}` : `${line}\n`);
         },
         done: (detail) => {
           const seconds = ((Date.now() - started) / 1000).toFixed(1);

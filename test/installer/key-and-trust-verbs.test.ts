@@ -32,6 +32,8 @@ async function run(command: Command, args: readonly string[], options: Record<st
     json: false,
     color: false,
     interactive: false,
+    live: false,
+    paragraph: () => {},
     result: (line) => void lines.push(line),
     document: (value) => {
       document = value as Record<string, unknown>;

@@ -45,6 +45,8 @@ async function place(t: Parameters<typeof scratch>[0]): Promise<{
       json: false,
       color: false,
       interactive: false,
+      live: false,
+      paragraph: () => {},
       result: (line) => void shown.push(line),
       document: (value) => {
         document = value as Record<string, unknown>;

@@ -1,0 +1,21 @@
+/** The first credentials of a site: shown once, and kept nowhere. */
+import { plain } from "../../bundles/model/plain-text.ts";
+import { askToGoOn } from "./ask.ts";
+import { Stopped } from "./stopped.ts";
+import type { Terminal } from "./terminal.ts";
+
+/** As a result; a person at a terminal says that they have them before the screen moves on. */
+export async function showCredentials(terminal: Terminal, credentials: readonly string[]): Promise<void> {
+  if (credentials.length === 0) return;
+  terminal.result("");
+  terminal.result("First credentials, shown once and kept nowhere:");
+  for (const line of credentials.flatMap((text) => text.split("\n"))) terminal.result(`  ${plain(line)}`);
+  terminal.result("");
+  if (!terminal.interactive || terminal.json) return;
+  try {
+    await askToGoOn("Keep them in a safe place, then press Enter.");
+  } catch (cause) {
+    // Everything is done: whoever presses Ctrl-C here has seen them too.
+    if (!(cause instanceof Stopped)) throw cause;
+  }
+}
