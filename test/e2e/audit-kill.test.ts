@@ -1,12 +1,12 @@
 /**
- * The audit service killed fifty times while it is written to, and handed over under load between two
- * processes. An append that was acknowledged must be in the log, once, at the place that was told. What a
+ * The audit service killed fifty times while it is written to, handed over under load between two processes,
+ * and out of room. An append that was acknowledged must be in the log, once, at the place that was told. What a
  * kill cannot show is the loss of what the kernel had not written yet: that takes a power cut.
  */
 import assert from "node:assert/strict";
-import type { ChildProcess } from "node:child_process";
+import { type ChildProcess, spawnSync } from "node:child_process";
 import { createPublicKey, hash } from "node:crypto";
-import { readFile } from "node:fs/promises";
+import { cp, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -166,4 +166,43 @@ test("a log handed over between processes under load loses nothing and is away f
     `5 hand-overs with ${WRITERS} writers, ${size} events, longest pause ${Math.max(...gaps).toFixed(0)} ms`,
   );
   assert.ok(Math.max(...gaps) < 2_000);
+});
+
+const mounts = spawnSync("unshare", ["--mount", "true"]).status === 0;
+
+test("on a disk that is really full appends wait, and go on when there is room", {
+  skip: mounts ? false : "needs root and mount namespaces",
+}, async (t) => {
+  const ground = await auditGround(t);
+  const all = new Set<ChildProcess>();
+  t.after(() => killAll(all));
+  // A file system of its own, which only this process and those that look through it see.
+  const script = 'mount -t tmpfs -o size=40m tmpfs "$LOG_DIRECTORY" && exec "$@"';
+  const environment = { PATH: process.env["PATH"] ?? "", ...ground.environment, CHECKPOINT_ENTRIES: "1000" };
+  const audit = startAuditProcess(environment, all, ["unshare", "--mount", "sh", "-c", script, "sh"]);
+  const inside = join("/proc", `${audit.pid}`, "root", ground.directory);
+  const ready = async (): Promise<boolean> =>
+    (await fetch(`http://127.0.0.1:${audit.adminPort}/readyz`)).status === 200;
+  const writers = await load(t, ground, () => [audit.port]);
+  await until(() => writers.receipts.length > 100, 20_000);
+  const ballast = join(inside, "ballast");
+  await assert.rejects(writeFile(ballast, Buffer.alloc(40 * 1024 * 1024)), { code: "ENOSPC" });
+  await until(async () => !(await ready()), 40_000);
+  assert.ok(audit.logged.some(({ event, code }) => event === "log-full" && code === "ENOSPC"));
+  const taken = writers.receipts.length;
+  await sleep(300);
+  assert.equal(writers.receipts.length, taken, "nothing is acknowledged");
+  await rm(ballast);
+  await until(ready, 10_000);
+  await until(() => writers.receipts.length > taken + 500, 20_000);
+  await writers.stop();
+  const copy = join(ground.directory, "..", "copy");
+  await until(async () => {
+    await rm(copy, { recursive: true, force: true });
+    await cp(inside, copy, { recursive: true, filter: (path) => !path.endsWith("hand-over") });
+    const { entries, behindCheckpoint } = verifyAuditLog(copy, { key });
+    return entries + behindCheckpoint === writers.receipts.length;
+  });
+  assert.equal(await audit.kill("SIGTERM"), 0);
+  t.diagnostic(`${taken} events before it was full, ${writers.receipts.length} in the end`);
 });

@@ -7,6 +7,9 @@ import { createInterface } from "node:readline";
 const MAIN = join(import.meta.dirname, "../../../../compose/services/audit/src/main.ts");
 
 export interface AuditProcess {
+  readonly pid: number;
+  /** For health; undefined until it listens. */
+  readonly adminPort: number | undefined;
   /** Of the listener for appends; undefined until it has the log. */
   readonly port: number | undefined;
   readonly hasEnded: boolean;
@@ -16,9 +19,17 @@ export interface AuditProcess {
   kill(signal: NodeJS.Signals): Promise<number | null>;
 }
 
-/** What is started with `all` is killed by `killAll`, whatever became of the test. */
-export function startAuditProcess(environment: Readonly<Record<string, string>>, all: Set<ChildProcess>): AuditProcess {
-  const child = spawn(process.execPath, [MAIN], { env: { ...environment }, stdio: ["ignore", "pipe", "inherit"] });
+/**
+ * What is started with `all` is killed by `killAll`, whatever became of the test. `wrapper` is a command
+ * that ends by becoming the one behind it.
+ */
+export function startAuditProcess(
+  environment: Readonly<Record<string, string>>,
+  all: Set<ChildProcess>,
+  wrapper: readonly string[] = [],
+): AuditProcess {
+  const [program = "", ...args] = [...wrapper, process.execPath, MAIN];
+  const child = spawn(program, args, { env: { ...environment }, stdio: ["ignore", "pipe", "inherit"] });
   all.add(child);
   const logged: Record<string, unknown>[] = [];
   const ended = once(child, "close").then(([code]) => {
@@ -26,10 +37,15 @@ export function startAuditProcess(environment: Readonly<Record<string, string>>,
     return code as number | null;
   });
   createInterface({ input: child.stdout }).on("line", (line) => logged.push(JSON.parse(line)));
+  const listening = (withTls: boolean): number | undefined =>
+    logged.find(({ event, tls }) => event === "listening" && tls === withTls)?.["port"] as number | undefined;
   return {
+    pid: child.pid ?? 0,
+    get adminPort() {
+      return listening(false);
+    },
     get port() {
-      if (!logged.some(({ event }) => event === "log-opened")) return undefined;
-      return logged.find(({ event, tls }) => event === "listening" && tls === true)?.["port"] as number | undefined;
+      return logged.some(({ event }) => event === "log-opened") ? listening(true) : undefined;
     },
     get hasEnded() {
       return !all.has(child);
