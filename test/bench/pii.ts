@@ -1,19 +1,20 @@
 /**
  * Throughput of the pii service's scanner, in interleaved rounds in this one process: against one combined
  * regular expression that finds candidates and checks nothing (a bound: not a peer, but what scanning costs at
- * least), and against redact-pii where it is at hand (SEALIFT_PII_PEER names its directory). Then time for
+ * least), and against redact-pii where test/bench/peers is installed. Then time for
  * adversarial texts of 128 KiB and 1 MiB. Prints a table and writes test/evidence/bench-pii.json.
  *
  * The texts are those of presidio-research where SEALIFT_PII_DATASET names its synth_dataset_v2.json, else our
  * own samples and hard negatives.
  */
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { availableParallelism, cpus } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { scanText } from "../../compose/services/pii/src/scan.ts";
+import { errorCode } from "../../compose/services/service-kit/src/log.ts";
 import { ADVERSARIAL } from "../compose/services/pii/adversarial.ts";
 import { hardNegatives } from "../compose/services/pii/hard-negatives.ts";
 import { SAMPLES } from "../compose/services/pii/samples.ts";
@@ -33,19 +34,22 @@ type Work = (text: string) => unknown;
 const CANDIDATES =
   /[\w.%+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}|\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{1,4}){3,8}\b|\b(?:\d{1,3}\.){3}\d{1,3}\b|(?:\+|\b)\d(?:[ -]?\d){6,18}\b/g;
 
+/** Of test/bench/peers/package.json, where `npm ci` was run. */
+const peers = createRequire(new URL("peers/", import.meta.url));
+
 function peerWork(): Work | string {
-  const directory = process.env["SEALIFT_PII_PEER"];
-  if (directory === undefined) return "SEALIFT_PII_PEER does not name a directory of redact-pii";
-  const peer = createRequire(import.meta.url)(directory) as {
-    SyncRedactor: new () => { redact(text: string): string };
-  };
-  const redactor = new peer.SyncRedactor();
-  return (text) => redactor.redact(text);
+  try {
+    const peer = peers("redact-pii") as { SyncRedactor: new () => { redact(text: string): string } };
+    const redactor = new peer.SyncRedactor();
+    return (text) => redactor.redact(text);
+  } catch (cause) {
+    return errorCode(cause);
+  }
 }
 
 function peerVersion(): string {
-  const path = join(process.env["SEALIFT_PII_PEER"] ?? "", "package.json");
-  return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as { version: string }).version : "not here";
+  const text = readFileSync(new URL("peers/package.json", import.meta.url), "utf8");
+  return (JSON.parse(text) as { dependencies: Record<string, string> }).dependencies["redact-pii"] ?? "unknown";
 }
 
 function corpus(): { readonly name: string; readonly texts: readonly string[] } {
