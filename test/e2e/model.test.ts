@@ -1,6 +1,8 @@
 /** The model service: llama.cpp's server from its image, with the model that the builder writes. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { Agent, type IncomingMessage, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { after, before, type TestContext } from "node:test";
@@ -154,6 +156,27 @@ test("tells nobody what others asked: no slots, no metrics, no page, no properti
   assert.doesNotMatch(properties, /CANARY/);
   const again = (await complete(origin, 1)) as Completion & { timings?: { cache_n?: number } };
   assert.equal(again.timings?.cache_n, 0, "a prompt seen before is not faster");
+});
+
+test("answers at once beside as many idle connections as the gateway keeps", { skip }, async (t) => {
+  const { started, origin } = await startModel(t, renderTestModel());
+  await eventually("the model", started, async () => assert.equal((await fetch(`${origin}/health`)).status, 200));
+  const agents = Array.from({ length: 257 }, () => new Agent({ keepAlive: true }));
+  t.after(() => {
+    for (const agent of agents) agent.destroy();
+  });
+  const times = await Promise.all(
+    agents.map(async (agent) => {
+      const sent = request(`${origin}/v1/models`, { agent });
+      const began = performance.now();
+      sent.end();
+      const [answer] = (await once(sent, "response")) as [IncomingMessage];
+      await answer.toArray();
+      return performance.now() - began;
+    }),
+  );
+  // The server closes an idle connection after five seconds: so long the last ones would have waited.
+  assert.ok(Math.max(...times) < 4_000, `${Math.max(...times)} ms`);
 });
 
 test("ends with an error when the model is cut off or is none", { skip }, async (t) => {
