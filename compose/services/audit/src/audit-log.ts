@@ -63,9 +63,11 @@ interface Request {
 
 const CHECKPOINT_ENTRIES = 4096;
 const CHECKPOINT_MS = 60_000;
+/** So many get into the tree in one go, which takes this thread some 30 ms. */
+const INTEGRATION_MAX_ENTRIES = 16_384;
 /** Of entries that wait to be written, and of those that wait to get into the tree. */
 const QUEUE_MAX_BYTES = 32 * 1024 * 1024;
-const PENDING_MAX_BYTES = 64 * 1024 * 1024;
+const PENDING_MAX_BYTES = 16 * 1024 * 1024;
 const RETRY_MS = 500;
 const SEGMENT_NAME = /^\d{16}$/;
 
@@ -198,7 +200,8 @@ export class AuditLog {
     if (this.#state === "broken") return new AppendRefused("broken");
     const entries = leaves.map(({ entry }) => entry);
     try {
-      if (this.#pendingBytes > PENDING_MAX_BYTES) throw new AppendRefused("full");
+      // The tree has fallen behind: who appends waits for it.
+      if (this.#pendingBytes > PENDING_MAX_BYTES) await this.checkpoint();
       if (!this.#segment?.hasRoom(entries)) await this.#nextSegment();
     } catch (cause) {
       this.#becomeFull(cause);
@@ -289,7 +292,7 @@ export class AuditLog {
   async #integrate(): Promise<void> {
     const { directory, signer } = this.#options;
     this.#integratedAt = performance.now();
-    const leaves = this.#pending.slice(0, Math.max(this.#checkpointEntries, TILE_WIDTH));
+    const leaves = this.#pending.slice(0, INTEGRATION_MAX_ENTRIES);
     if (leaves.length === 0) return;
     const { tree, files } = this.#tree.grow(leaves);
     await writeNewFiles(this.#disk, directory, files);

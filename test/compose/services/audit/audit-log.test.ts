@@ -254,6 +254,15 @@ async function hostWrite(
   });
 }
 
+test("appends wait for a tree that has fallen behind", async (t) => {
+  const log = await openLog(await scratch(t), { segmentBytes: 1024 * 1024 });
+  const large = Buffer.alloc(65_000, "x");
+  for (let i = 0; i < 300; i += 1) await log.append([large]);
+  assert.ok(log.checkpointSize > 200, `${log.checkpointSize}`);
+  assert.equal(log.size, 300);
+  await log.close();
+});
+
 test("a closed log refuses, and what was queued before is acknowledged", async (t) => {
   const directory = await scratch(t);
   const log = await openLog(directory);

@@ -135,8 +135,7 @@ test("a new instance takes the log over while appends wait, and none is lost or 
   await until(() => indices.length > 200);
   const next = await ground.start();
   running.push(next);
-  await until(() => next.role === "writer");
-  assert.equal(old.role, "retired");
+  await until(() => next.role === "writer" && old.role === "retired");
   assert.equal(old.port, undefined);
   assert.equal(await health(old.adminPort, "/readyz"), 503);
   assert.equal(await health(next.adminPort, "/readyz"), 200);
