@@ -3,7 +3,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "./clock.ts";
 import type { Config } from "./config.ts";
-import type { Disk } from "./disk.ts";
+import { type Disk, writeWhole } from "./disk.ts";
 import { makeIdentity, openIdentityRoot } from "./identities.ts";
 import type { SecretMakers } from "./secrets.ts";
 import { makeServerCertificate, openClientAuthority, serverNames } from "./server-certificate.ts";
@@ -12,6 +12,11 @@ import type { StatePaths } from "./state.ts";
 /** In the state, mounted nowhere. */
 const IDENTITY_ROOT = "identity-root.pem";
 const CLIENT_AUTHORITY = "client-authority.json";
+
+/** PEM: what clients must trust, for the operator to hand out. */
+export function clientAuthorityPath({ directory }: StatePaths): string {
+  return join(directory, "site", "client-ca.pem");
+}
 
 export interface SecretSite {
   readonly disk: Disk;
@@ -28,7 +33,9 @@ export function secretMakers({ disk, clock, paths, siteId }: SecretSite, config:
     serverCertificate: (rule) => {
       const names = serverNames(publicNames(config), hostname(), String(config["clientAddress"] ?? ""));
       const about = { siteId, names, now: clock().now };
-      return makeServerCertificate(rule, openClientAuthority(disk, at(CLIENT_AUTHORITY), about), about);
+      const authority = openClientAuthority(disk, at(CLIENT_AUTHORITY), about);
+      writeWhole(disk, clientAuthorityPath(paths), Buffer.from(authority.certificate), 0o644);
+      return makeServerCertificate(rule, authority, about);
     },
   };
 }
