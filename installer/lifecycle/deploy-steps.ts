@@ -31,7 +31,7 @@ import { backUpDatabases, backupDirectory } from "./backup.ts";
 import { askCanary } from "./canary.ts";
 import { baseProject, colourProject, type DeployContext, type DeployParameters } from "./deploy-context.ts";
 import { lifecycleError } from "./error.ts";
-import { askFront, clientAddress, confirmFront, switchFront, writeSwitch } from "./front.ts";
+import { askFront, clientAddress, confirmFront, removeSwitch, switchFront, writeSwitch } from "./front.ts";
 import { MIGRATION_MAX_SECONDS, rehearse, removeRehearsal, writeRehearsal } from "./rehearsal.ts";
 import type { Step } from "./step.ts";
 import { type ReleaseParts, renderFor, renderInput, withStoredRelease } from "./stored-release.ts";
@@ -299,8 +299,12 @@ function base(deploying: Deploying): NewStep {
     },
     undo: async () => {
       const engine = await context.engine();
-      if (before.current) await upProject(engine, baseProject(context, before.current), START_SECONDS);
-      else await downProject(engine, baseProject(context, to), { stopSeconds: STOP_SECONDS, volumes: !hasOldVolumes });
+      if (before.current) {
+        await upProject(engine, baseProject(context, before.current), START_SECONDS);
+        return;
+      }
+      await downProject(engine, baseProject(context, to), { stopSeconds: STOP_SECONDS, volumes: !hasOldVolumes });
+      removeSwitch(context.disk, context.paths);
     },
   };
 }

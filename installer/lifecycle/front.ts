@@ -13,7 +13,7 @@ import type { Engine } from "../../compose/engine/engine.ts";
 import { signalService } from "../../compose/engine/project.ts";
 import { type Colour, projectName } from "../../compose/render.ts";
 import type { Deployment } from "../site/deployment.ts";
-import { type Disk, writeWhole } from "../site/disk.ts";
+import { type Disk, removeDurably, writeWhole } from "../site/disk.ts";
 import type { StatePaths } from "../site/state.ts";
 import type { SiteNames } from "./deploy-context.ts";
 import { lifecycleError } from "./error.ts";
@@ -55,6 +55,11 @@ export function readSwitch(paths: StatePaths): Colour | undefined {
 /** @throws STATE_WRITE_FAILED | STATE_DISK_FULL */
 export function writeSwitch(disk: Disk, paths: StatePaths, colour: Colour): void {
   writeWhole(disk, switchPath(paths), Buffer.from(`active ${colour}\n`), SWITCH_MODE);
+}
+
+/** Of a site on which nothing is installed any more. @throws STATE_WRITE_FAILED */
+export function removeSwitch(disk: Disk, paths: StatePaths): void {
+  removeDurably(disk, switchPath(paths));
 }
 
 /** Lets the front read the switch again. @throws ENGINE_CALL_FAILED if it does not run */
