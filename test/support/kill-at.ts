@@ -17,6 +17,8 @@ export interface KillPoint {
   readonly journalWrite: number;
   /** Before anything of the record is written, or after it is on stable storage. */
   readonly when: "before" | "after";
+  /** With `after`: so much later, in the middle of the step that the record announces. */
+  readonly delayMs?: number;
 }
 
 export interface KilledResult extends CommandResult {
@@ -28,6 +30,7 @@ export async function runKilledAt(args: readonly string[], point: KillPoint): Pr
   return run(args, {
     SEALIFT_TEST_KILL_AT: String(point.journalWrite),
     SEALIFT_TEST_KILL_WHEN: point.when,
+    SEALIFT_TEST_KILL_DELAY_MS: String(point.delayMs ?? 0),
   });
 }
 

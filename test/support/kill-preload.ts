@@ -6,7 +6,12 @@
 import fs from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 
-const { SEALIFT_TEST_KILL_AT: at = "0", SEALIFT_TEST_KILL_WHEN: when, SEALIFT_TEST_COUNT_FILE: file } = process.env;
+const {
+  SEALIFT_TEST_KILL_AT: at = "0",
+  SEALIFT_TEST_KILL_WHEN: when,
+  SEALIFT_TEST_KILL_DELAY_MS: delay = "0",
+  SEALIFT_TEST_COUNT_FILE: file,
+} = process.env;
 const journals = new Set<number>();
 const { openSync, closeSync, writeSync, fsyncSync } = fs;
 let writes = 0;
@@ -42,7 +47,10 @@ fs.writeSync = countedWrite as typeof writeSync;
 
 fs.fsyncSync = (descriptor) => {
   fsyncSync(descriptor);
-  if (isDying && journals.has(descriptor)) die();
+  if (!isDying || !journals.has(descriptor)) return;
+  isDying = false;
+  if (delay === "0") die();
+  setTimeout(die, Number(delay)).unref();
 };
 
 syncBuiltinESMExports();

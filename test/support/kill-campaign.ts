@@ -1,0 +1,216 @@
+/**
+ * Kills of Sealift in the middle of what it does to a running site, one after another on the same site, as
+ * a site would meet them in its life. After each one `recover` must leave the state before or the state
+ * after, the whole of it and nothing else.
+ */
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { dockerCall } from "../../compose/engine/engine.ts";
+import { runCall } from "../../compose/engine/run-call.ts";
+import { projectName } from "../../compose/render.ts";
+import type { Deployments } from "../../installer/site/deployment.ts";
+import { sealift } from "./command-line.ts";
+import { type KilledResult, type KillPoint, runKilledAt } from "./kill-at.ts";
+import { realRelease } from "./real-release.ts";
+import type { RunningSite, SiteStatus } from "./running-site.ts";
+
+export const KILLED_OPERATIONS = ["install", "upgrade", "rollback", "config", "uninstall"] as const;
+export type KilledOperation = (typeof KILLED_OPERATIONS)[number];
+
+/** What is installed: nothing, or a release, with or without one to go back to. */
+export interface SiteState {
+  readonly version: string | null;
+  readonly deploymentId: string | null;
+}
+
+export interface Kill {
+  readonly operation: KilledOperation;
+  readonly point: KillPoint;
+  /** `recover` is killed there too, and run once more. */
+  readonly recoverPoint?: KillPoint;
+}
+
+export interface KillOutcome {
+  /** False if the operation has fewer journal writes and went to its end. */
+  readonly wasKilled: boolean;
+  readonly wasRecoverKilled: boolean;
+  /** The journal's last record at the kill, as `intent start`. */
+  readonly at: string;
+  readonly result: "old" | "new";
+  readonly seconds: number;
+}
+
+/** What PostgreSQL's superuser does in the appliance's own database. */
+const TABLE = "public.sealift_test_row";
+const PURGE_EVERY = 2;
+
+export class KillCampaign {
+  readonly #site: RunningSite;
+  readonly #directory: string;
+  readonly #port: number;
+  #rows = 0;
+  #configs = 0;
+  #uninstalls = 0;
+
+  constructor(site: RunningSite, directory: string, port: number) {
+    this.#site = site;
+    this.#directory = directory;
+    this.#port = port;
+  }
+
+  get rows(): number {
+    return this.#rows;
+  }
+
+  deployments(): Deployments {
+    const path = join(this.#site.site.state, "site/deployment.json");
+    if (!existsSync(path)) {
+      return { schemaVersion: 1, current: null, previous: null, securityFloor: null, engineId: null };
+    }
+    return JSON.parse(readFileSync(path, "utf8")) as Deployments;
+  }
+
+  /** What can be done to the site as it is. */
+  possible(): KilledOperation[] {
+    const { current, previous } = this.deployments();
+    if (!current) return ["install"];
+    if (current.version === "1.0.0") return ["upgrade", "config", "uninstall"];
+    return [...(previous?.version === "1.0.0" ? ["rollback" as const] : []), "config", "uninstall"];
+  }
+
+  /** Goes to its end, not killed. */
+  async complete(operation: KilledOperation): Promise<void> {
+    await this.#site.change(...(await this.#arguments(operation)));
+    await this.assertWhole();
+    if (operation === "install") await this.writeRow();
+  }
+
+  /** @throws AssertionError if anything is between old and new */
+  async kill({ operation, point, recoverPoint }: Kill): Promise<KillOutcome> {
+    const started = performance.now();
+    const before = this.deployments();
+    const args = await this.#arguments(operation);
+    const isPurged = args.includes("--purge-data");
+    const killed = await runKilledAt(this.#site.signed(...args), point);
+    if (!killed.wasKilled) assert.equal(killed.exit, 0, said(operation, killed));
+    const at = this.#lastRecord();
+    let wasRecoverKilled = false;
+    if (recoverPoint && killed.wasKilled) {
+      wasRecoverKilled = (await runKilledAt(["recover", "--state", this.#site.site.state], recoverPoint)).wasKilled;
+    }
+    const recovered = await sealift(["recover", "--state", this.#site.site.state]);
+    assert.equal(recovered.exit, 0, said(`recover after ${operation} killed at ${at}`, recovered));
+    const after = this.deployments();
+    const result = after.current?.id === before.current?.id ? "old" : "new";
+    if (result === "old") assert.deepEqual(after, before, "the old state to the letter");
+    if (!killed.wasKilled) assert.equal(result, "new");
+    if (result === "new" && isPurged) this.#rows = 0;
+    await this.assertWhole();
+    if (operation === "install" && result === "new") await this.writeRow();
+    return { wasKilled: killed.wasKilled, wasRecoverKilled, at, result, seconds: (performance.now() - started) / 1000 };
+  }
+
+  async #arguments(operation: KilledOperation): Promise<string[]> {
+    const file = join(this.#directory, "campaign-config.json");
+    switch (operation) {
+      case "install":
+        await writeFile(file, JSON.stringify({ clientPort: this.#port }));
+        return ["install", (await realRelease("first")).bundle, "--config", file];
+      case "upgrade":
+        return ["upgrade", (await realRelease("next")).bundle];
+      case "rollback":
+        return ["rollback"];
+      case "config":
+        // The address stays; another port is another base, so that the front is replaced as well.
+        this.#configs += 1;
+        await writeFile(file, JSON.stringify({ clientPort: this.#port + (this.#configs % 2) }));
+        return ["config", "apply", file];
+      case "uninstall":
+        this.#uninstalls += 1;
+        return ["uninstall", ...(this.#uninstalls % PURGE_EVERY === 0 ? ["--purge-data"] : [])];
+    }
+  }
+
+  /** Old or new, and nothing of anything else: in the engine, on the disk, in the database, at the front. */
+  async assertWhole(): Promise<void> {
+    const { state } = this.#site.site;
+    const { current, previous } = this.deployments();
+    assert.ok(!existsSync(join(state, "journal/open")), "no open journal");
+    const ledger = await this.#site.run("ledger", "verify");
+    assert.equal(ledger.exit, 0, said("ledger verify", ledger));
+    const status = await this.#site.run("status", "--json");
+    const { problems, state: siteState, siteId } = JSON.parse(status.stdout) as SiteStatus;
+    assert.deepEqual(problems, []);
+    const kept = [current, previous].flatMap((one) => (one ? [one] : []));
+    const listed = (name: string): string[] => readdirSync(join(state, name)).sort();
+    const releases = [...new Set(kept.map(({ release }) => release.slice("sha256:".length)))].sort();
+    assert.deepEqual(listed("store"), releases, "store");
+    assert.deepEqual(listed("deployments"), kept.map(({ id }) => id).sort(), "deployments");
+    const projects = current ? [projectName(siteId, "base"), projectName(siteId, current.colour)] : [];
+    assert.deepEqual(await this.#labelled("ps", "--all"), projects.sort(), "projects with containers");
+    const networks = await this.#labelled("network", "ls");
+    assert.ok(
+      networks.every((project) => projects.includes(project)),
+      `networks of ${networks}`,
+    );
+    const volumes = await this.#labelled("volume", "ls");
+    assert.deepEqual(volumes, this.#rows > 0 || current ? [projectName(siteId, "base")] : [], "projects with volumes");
+    if (!current) {
+      assert.equal(siteState, "not-installed");
+      assert.deepEqual(listed("switch"), []);
+      if (this.#rows === 0) assert.deepEqual(filesBelow(join(state, "secrets")), [], "secrets");
+      return;
+    }
+    assert.equal(siteState, "healthy");
+    assert.equal(readFileSync(join(state, "switch/active.map"), "utf8"), `active ${current.colour}\n`);
+    if (this.#rows > 0) assert.equal(await this.#sql(`SELECT count(*) FROM ${TABLE}`), String(this.#rows));
+  }
+
+  /** One more row of data that must be there from now on. */
+  async writeRow(): Promise<void> {
+    const create = `CREATE TABLE IF NOT EXISTS ${TABLE} (n integer PRIMARY KEY)`;
+    await this.#sql(`${create}; INSERT INTO ${TABLE} VALUES (${this.#rows + 1})`);
+    this.#rows += 1;
+  }
+
+  async #sql(text: string): Promise<string> {
+    const service = "label=com.docker.compose.service=postgres";
+    const id = await this.docker("ps", "--quiet", "--filter", service, "--filter", "label=sealift.site");
+    return this.docker("exec", id, "psql", "-qtA", "-U", "postgres", "-d", "gateway", "-c", text);
+  }
+
+  /** The Compose projects of what the engine lists with the site's label. */
+  async #labelled(...list: readonly string[]): Promise<string[]> {
+    const format = '{{.Label "com.docker.compose.project"}}';
+    const lines = await this.docker(...list, "--filter", "label=sealift.site", "--format", format);
+    return [...new Set(lines.split("\n").filter((line) => line !== ""))].sort();
+  }
+
+  async docker(...args: readonly string[]): Promise<string> {
+    const { status, stdout, stderr } = await runCall(dockerCall(this.#site.engine.engine, args), {
+      timeoutMs: 60_000,
+    });
+    assert.equal(status, 0, `docker ${args.join(" ")}: ${stderr}`);
+    return stdout.trim();
+  }
+
+  #lastRecord(): string {
+    const path = join(this.#site.site.state, "journal/open");
+    if (!existsSync(path)) return "nothing";
+    const line = readFileSync(path, "utf8").trimEnd().split("\n").at(-1) ?? "";
+    if (line === "") return "nothing";
+    const { type, step = "", outcome = "" } = JSON.parse(line.slice(65)) as Record<string, string>;
+    return [outcome || type, step].filter((word) => word !== "").join(" ");
+  }
+}
+
+function said(what: string, { exit, stdout, stderr }: Pick<KilledResult, "exit" | "stdout" | "stderr">): string {
+  return `${what}: exit ${exit}\n${stdout}${stderr}`;
+}
+
+function filesBelow(directory: string): string[] {
+  const entries = readdirSync(directory, { recursive: true, withFileTypes: true });
+  return entries.filter((entry) => !entry.isDirectory()).map(({ name }) => name);
+}
