@@ -4,6 +4,7 @@ import type { Command } from "./command.ts";
 type Loader = () => Promise<Command>;
 
 export const commands: ReadonlyMap<string, Loader> = new Map<string, Loader>([
+  ["demo", async () => (await import("./demo.ts")).demo],
   ["key generate", async () => (await import("./key-generate.ts")).keyGenerate],
   ["trust init", async () => (await import("./trust-init.ts")).trustInit],
   ["trust sign", async () => (await import("./trust-sign.ts")).trustSign],

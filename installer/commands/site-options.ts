@@ -1,4 +1,5 @@
 /** What the verbs of a site have in common: where it is, and the authorization to change it. */
+import { resolve } from "node:path";
 import { readBoundedFile } from "../host/read-file.ts";
 import {
   type Authorization,
@@ -20,8 +21,9 @@ import { type Invocation, optionalOption, repeatedOption, usageError } from "./c
 
 export const STATE_OPTION = { state: { type: "string" } } as const;
 
+/** Absolute, because it goes into the Compose files, and Compose runs elsewhere. */
 export function stateDirectory(invocation: Invocation): string {
-  return optionalOption(invocation, "state") ?? DEFAULT_STATE;
+  return resolve(optionalOption(invocation, "state") ?? DEFAULT_STATE);
 }
 
 export const REQUEST_OPTIONS = {
