@@ -63,7 +63,7 @@ export function planUpgrade(facts: PlanFacts, next: ReleaseParts, present: Confi
       hints: ["sealift rollback goes back to the release before"],
     });
   }
-  if (!satisfies(current.version, manifest.upgradeFrom, { includePrerelease: true })) {
+  if (!isIn(manifest.upgradeFrom, current.version)) {
     const from = JSON.stringify(manifest.upgradeFrom);
     throw lifecycleError(
       "UPGRADE_NOT_ALLOWED",
@@ -86,7 +86,7 @@ export function planRollback(facts: PlanFacts, next: ReleaseParts, config: Confi
     });
   }
   const window = facts.current?.release.manifest.rollbackTo ?? "";
-  if (!satisfies(manifest.version, window, { includePrerelease: true })) {
+  if (!isIn(window, manifest.version)) {
     throw lifecycleError(
       "ROLLBACK_NOT_ALLOWED",
       `${current.version} lets a site return to ${JSON.stringify(window)}, not to ${manifest.version}`,
@@ -146,6 +146,11 @@ function requireUsable({ hostPlatform, sealiftVersion, deployments }: PlanFacts,
       },
     );
   }
+}
+
+/** A release's "" is no version at all; semver's is every one. */
+function isIn(range: string, version: string): boolean {
+  return range !== "" && satisfies(version, range, { includePrerelease: true });
 }
 
 function requireSameAppliance({ appliance }: Deployment, manifest: ReleaseManifest): void {
@@ -276,9 +281,7 @@ function wayBackLines({ action, before, to }: DeployParameters, manifest: Releas
   const { current } = before;
   if (action === "install") return ["way back: sealift uninstall"];
   if (action !== "upgrade" || !current) return [`way back: sealift upgrade with the release that ran before`];
-  const isOpen =
-    satisfies(current.version, manifest.rollbackTo, { includePrerelease: true }) &&
-    !lt(current.version, manifest.securityFloor);
+  const isOpen = isIn(manifest.rollbackTo, current.version) && !lt(current.version, manifest.securityFloor);
   return [
     isOpen
       ? `way back: sealift rollback returns to ${current.version}, without a medium`
