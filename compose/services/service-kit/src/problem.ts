@@ -20,6 +20,7 @@ export const PROBLEMS = {
   badRequest: { status: 400, name: "bad-request", title: "The request is not HTTP that this service reads" },
   notFound: { status: 404, name: "not-found", title: "There is nothing at this address" },
   methodNotAllowed: { status: 405, name: "method-not-allowed", title: "This address does not take this method" },
+  requestLate: { status: 408, name: "request-late", title: "The request did not come to its end in time" },
   headersTooLarge: { status: 431, name: "headers-too-large", title: "The request has too many headers" },
   internal: { status: 500, name: "internal", title: "The service failed" },
   notReady: { status: 503, name: "not-ready", title: "The service cannot work at the moment" },

@@ -6,14 +6,14 @@
  * may have sent already when we would close it, and would lose that request.
  */
 import { randomUUID } from "node:crypto";
-import type { IncomingMessage, ServerResponse } from "node:http";
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
 import { type AddressInfo, Server as NetServer } from "node:net";
 import type { SecureContextOptions, TLSSocket, TlsOptions } from "node:tls";
 import { Connections } from "./connections.ts";
 import type { PeerTls } from "./identity.ts";
 import { createListener, isTls, type Listener, serverTls, type Timeouts } from "./listener.ts";
 import { errorCode, type Log } from "./log.ts";
-import { PROBLEMS, problemBody, sendProblem } from "./problem.ts";
+import { PROBLEMS, type Problem, problemBody, sendProblem } from "./problem.ts";
 import type { ClientAddress } from "./proxy-protocol.ts";
 import { headersProblem } from "./request-headers.ts";
 
@@ -72,9 +72,12 @@ interface Moment {
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { log, proxied = false } = options;
   let stopping = false;
+  const underWay = new Set<ServerResponse>();
   const server = createListener(
     options.tls,
     (request, response) => {
+      underWay.add(response);
+      response.once("close", () => underWay.delete(response));
       void answer(request, response, options, { stopping, client: connections.client(request.socket) });
     },
     options.timeouts,
@@ -82,7 +85,10 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const connections = new Connections(server, proxied, log);
   server.on("clientError", (cause, socket) => {
     log("warn", "client-error", { code: errorCode(cause) });
-    if (socket.writable) socket.end(malformedAnswer(options.headers ?? {}));
+    // In the midst of an answer another one would look like a part of it.
+    const answering = [...underWay].some(({ req }) => req.socket === socket);
+    if (answering || !socket.writable) socket.destroy();
+    else socket.end(answerWithoutRequest(problemOf(cause), options.headers ?? {}));
   });
   server.on("tlsClientError", (cause: Error, { authorizationError }: TLSSocket) => {
     // Without it, a refused certificate is only a connection that was reset.
@@ -106,20 +112,29 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     },
     stop: () => {
       stopping = true;
+      // Those that come later are told when they come.
+      for (const response of underWay) if (!response.headersSent) response.shouldKeepAlive = false;
       return stop(server, connections, options);
     },
   };
 }
 
-function malformedAnswer(headers: Readonly<Record<string, string>>): string {
-  const body = problemBody(PROBLEMS.badRequest, randomUUID());
+/** Why Node's parser gave a request up. */
+function problemOf(cause: Error): Problem {
+  const code = errorCode(cause);
+  if (code === "ERR_HTTP_REQUEST_TIMEOUT") return PROBLEMS.requestLate;
+  return code === "HPE_HEADER_OVERFLOW" ? PROBLEMS.headersTooLarge : PROBLEMS.badRequest;
+}
+
+function answerWithoutRequest(problem: Problem, headers: Readonly<Record<string, string>>): string {
+  const body = problemBody(problem, randomUUID());
   const lines = Object.entries({
     ...headers,
     "content-type": "application/problem+json",
     connection: "close",
     "content-length": Buffer.byteLength(body),
   }).map(([name, value]) => `${name}: ${value}\r\n`);
-  return `HTTP/1.1 400 Bad Request\r\n${lines.join("")}\r\n${body}`;
+  return `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\n${lines.join("")}\r\n${body}`;
 }
 
 async function answer(

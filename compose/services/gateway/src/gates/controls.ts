@@ -28,7 +28,7 @@ const BEFORE: readonly Control[] = [
     promise:
       "A request that two readers could read in two ways is refused, and each one has an id that every record names.",
     rows: ["SP-15", "SP-16", "X-07"],
-    problems: [PROBLEMS.badRequest, PROBLEMS.headersTooLarge],
+    problems: [PROBLEMS.badRequest, PROBLEMS.requestLate, PROBLEMS.headersTooLarge],
     test: "test/compose/services/service-kit/server.test.ts",
   },
 ];
