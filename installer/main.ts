@@ -91,10 +91,11 @@ async function main(argv: readonly string[]): Promise<number> {
   return command.run({ args: positionals, options: values, terminal });
 }
 
-// Whoever reads our output may stop (`sealift status | head`): that is no defect, and nothing is lost by it.
+// Whoever reads our output may stop (`sealift status | head`), and a terminal may go away (EIO): that is no
+// defect, and must not end an operation half-way. SIGHUP says it to those who care.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on("error", (cause: NodeJS.ErrnoException) => {
-    if (cause.code !== "EPIPE") throw cause;
+    if (cause.code !== "EPIPE" && cause.code !== "EIO") throw cause;
   });
 }
 

@@ -54,7 +54,6 @@ export const install: Command = {
 export function showVerdict({ terminal }: Invocation, verdict: Parameters<typeof verdictSummary>[0]): void {
   if (!terminal.interactive) return;
   for (const line of verdictSummary(verdict)) terminal.paragraph(line);
-  terminal.note("");
 }
 
 /** From the file, else from the person, else the release's defaults. @throws CONFIG_MALFORMED | FILE_NOT_FOUND | Stopped */

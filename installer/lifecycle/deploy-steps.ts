@@ -186,9 +186,11 @@ function secrets(deploying: Deploying): NewStep {
         const makers = secretMakers(deploying.context, deploying.config);
         await generateSecrets(disk, directory, rules.secrets, makers);
       }),
-    undo: async () => {
-      for (const file of newSecrets) removeDurably(disk, join(directory, file));
-    },
+    ...(newSecrets.length > 0 && {
+      undo: async () => {
+        for (const file of newSecrets) removeDurably(disk, join(directory, file));
+      },
+    }),
   };
 }
 

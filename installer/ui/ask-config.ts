@@ -13,6 +13,7 @@ import type { Terminal } from "./terminal.ts";
 export async function askConfig(terminal: Terminal, schema: JsonSchema): Promise<Config> {
   const members = configMembers(schema);
   if (members.length === 0) return {};
+  terminal.note("");
   let config: Config = {};
   for (const member of members) config = await answered(terminal, config, member);
   for (;;) {
