@@ -47,7 +47,7 @@ export function inOwnMachine(
     define();
     return;
   }
-  it(title, { skip: skipWithoutEngine(), timeout: 600_000 }, async () => {
+  it(title, { skip: skipWithoutEngine(), timeout: 1_800_000 }, async () => {
     const { status, output } = await runInside(url, await prepare?.());
     assert.equal(status, 0, output);
     // A file whose tests were all filtered away would end with 0 too.

@@ -88,10 +88,49 @@ const VERSIONS: Readonly<Record<ReleaseName, string>> = {
 
 /** Changes the copy of the working tree in `directory` into the release `name`. */
 async function writeAppliance(directory: string, name: ReleaseName): Promise<void> {
+  await makeFitForLoad(directory);
   if (name === "first") return;
   await writeNextAppliance(directory);
   if (name !== "next") await BREAK[name](directory);
 }
+
+/**
+ * In every release here: a model that answers at once, and streams for STREAM_SECONDS, in the real one's
+ * place (demo.test.ts and model.test.ts have the real one); and no limit to what one key may ask in a minute.
+ */
+async function makeFitForLoad(directory: string): Promise<void> {
+  await editYaml(join(directory, COMPOSE_FILE), (set) => {
+    set(["services", "model", "image"], "gateway");
+    set(["services", "model", "entrypoint"], [NODE, "--eval", MODEL]);
+    set(["services", "gateway", "environment", "REQUESTS_PER_MINUTE"], "1000000");
+    set(["services", "gateway", "environment", "REQUESTS_AT_ONCE"], "512");
+  });
+}
+
+export const STREAM_SECONDS = 30;
+
+const MODEL = `require("node:http").createServer(async (request, response) => {
+  let text = "";
+  for await (const piece of request) text += piece;
+  const about = { id: "test", created: 1, model: "sealift-test-model" };
+  if (request.method === "GET") return response.end(JSON.stringify({ object: "list", data: [{ id: about.model, object: "model", created: 1, owned_by: "test" }] }));
+  const usage = { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 };
+  if (!JSON.parse(text).stream) {
+    const choices = [{ index: 0, finish_reason: "stop", message: { role: "assistant", content: "whole" } }];
+    response.setHeader("content-type", "application/json");
+    return response.end(JSON.stringify({ ...about, object: "chat.completion", choices, usage }));
+  }
+  response.setHeader("content-type", "text/event-stream");
+  const send = (value) => response.write("data: " + value + "\\n\\n");
+  const chunk = (delta, finish_reason) => JSON.stringify({ ...about, object: "chat.completion.chunk", choices: [{ index: 0, delta, finish_reason }] });
+  for (let second = 0; second < ${STREAM_SECONDS} && !response.destroyed; second += 1) {
+    send(chunk({ role: "assistant", content: "word " }, null));
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+  }
+  send(chunk({}, "stop"));
+  send("[DONE]");
+  response.end();
+}).listen(8080);`;
 
 /**
  * All that 1.1.0 has and 1.0.0 has not:

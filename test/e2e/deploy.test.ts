@@ -1,0 +1,195 @@
+/**
+ * A site's life on the real engine, in both image stores: install, upgrade and rollback under load without a
+ * lost request, releases that must not stay, what remains without a medium and after uninstall.
+ */
+import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { dockerCall, type ImageStore } from "../../compose/engine/engine.ts";
+import { runCall } from "../../compose/engine/run-call.ts";
+import { failedRequests, startLoad } from "../support/load.ts";
+import type { LoadReport, LoadRequest } from "../support/load-generator.ts";
+import { inOwnMachine } from "../support/own-engine.ts";
+import { type BrokenRelease, prepareReleases, realRelease } from "../support/real-release.ts";
+import { RunningSite } from "../support/running-site.ts";
+import { scratch } from "../support/scratch.ts";
+
+const PORT = 18443;
+const BROKEN: readonly (readonly [BrokenRelease, RegExp])[] = [
+  ["unhealthy", /gateway: (?:un|starting)/],
+  ["wrong", /got release "9\.9\.9", want "1\.2\.0"/],
+  ["slow", /no answer within 3000 ms/],
+  ["broken-migration", /division by zero/],
+];
+
+inOwnMachine(
+  import.meta.url,
+  "a site lives on the real engine",
+  () => {
+    suite("classic");
+    suite("containerd");
+  },
+  () => prepareReleases("first", "next", ...BROKEN.map(([name]) => name)),
+);
+
+function suite(store: ImageStore): void {
+  describe(`the ${store} store`, { timeout: 900_000 }, () => {
+    const cleanups: (() => Promise<void>)[] = [];
+    let site: RunningSite;
+    let directory: string;
+    let apiKey = "";
+
+    before(async () => {
+      directory = await scratch({ after: (work: () => Promise<void>) => void cleanups.unshift(work) });
+      site = await RunningSite.start(directory, store);
+      cleanups.unshift(() => site.engine.stop());
+    });
+    after(async () => {
+      for (const work of cleanups) await work();
+    });
+
+    const docker = async (...args: string[]): Promise<string> => {
+      const { status, stdout, stderr } = await runCall(dockerCall(site.engine.engine, args), { timeoutMs: 60_000 });
+      assert.equal(status, 0, stderr);
+      return stdout.trim();
+    };
+
+    /** Requests by the clock while `work` goes on; none may be lost. Returns which releases answered. */
+    async function underLoad(work: () => Promise<unknown>): Promise<string[]> {
+      const ask = (stream: boolean): LoadRequest => ({
+        path: "/v1/chat/completions",
+        headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json" },
+        body: JSON.stringify({ model: "sealift-test-model", stream, messages: [{ role: "user", content: "hello" }] }),
+        ...(stream ? { endsWith: "[DONE]\n\n" } : { includes: '"whole"' }),
+      });
+      const load = await startLoad({
+        origin: `https://127.0.0.1:${PORT}`,
+        caFile: join(site.site.state, "site/client-ca.pem"),
+        request: ask(false),
+        keptPerSecond: 25,
+        newPerSecond: 25,
+        stream: { request: ask(true), everySeconds: 3 },
+        release: { header: "sealift-release" },
+      });
+      let report: LoadReport | undefined;
+      try {
+        await work();
+      } finally {
+        report = await load.stop();
+      }
+      assert.equal(failedRequests(report), 0, JSON.stringify(report));
+      assert.ok(report.kinds.kept.completed > 100 && report.kinds.stream.completed > 3, JSON.stringify(report.kinds));
+      return Object.keys(report.releases).sort();
+    }
+
+    it("installs 1.0.0 from its bundle, after a plan that changes nothing", async () => {
+      const { bundle } = await realRelease("first");
+      const config = join(directory, "config.yaml");
+      await writeFile(config, `clientPort: ${PORT}\n`);
+      const plan = await site.run("install", bundle, "--config", config, "--plan");
+      assert.equal(plan.exit, 0, plan.stderr);
+      assert.match(plan.stdout, /^ {2}- sealift-gateway 1\.0\.0 in blue, on a site where nothing runs yet$/m);
+      assert.equal((await site.status()).state, "not-installed");
+      assert.equal(await docker("ps", "--all", "--quiet"), "");
+      const installed = await site.change("install", bundle, "--config", config, "--json");
+      const { credentials } = JSON.parse(installed.stdout) as { credentials: string[] };
+      apiKey = (JSON.parse(credentials[0] ?? "") as { key: string }).key;
+      await site.assertAt("1.0.0");
+      await site.refused(4, "INSTALL_EXISTS", "install", bundle);
+    });
+
+    it("goes to 1.1.0 and back without losing a request", async () => {
+      const { bundle } = await realRelease("next");
+      assert.deepEqual(await underLoad(() => site.change("upgrade", bundle)), ["1.0.0", "1.1.0"]);
+      const status = await site.assertAt("1.1.0");
+      assert.equal(status.previous?.version, "1.0.0");
+      await site.refused(3, "UPGRADE_NOT_NEWER", "upgrade", bundle);
+      assert.deepEqual(await underLoad(() => site.change("rollback", "--to", "1.0.0")), ["1.0.0", "1.1.0"]);
+      await site.assertAt("1.0.0");
+      await site.refused(4, "ROLLBACK_NOT_POSSIBLE", "rollback", "--to", "0.9.0");
+    });
+
+    if (store === "classic") {
+      for (const [name, reason] of BROKEN) {
+        it(`returns by itself from a release that is ${name}, without losing a request`, async () => {
+          const { bundle } = await realRelease(name);
+          const before = await site.status();
+          const containers = await docker("ps", "--quiet");
+          await underLoad(async () => {
+            const { stderr } = await site.refused(5, "OPERATION_FAILED", "upgrade", bundle);
+            assert.match(stderr, reason);
+          });
+          const after = await site.assertAt("1.0.0");
+          assert.deepEqual(after.current, before.current);
+          assert.equal(await docker("ps", "--quiet"), containers, "no container was made anew");
+        });
+      }
+
+      it("changes its configuration through the other colour, and the front where it must", async () => {
+        const config = join(directory, "config.json");
+        const free = PORT + 1;
+        await writeFile(config, JSON.stringify({ clientPort: free }));
+        const before = await site.status();
+        await site.change("config", "apply", config);
+        const after = await site.assertAt("1.0.0");
+        assert.notEqual(after.current?.colour, before.current?.colour);
+        assert.match((await site.run("status")).stdout, new RegExp(`https://127\\.0\\.0\\.1:${free}$`, "m"));
+        await writeFile(config, JSON.stringify({ clientPort: PORT }));
+        await site.change("config", "apply", config);
+        await site.refused(4, "CONFIG_UNCHANGED", "config", "apply", config);
+        await site.assertAt("1.0.0");
+      });
+    }
+
+    it("goes back without a medium, also after somebody pruned the engine", async () => {
+      const { bundle } = await realRelease("next");
+      await site.change("upgrade", bundle);
+      await docker("system", "prune", "--all", "--force");
+      await site.change("rollback");
+      await site.assertAt("1.0.0");
+    });
+
+    it("stops and starts", async () => {
+      assert.equal((await site.run("stop")).exit, 0);
+      const stopped = await site.run("status");
+      assert.equal(stopped.exit, 4);
+      assert.match(stopped.stdout, /PROBLEM gateway: .*exit code 0/);
+      assert.equal((await site.run("start")).exit, 0);
+      await site.assertAt("1.0.0");
+    });
+
+    it("prunes what it cannot return to, and nothing else", async () => {
+      await site.change("prune", "--keep", "0");
+      assert.equal(readdirSync(join(site.site.state, "backups")).length, 0);
+      assert.equal(readdirSync(join(site.site.state, "store")).length, 2);
+      await site.assertAt("1.0.0");
+    });
+
+    it("leaves the data when it is uninstalled, and takes it up again", async () => {
+      const volumes = await docker("volume", "ls", "--quiet");
+      assert.notEqual(volumes, "");
+      await site.change("uninstall");
+      assert.equal(await docker("ps", "--all", "--quiet"), "");
+      assert.equal(await docker("images", "--quiet"), "");
+      assert.equal(await docker("volume", "ls", "--quiet"), volumes);
+      assert.equal(readdirSync(join(site.site.state, "store")).length, 0);
+      const { bundle } = await realRelease("first");
+      await site.change("install", bundle, "--config", join(directory, "config.yaml"));
+      await site.assertAt("1.0.0");
+    });
+
+    it("leaves nothing but its history when it is uninstalled with its data", async () => {
+      await site.change("uninstall", "--purge-data");
+      assert.equal(await docker("volume", "ls", "--quiet"), "");
+      const networks = await docker("network", "ls", "--format", "{{.Name}}");
+      assert.deepEqual(networks.split("\n").sort(), ["host", "none"]);
+      for (const name of ["store", "deployments", "secrets", "backups", "switch"]) {
+        assert.deepEqual(readdirSync(join(site.site.state, name)), [], name);
+      }
+      const ledger = await site.run("ledger", "verify");
+      assert.equal(ledger.exit, 0, ledger.stdout);
+    });
+  });
+}
