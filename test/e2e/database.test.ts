@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { after, before, type TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { DatabaseError } from "pg";
+import pg, { type DatabaseError } from "pg";
 import {
   type ApiKeyProof,
   CAPABILITIES,
@@ -20,10 +20,14 @@ import {
   type MigrationResult,
 } from "../../compose/services/gateway/src/database/apply-migrations.ts";
 import { type Database, type Login, openDatabase } from "../../compose/services/gateway/src/database/database.ts";
+import type { DatabaseSettings } from "../../compose/services/gateway/src/database/database-settings.ts";
 import { readMigrations } from "../../compose/services/gateway/src/database/migration-files.ts";
+import { connectForTask } from "../../compose/services/gateway/src/database/owner-connection.ts";
 import { readUsage, recordUsage } from "../../compose/services/gateway/src/database/usage.ts";
 import { createLog } from "../../compose/services/service-kit/src/log.ts";
 import { SettingsError } from "../../compose/services/service-kit/src/settings.ts";
+import { hostDisk } from "../../installer/site/disk.ts";
+import { type IdentityRoot, makeIdentity, openIdentityRoot } from "../../installer/site/identities.ts";
 import { type DatabaseProcess, PASSWORDS, POSTGRES_UID, prepareDatabase } from "../support/database-process.ts";
 import {
   eventually,
@@ -340,7 +344,7 @@ async function openService(t: TestContext, db: DatabaseProcess, schemaVersion = 
   const passwordFile = join(work, "service-password");
   await writeFile(passwordFile, PASSWORDS.gateway);
   const settings = { host: "127.0.0.1", port: db.port, name: "gateway", user: "gateway", passwordFile };
-  const database = openDatabase(settings, testLog, { schemaVersion });
+  const database = await openDatabase(settings, testLog, { schemaVersion });
   t.after(() => database.close());
   return database;
 }
@@ -843,4 +847,59 @@ test("credentials makes a key that works, another while it was not used, and non
   assert.equal(wrong.status, 78);
   const nonsense = await run({ MODELS: "a b" });
   assert.deepEqual([nonsense.status, nonsense.result], [1, undefined], nonsense.log);
+});
+
+test("with an identity, postgres takes TLS with a certificate of the site and a password, and nothing less", {
+  skip,
+}, async (t) => {
+  const root = openIdentityRoot(hostDisk, join(work, "site-root.pem"));
+  const foreignRoot = openIdentityRoot(hostDisk, join(work, "foreign-root.pem"));
+  const identity = async (service: string, of: IdentityRoot, fixed = false): Promise<string> => {
+    const [file] = makeIdentity({ service, directory: "x", uid: 1, fixed }, of);
+    const path = join(work, `${service}-${of === root ? "site" : "foreign"}.pem`);
+    await writeFile(path, file?.bytes ?? "", { mode: 0o400 });
+    return path;
+  };
+  const image = await unpackImage(postgres.image, "postgres-tls", work);
+  const pem = await readFile(await identity("postgres", root, true), "utf8");
+  await putSecret(image.rootfs, "identity.pem", POSTGRES_UID, pem);
+  const db = await prepareDatabase(t, image, work);
+  const started = db.start();
+  const passwordFile = join(work, "service-password");
+  await writeFile(passwordFile, PASSWORDS.gateway);
+  const connect = async (identityFile?: string, change: Partial<DatabaseSettings> = {}): Promise<void> => {
+    const place = { host: "127.0.0.1", port: db.port, name: "gateway", user: "gateway", passwordFile };
+    const client = await connectForTask(
+      { ...place, ...(identityFile !== undefined && { identityFile }), ...change },
+      0,
+    );
+    const { rows } = await client.query("SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()");
+    await client.end();
+    assert.deepEqual(rows, [{ version: "TLSv1.3" }]);
+  };
+  const good = await identity("gateway", root);
+  await eventually("postgres", started, () => connect(good));
+  await assert.rejects(connect(), { code: "28000" }, "without TLS");
+  await assert.rejects(connect(await identity("gateway", foreignRoot)), "another site's");
+  const wrong = join(work, "wrong-password");
+  await writeFile(wrong, "wrong");
+  await assert.rejects(connect(good, { passwordFile: wrong }), { code: "28P01" }, "a certificate alone");
+  const bare = new pg.Client({
+    ...{ host: "127.0.0.1", port: db.port, database: "gateway", user: "gateway", password: PASSWORDS.gateway },
+    ssl: { rejectUnauthorized: false },
+  });
+  bare.on("error", () => {});
+  await assert.rejects(bare.connect(), { code: "28000" }, "TLS without a certificate");
+  const migration = await task("migrate.ts", db.port, { DATABASE_IDENTITY_FILE: good });
+  assert.deepEqual(migration.result, { kind: "migrate", from: 0, to: NEWEST }, migration.log);
+  const stranger = await unpackImage(postgres.image, "postgres-stranger", work);
+  const audit = await readFile(await identity("audit", root, true), "utf8");
+  await putSecret(stranger.rootfs, "identity.pem", POSTGRES_UID, audit);
+  const other = await prepareDatabase(t, stranger, work);
+  const answering = other.start();
+  const refusal = async (): Promise<void> =>
+    assert.rejects(connect(good, { port: other.port }), { code: "PEER_NOT_ALLOWED" }, "another service as the server");
+  await eventually("the stranger", answering, refusal);
+  const { db: plain } = await migrated(t);
+  await assert.rejects(connect(good, { port: plain.port }), /does not support SSL/, "no way back to plain");
 });

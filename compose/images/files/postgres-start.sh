@@ -75,4 +75,12 @@ GRANT CONNECT ON DATABASE "$name" TO "$name";
 END
 done
 
+# With an identity of the site (a key, its certificate and the roots in one file), TLS is the only way in from
+# the network, and whoever comes must show a certificate of the site besides a password.
+identity=/run/secrets/identity.pem
+if [ -e "$identity" ]; then
+    set -- -c ssl=on -c ssl_cert_file="$identity" -c ssl_key_file="$identity" -c ssl_ca_file="$identity" \
+        -c hba_file=/etc/postgresql/pg_hba-tls.conf "$@"
+fi
+
 exec postgres -D "$PGDATA" -c config_file=/etc/postgresql/postgresql.conf "$@"

@@ -26,7 +26,7 @@ export async function startGateway(
   const { host, release, colour, drainTimeoutMs, certificate: files } = settings;
   const certificate = files && (await readServerCertificate(files));
   const { length: schemaVersion } = await readMigrations();
-  const database = settings.database && openDatabase(settings.database, log, { schemaVersion });
+  const database = settings.database && (await openDatabase(settings.database, log, { schemaVersion }));
   await database?.guard();
   const api = settings.api && database && (await open(settings.api, release, database, log));
   const clients = await startServer({

@@ -6,7 +6,7 @@ import { errorCode, type Log } from "@sealift/service-kit/log.ts";
 import { readSecret, SettingsError } from "@sealift/service-kit/settings.ts";
 import pg from "pg";
 import type { ApiKeyProof } from "./api-key.ts";
-import type { DatabaseSettings } from "./database-settings.ts";
+import { type DatabaseSettings, databaseTls } from "./database-settings.ts";
 import { refuseUnsafeRole } from "./role-guard.ts";
 
 /** Who holds an API key, and what it may do. */
@@ -86,13 +86,19 @@ interface LoginRow {
   readonly token_expires_at: Date;
 }
 
-export function openDatabase(settings: DatabaseSettings, log: Log, options: DatabaseOptions = {}): Database {
+/** Connects to nothing yet. @throws SettingsError, or what reading throws, if the identity is none */
+export async function openDatabase(
+  settings: DatabaseSettings,
+  log: Log,
+  options: DatabaseOptions = {},
+): Promise<Database> {
   const { schemaVersion = 1 } = options;
   const pool = new pg.Pool({
     host: settings.host,
     port: settings.port,
     database: settings.name,
     user: settings.user,
+    ssl: await databaseTls(settings),
     // Asked for at each connection, so that a rotated password is taken without a restart.
     password: () => readSecret(settings.passwordFile),
     max: CONNECTIONS_MAX,

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { errorCode } from "@sealift/service-kit/log.ts";
 import { readSecret } from "@sealift/service-kit/settings.ts";
 import pg from "pg";
-import type { DatabaseSettings } from "./database-settings.ts";
+import { type DatabaseSettings, databaseTls } from "./database-settings.ts";
 
 const TIMEOUT_MS = 2_000;
 const RETRY_MS = 250;
@@ -13,11 +13,12 @@ const FINAL = new Set(["28000", "28P01", "3D000"]);
 /** Tries for up to `waitMs`, because a task may start together with its database. Rejects with the last failure. */
 export async function connectForTask(settings: DatabaseSettings, waitMs: number): Promise<pg.Client> {
   const password = await readSecret(settings.passwordFile);
+  const ssl = await databaseTls(settings);
   const deadline = performance.now() + waitMs;
   for (;;) {
     const { host, port, name: database, user } = settings;
     const client = new pg.Client({
-      ...{ host, port, database, user, password },
+      ...{ host, port, database, user, password, ssl },
       connectionTimeoutMillis: TIMEOUT_MS,
       application_name: "sealift-task",
     });
