@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { dockerCall } from "../../compose/engine/engine.ts";
 import { runCall } from "../../compose/engine/run-call.ts";
 import { projectName } from "../../compose/render.ts";
@@ -45,13 +46,13 @@ export interface KillOutcome {
 /** What PostgreSQL's superuser does in the appliance's own database. */
 const TABLE = "public.sealift_test_row";
 const PURGE_EVERY = 2;
+const SETTLE_MS = 60_000;
 
 export class KillCampaign {
   readonly #site: RunningSite;
   readonly #directory: string;
   readonly #port: number;
   #rows = 0;
-  #configs = 0;
   #uninstalls = 0;
 
   constructor(site: RunningSite, directory: string, port: number) {
@@ -60,8 +61,10 @@ export class KillCampaign {
     this.#port = port;
   }
 
-  get rows(): number {
-    return this.#rows;
+  /** Where clients reach the site now. */
+  async clientPort(): Promise<number> {
+    const { stdout } = await this.#site.run("config", "show", "--json");
+    return (JSON.parse(stdout) as { clientPort: number }).clientPort;
   }
 
   deployments(): Deployments {
@@ -100,8 +103,7 @@ export class KillCampaign {
     if (recoverPoint && killed.wasKilled) {
       wasRecoverKilled = (await runKilledAt(["recover", "--state", this.#site.site.state], recoverPoint)).wasKilled;
     }
-    const recovered = await sealift(["recover", "--state", this.#site.site.state]);
-    assert.equal(recovered.exit, 0, said(`recover after ${operation} killed at ${at}`, recovered));
+    await this.recover(`${operation} killed at ${at}`);
     const after = this.deployments();
     const result = after.current?.id === before.current?.id ? "old" : "new";
     if (result === "old") assert.deepEqual(after, before, "the old state to the letter");
@@ -110,6 +112,12 @@ export class KillCampaign {
     await this.assertWhole();
     if (operation === "install" && result === "new") await this.writeRow();
     return { wasKilled: killed.wasKilled, wasRecoverKilled, at, result, seconds: (performance.now() - started) / 1000 };
+  }
+
+  /** @throws AssertionError if it does not end the operation */
+  async recover(after = "a cut"): Promise<void> {
+    const recovered = await sealift(["recover", "--state", this.#site.site.state]);
+    assert.equal(recovered.exit, 0, said(`recover after ${after}`, recovered));
   }
 
   async #arguments(operation: KilledOperation): Promise<string[]> {
@@ -123,9 +131,8 @@ export class KillCampaign {
       case "rollback":
         return ["rollback"];
       case "config":
-        // The address stays; another port is another base, so that the front is replaced as well.
-        this.#configs += 1;
-        await writeFile(file, JSON.stringify({ clientPort: this.#port + (this.#configs % 2) }));
+        // Another port is another base, so that the front is replaced as well.
+        await writeFile(file, JSON.stringify({ clientPort: 2 * this.#port + 1 - (await this.clientPort()) }));
         return ["config", "apply", file];
       case "uninstall":
         this.#uninstalls += 1;
@@ -140,8 +147,7 @@ export class KillCampaign {
     assert.ok(!existsSync(join(state, "journal/open")), "no open journal");
     const ledger = await this.#site.run("ledger", "verify");
     assert.equal(ledger.exit, 0, said("ledger verify", ledger));
-    const status = await this.#site.run("status", "--json");
-    const { problems, state: siteState, siteId } = JSON.parse(status.stdout) as SiteStatus;
+    const { problems, state: siteState, siteId } = await this.#settled();
     assert.deepEqual(problems, []);
     const kept = [current, previous].flatMap((one) => (one ? [one] : []));
     const listed = (name: string): string[] => readdirSync(join(state, name)).sort();
@@ -166,6 +172,15 @@ export class KillCampaign {
     assert.equal(siteState, "healthy");
     assert.equal(readFileSync(join(state, "switch/active.map"), "utf8"), `active ${current.colour}\n`);
     if (this.#rows > 0) assert.equal(await this.#sql(`SELECT count(*) FROM ${TABLE}`), String(this.#rows));
+  }
+
+  /** After a power cut the engine starts the containers again by itself, which takes its time. */
+  async #settled(): Promise<SiteStatus> {
+    for (const end = performance.now() + SETTLE_MS; ; ) {
+      const status = await this.#site.status();
+      if (status.problems.length === 0 || performance.now() > end) return status;
+      await sleep(500);
+    }
   }
 
   /** One more row of data that must be there from now on. */
