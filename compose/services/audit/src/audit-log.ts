@@ -66,9 +66,11 @@ const CHECKPOINT_MS = 60_000;
 /** So many get into the tree in one go, which takes this thread some 30 ms. */
 const INTEGRATION_MAX_ENTRIES = 16_384;
 /** Of entries that wait to be written, and of those that wait to get into the tree. */
-const QUEUE_MAX_BYTES = 32 * 1024 * 1024;
+const QUEUE_MAX_BYTES = 16 * 1024 * 1024;
 const PENDING_MAX_BYTES = 16 * 1024 * 1024;
 const RETRY_MS = 500;
+/** No space, no quota. */
+const FULL = ["ENOSPC", "EDQUOT"];
 const SEGMENT_NAME = /^\d{16}$/;
 
 export class AuditLog {
@@ -204,8 +206,7 @@ export class AuditLog {
       if (this.#pendingBytes > PENDING_MAX_BYTES) await this.checkpoint();
       if (!this.#segment?.hasRoom(entries)) await this.#nextSegment();
     } catch (cause) {
-      this.#becomeFull(cause);
-      return new AppendRefused("full", cause);
+      return this.#stopTaking(FULL.includes(errorCode(cause)) ? "full" : "broken", cause);
     }
     if (this.#state === "full") {
       this.#state = "open";
@@ -216,16 +217,16 @@ export class AuditLog {
       await this.#segment?.write(this.size, entries);
       return undefined;
     } catch (cause) {
-      this.#state = "broken";
-      this.#options.log("error", "log-broken", { code: errorCode(cause), size: this.size });
-      return new AppendRefused("broken", cause);
+      return this.#stopTaking("broken", cause);
     }
   }
 
-  #becomeFull(cause: unknown): void {
-    if (this.#state !== "open") return;
-    this.#state = "full";
-    this.#options.log("error", "log-full", { code: errorCode(cause), size: this.size });
+  #stopTaking(reason: "full" | "broken", cause: unknown): AppendRefused {
+    if (this.#state !== reason) {
+      this.#state = reason;
+      this.#options.log("error", `log-${reason}`, { code: errorCode(cause), size: this.size });
+    }
+    return new AppendRefused(reason, cause);
   }
 
   #acknowledge(group: readonly Request[]): void {

@@ -3,25 +3,31 @@
  * lock, then the writer, who alone listens for appends; and retired once another has taken the log over.
  */
 import { createHash, createPublicKey, type KeyObject } from "node:crypto";
+import { access, constants } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { TLSSocket } from "node:tls";
 import { Identity, peerService } from "@sealift/service-kit/identity.ts";
 import { errorCode, type Log } from "@sealift/service-kit/log.ts";
 import { PROBLEMS, sendJson, sendProblem } from "@sealift/service-kit/problem.ts";
 import { type Route, type RunningServer, startServer } from "@sealift/service-kit/server.ts";
+import { SettingsError } from "@sealift/service-kit/settings.ts";
 import { AuditLog } from "./audit-log.ts";
-import type { CheckpointSigner } from "./checkpoint.ts";
+import { CheckpointError, type CheckpointSigner } from "./checkpoint.ts";
 import { DirectoryLock } from "./directory-lock.ts";
 import { EventLog } from "./event-log.ts";
 import { eventRoutes } from "./event-routes.ts";
 import { askForLog, type Door, openDoor, type Predecessor } from "./hand-over.ts";
+import { SegmentDamagedError } from "./segment.ts";
 import { type AuditSettings, readCheckpointKey } from "./settings.ts";
+import { TreeDamagedError } from "./tile-tree.ts";
 
 /** Who may append. */
 const CLIENTS = ["gateway", "pii"];
 const LOCK_POLL_MS = 20;
+/** Until the log is tried again that could not be opened, as on a full disk. */
+const RETRY_MS = 1_000;
 
-/** `failed`: the log cannot be opened, and a person has to look before it is written to again. */
+/** `failed`: the log is not what it was, and a person has to look before it is written to again. */
 type Role = "standby" | "writer" | "retired" | "failed";
 
 export interface RunningAudit {
@@ -35,6 +41,9 @@ export interface RunningAudit {
 
 /** Resolves when health can be asked; the log may be another's still. @throws SettingsError */
 export async function startAudit(settings: AuditSettings, log: Log): Promise<RunningAudit> {
+  await access(settings.directory, constants.W_OK | constants.X_OK).catch(() => {
+    throw new SettingsError(["LOG_DIRECTORY: want a directory that can be written"]);
+  });
   const identity = await Identity.open(settings.identityFile, "audit");
   const privateKey = await readCheckpointKey(settings.checkpointKeyFile);
   const instance = new Instance(
@@ -70,6 +79,16 @@ export async function startAudit(settings: AuditSettings, log: Log): Promise<Run
 function originOf(key: KeyObject): string {
   const der = createPublicKey(key.export({ format: "pem", type: "pkcs8" })).export({ format: "der", type: "spki" });
   return `audit.sealift.internal/${createHash("sha256").update(der).digest("hex").slice(0, 16)}`;
+}
+
+/** Whether going on could hide what was changed. Anything else, such as a full disk, passes. */
+function isDamage(cause: unknown): boolean {
+  return [CheckpointError, TreeDamagedError, SegmentDamagedError].some((kind) => cause instanceof kind);
+}
+
+interface Held {
+  readonly lock: DirectoryLock;
+  readonly predecessor: Predecessor | undefined;
 }
 
 /** What a writer has. */
@@ -115,50 +134,48 @@ class Instance {
     const stopped = new Promise<void>((resolve) => {
       this.#stopping.signal.addEventListener("abort", () => resolve());
     });
-    // Who handed the log over only waits for it to come back: it does not ask for it.
-    for (let mayAsk = true; ; mayAsk = false) {
+    // Who handed the log over, or could not open it, waits for it and does not ask for it again.
+    for (let mayAsk = true; !this.#stopping.signal.aborted && this.role === "standby"; mayAsk = false) {
       const tenure = await this.#begin(mayAsk);
-      if (!tenure) break;
+      if (!tenure) continue;
       const successor = await Promise.race([tenure.door.successor, stopped]);
       await this.#end(tenure);
       if (!successor) break;
       if (await successor.released()) {
         this.role = "retired";
         this.#log("info", "log-handed-over");
-        break;
+      } else {
+        this.#log("warn", "log-not-taken");
       }
-      this.#log("warn", "log-not-taken");
     }
     await stopped;
     await Promise.all(this.#draining);
     return this.#isCheckpointed;
   }
 
-  /** Waits for the log and serves it. Undefined if it was told to stop, or if the log cannot be opened. */
+  /** Waits for the log and serves it. Undefined if it was told to stop, or if the log could not be opened. */
   async #begin(mayAsk: boolean): Promise<Tenure | undefined> {
-    const had = await this.#waitForLock(mayAsk);
-    if (!had) return undefined;
-    const started = performance.now();
+    let had: Held | undefined;
     try {
+      had = await this.#waitForLock(mayAsk);
+      if (!had) return undefined;
       this.#tenure = await this.#serve(had.lock);
     } catch (cause) {
-      had.lock.release();
-      had.predecessor?.giveUp();
-      this.role = "failed";
+      had?.lock.release();
+      had?.predecessor?.giveUp();
+      if (isDamage(cause)) this.role = "failed";
       // The messages are our own or the system's, about files: there is no content in them.
-      this.#log("error", "log-not-opened", { code: errorCode(cause), reason: String(cause) });
+      this.#log("error", "log-not-opened", { code: errorCode(cause), reason: String(cause), again: !isDamage(cause) });
+      if (!isDamage(cause)) await sleep(RETRY_MS, undefined, { signal: this.#stopping.signal }).catch(() => {});
       return undefined;
     }
     had.predecessor?.taken();
     this.role = "writer";
-    const { size } = this.#tenure.log;
-    this.#log("info", "log-opened", { size, durationMs: Math.round(performance.now() - started) });
+    this.#log("info", "log-opened", { size: this.#tenure.log.size });
     return this.#tenure;
   }
 
-  async #waitForLock(
-    mayAsk: boolean,
-  ): Promise<{ readonly lock: DirectoryLock; readonly predecessor: Predecessor | undefined } | undefined> {
+  async #waitForLock(mayAsk: boolean): Promise<Held | undefined> {
     let predecessor: Predecessor | undefined;
     while (!this.#stopping.signal.aborted) {
       const lock = DirectoryLock.tryTake(this.#settings.directory);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { appendFile, readFile, truncate, writeFile } from "node:fs/promises";
+import { appendFile, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import test from "node:test";
@@ -238,13 +238,26 @@ test("a log that was changed is not opened, and the log says why", async (t) => 
   assert.ok(DirectoryLock.tryTake(ground.directory), "the lock is free");
 });
 
+test("a log that cannot be opened for another reason is tried again", async (t) => {
+  const ground = await auditGround(t);
+  const segments = join(ground.directory, "segments");
+  await writeFile(segments, "in the way");
+  const audit = await ground.start();
+  await until(() => ground.logged.some(([name]) => name === "log-not-opened"));
+  assert.equal(audit.role, "standby");
+  assert.equal(await health(audit.adminPort, "/readyz"), 503);
+  await rm(segments);
+  await until(() => audit.role === "writer");
+});
+
 test("settings that are wrong are told at once, and no key in them", async (t) => {
   assert.throws(
     () => readSettings({}),
     (cause) =>
       cause instanceof SettingsError && /IDENTITY_FILE.*LOG_DIRECTORY.*CHECKPOINT_KEY_FILE/.test(cause.message),
   );
-  const { environment } = await auditGround(t);
+  const { environment, start } = await auditGround(t);
+  await assert.rejects(start({ directory: "/nonexistent" }), SettingsError);
   assert.throws(() => readSettings({ ...environment, LOG_ORIGIN: "a name" }), SettingsError);
   const file = join(await scratch(t), "key");
   for (const content of ["", "-----BEGIN PRIVATE KEY-----\nSECRET\n-----END PRIVATE KEY-----\n"]) {
