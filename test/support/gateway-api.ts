@@ -57,7 +57,7 @@ interface Scope {
 
 /** Lets everything pass, unchanged. */
 export function passAll({ texts }: Question): Inspection {
-  return { decision: "allow", findings: {}, texts: texts.map(({ text }) => ({ consumed: text.length })) };
+  return { decision: "allow", policy: "p1", findings: {}, texts: texts.map(({ text }) => ({ consumed: text.length })) };
 }
 
 export async function gatewayApi(t: Scope, options: GatewayApiOptions = {}): Promise<GatewayApi> {

@@ -33,6 +33,8 @@ export class Call {
   login: Login | undefined;
   chat: ChatRequest | undefined;
   place: Place | undefined;
+  /** By which what the client sent was inspected. */
+  policy: string | undefined;
   /** Of what the client sent. */
   findings: Findings = {};
   readonly #releases: (() => void)[] = [];

@@ -30,6 +30,8 @@ export interface Question {
 export interface Inspection {
   /** `deny`: none of it may go on. */
   readonly decision: "allow" | "redact" | "deny";
+  /** Which policy decided. */
+  readonly policy: string;
   /** How often each class was found. */
   readonly findings: Findings;
   /** In the order of the question. */

@@ -4,16 +4,19 @@
  */
 import { setImmediate } from "node:timers/promises";
 import type { Peer } from "@sealift/service-kit/peer-client.ts";
-import type { InspectedText, Inspection, Inspector, Question } from "./inspector.ts";
+import type { Findings } from "./call.ts";
+import { addFindings, type InspectedText, type Inspection, type Inspector, type Question } from "./inspector.ts";
 
 /** The answer of `POST /v1/scan`, as far as the gateway reads it. */
 interface ScanAnswer {
   readonly decision: Inspection["decision"];
+  readonly policy: string;
   readonly texts: readonly ScannedText[];
 }
 
 interface ScannedText extends InspectedText {
-  readonly findings: readonly { readonly class: string; readonly action: "flag" | "redact" | "deny" }[];
+  readonly decision: Inspection["decision"];
+  readonly counts: Findings;
 }
 
 interface Waiting {
@@ -34,7 +37,7 @@ export function piiInspector(peer: Pick<Peer, "post">): Inspector {
 
   const ask = async (batch: readonly Waiting[]): Promise<void> => {
     try {
-      const { decision, texts } = await scan(
+      const { decision, policy, texts } = await scan(
         peer,
         batch.map(({ question }) => question),
       );
@@ -45,7 +48,7 @@ export function piiInspector(peer: Pick<Peer, "post">): Inspector {
       }
       let from = 0;
       for (const { question, resolve } of batch) {
-        resolve(inspectionOf(texts.slice(from, from + question.texts.length)));
+        resolve(inspectionOf(policy, texts.slice(from, from + question.texts.length)));
         from += question.texts.length;
       }
     } catch (cause) {
@@ -95,15 +98,9 @@ async function scan(peer: Pick<Peer, "post">, questions: readonly Question[]): P
   return answer;
 }
 
-function inspectionOf(texts: readonly ScannedText[]): Inspection {
-  const findings: Record<string, number> = {};
-  let decision: Inspection["decision"] = "allow";
-  for (const { findings: found } of texts) {
-    for (const { class: name, action } of found) {
-      findings[name] = (findings[name] ?? 0) + 1;
-      if (action === "deny") decision = "deny";
-      else if (action === "redact" && decision === "allow") decision = "redact";
-    }
-  }
-  return { decision, findings, texts };
+function inspectionOf(policy: string, texts: readonly ScannedText[]): Inspection {
+  let findings: Findings = {};
+  for (const { counts } of texts) findings = addFindings(findings, counts);
+  const is = (wanted: Inspection["decision"]): boolean => texts.some(({ decision }) => decision === wanted);
+  return { decision: is("deny") ? "deny" : is("redact") ? "redact" : "allow", policy, findings, texts };
 }

@@ -64,11 +64,12 @@ export function decisionRecord(
   { refusal, forModel, unrecorded }: Decision,
   context: RecordContext,
 ): AuditEvent {
-  const { chat, findings } = call;
+  const { chat, findings, policy } = call;
   return {
     ...event(refusal ? `request.refused.${refusal.gate}` : "request.allowed", call),
     release: context.release,
     control: refusal?.control,
+    policy,
     problem: refusal?.problem.name,
     ...(unrecorded && { counts: { unrecorded } }),
     ...(chat &&

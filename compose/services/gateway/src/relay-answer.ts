@@ -18,7 +18,8 @@ export class ModelRefusal extends Error {
   }
 }
 
-const ANSWER_MAX_BYTES = 8 * 1024 * 1024;
+/** What the inspecting service takes, with some room for what it needs around the texts. */
+const ANSWER_MAX_BYTES = 1536 * 1024;
 const REFUSAL_MAX_BYTES = 64 * 1024;
 const MESSAGE_MAX_CHARACTERS = 500;
 

@@ -80,7 +80,8 @@ function readApiSettings(reader: SettingsReader): ApiSettings {
     recordKeyFile: reader.text("RECORD_KEY_FILE"),
     canaryModel: reader.text("MODELS").split(",")[0] ?? "",
     limits: {
-      bodyMaxBytes: reader.integer("BODY_MAX_BYTES", 1024 * 1024, 1024, 8 * 1024 * 1024),
+      // The pii service reads 2 MiB, and gets the texts of a body with a name for each.
+      bodyMaxBytes: reader.integer("BODY_MAX_BYTES", 1024 * 1024, 1024, 1536 * 1024),
       messagesMax: reader.integer("MESSAGES_MAX", 256, 1, 10_000),
       tokensMax: reader.integer("TOKENS_MAX", 4_096, 1, 1_000_000),
       requestsPerMinute: reader.integer("REQUESTS_PER_MINUTE", 600, 1, 1_000_000),

@@ -2,7 +2,11 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { type AnswerFacts, AnswerStream, noFacts } from "../../../../compose/services/gateway/src/chat-answer.ts";
 import { eventPayloads, StreamError } from "../../../../compose/services/gateway/src/events.ts";
-import type { Inspection, Question } from "../../../../compose/services/gateway/src/inspector.ts";
+import type { Inspection, Inspector, Question } from "../../../../compose/services/gateway/src/inspector.ts";
+import { piiInspector } from "../../../../compose/services/gateway/src/pii-inspector.ts";
+import { answerScan } from "../../../../compose/services/pii/src/pii.ts";
+import { BUILT_IN_POLICY } from "../../../../compose/services/pii/src/policy.ts";
+import { parseScanRequest } from "../../../../compose/services/pii/src/scan-request.ts";
 
 async function payloadsOf(chunks: readonly Buffer[]): Promise<string[]> {
   const found: string[] = [];
@@ -61,7 +65,7 @@ function inspector(counts: { questions: number }) {
         const shown = replaced.slice(0, replaced.length - held);
         return { consumed: text.length - held, ...(replaced !== text && { text: shown }) };
       });
-      return { decision: "redact", findings: { secret: 1 }, texts: inspected };
+      return { decision: "redact", policy: "p1", findings: { secret: 1 }, texts: inspected };
     },
   };
 }
@@ -88,10 +92,11 @@ interface Read {
 async function run(
   payloads: readonly (readonly string[])[],
   wantsUsage = false,
+  inspect: (counts: { questions: number }) => Inspector = inspector,
 ): Promise<Read & { facts: AnswerFacts; questions: number }> {
   const counts = { questions: 0 };
   const facts = noFacts();
-  const stream = new AnswerStream({ requestId: "r", tenant: "acme", inspector: inspector(counts), facts }, wantsUsage);
+  const stream = new AnswerStream({ requestId: "r", tenant: "acme", inspector: inspect(counts), facts }, wantsUsage);
   const read: Read = { content: "", reasoning: "", args: {}, heads: [], finishes: [], all: [] };
   const take = (out: readonly string[]): void => {
     for (const payload of out) {
@@ -185,4 +190,23 @@ test("refuses events that are not those of this API", async () => {
     event({ tool_calls: "x" }),
   ];
   for (const payload of bad) await assert.rejects(run([[payload]]), { code: "ANSWER_MALFORMED" }, payload);
+});
+
+/** The pii service itself, without the network. */
+function piiService(): Inspector {
+  const post = async (_: string, body: unknown) =>
+    answerScan(parseScanRequest(Buffer.from(JSON.stringify(body))), { policy: BUILT_IN_POLICY, digest: "built-in" });
+  return piiInspector({ post });
+}
+
+test("with the real detectors: a card number is replaced wherever a stream is cut", async () => {
+  const text = "pay with 4111 1111 1111 1111, or mail jane.roe@corp.example; no card: 4111 1111 1111 1112.";
+  const want = text.replace("4111 1111 1111 1111", "[PAYMENT_CARD]");
+  const splits = Array.from({ length: text.length + 1 }, (_, cut) => [text.slice(0, cut), text.slice(cut)]);
+  for (const pieces of [...splits, [...text]]) {
+    const events = pieces.map((content) => [event({ content })]);
+    const read = await run([...events, [event({}, "stop")]], false, piiService);
+    assert.equal(read.content, want, JSON.stringify(pieces[0]));
+    assert.deepEqual(read.facts.findings, { "payment-card": 1, email: 1 });
+  }
 });

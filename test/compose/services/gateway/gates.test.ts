@@ -197,6 +197,7 @@ test("holds the bytes of all bodies together to what there is room for", async (
 function hideAddress({ texts }: Question): Inspection {
   return {
     decision: "redact",
+    policy: "p1",
     findings: { email: 1 },
     texts: texts.map(({ text }) => ({
       consumed: text.length,

@@ -70,6 +70,7 @@ test("records who asked for what and how it ended, and nothing of what was said"
     model: "small",
     stream: false,
     messages: 1,
+    policy: "p1",
   });
   assert.deepEqual(end, {
     ...end,
@@ -319,6 +320,7 @@ test("holds back a model that is faster than its client, and gives up a client t
 test("inspects an answer on its way, whole or in pieces", async (t) => {
   const inspect = ({ channel, texts }: Parameters<typeof passAll>[0]) => ({
     decision: "redact" as const,
+    policy: "p1",
     findings: channel === "response" ? { name: 1 } : {},
     texts: texts.map(({ text }) => ({
       consumed: text.length,

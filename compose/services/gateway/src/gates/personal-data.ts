@@ -37,6 +37,7 @@ async function inspectAndReplace(call: Call, inspector: Inspector, places: reado
     channel: "request",
     texts: places.map(({ text }) => ({ text })),
   });
+  call.policy = inspection.policy;
   call.findings = addFindings(call.findings, inspection.findings);
   if (inspection.decision === "deny") return false;
   return inspection.texts.every(({ text }, index) => {
