@@ -2,7 +2,8 @@
  * A Compose project on an engine: up, down, stop, one task, and what its containers are doing. The file is
  * rendered already; nothing is built or pulled here.
  */
-import { composeCall, connect, connectionError, dockerCall, type Engine } from "./engine.ts";
+import { setTimeout as sleep } from "node:timers/promises";
+import { composeCall, connect, connectionError, dockerCall, type Engine, type ToolCall } from "./engine.ts";
 import { engineError } from "./error.ts";
 import type { ComposeProject } from "./prove-containers.ts";
 import { type CallResult, runCall } from "./run-call.ts";
@@ -15,6 +16,9 @@ const ONE_OFF_LABEL = "com.docker.compose.oneoff";
 const MARGIN_MS = 60_000;
 const REASON_MAX_LENGTH = 2000;
 const LAST_WORDS_MAX_LENGTH = 800;
+/** Of util-linux, as flock is. */
+const SETPRIV = "/usr/bin/setpriv";
+const DOWN_ATTEMPTS = 5;
 
 export interface ProjectRun {
   readonly signal?: AbortSignal | undefined;
@@ -62,8 +66,18 @@ export async function downProject(
 ): Promise<void> {
   const { stopSeconds, volumes = false } = options;
   const args = ["down", "--remove-orphans", "--timeout", String(stopSeconds), ...(volumes ? ["--volumes"] : [])];
-  const result = await compose(engine, project, args, stopSeconds * 1000, run);
-  if (result.status !== 0) throw callFailed("down", result);
+  for (let attempt = 1; ; attempt += 1) {
+    const result = await compose(engine, project, args, stopSeconds * 1000, run);
+    // What a killed Compose asked for last may still be at work in the engine, and make one container more.
+    const left = await containerStates(engine, project.name);
+    if (result.status === 0 && left.length === 0) return;
+    if (result.status !== 0 && attempt === DOWN_ATTEMPTS) throw callFailed("down", result);
+    if (attempt === DOWN_ATTEMPTS) {
+      const services = left.map(({ service }) => service).join(", ");
+      throw engineError("ENGINE_CALL_FAILED", `compose down: containers of ${services} are there again`);
+    }
+    await sleep(500 * attempt);
+  }
 }
 
 /** @throws ENGINE_CALL_FAILED */
@@ -105,7 +119,7 @@ export async function execInService(
   command: readonly string[],
   options: Parameters<typeof runCall>[1],
 ): Promise<CallResult> {
-  return runCall(composeCall(engine, project, ["exec", "-T", service, ...command]), options);
+  return runCall(endsWithUs(composeCall(engine, project, ["exec", "-T", service, ...command])), options);
 }
 
 export interface ContainerState {
@@ -136,13 +150,15 @@ async function statesOf(engine: Engine, label: readonly string[]): Promise<Conta
     const docker = await connect(engine);
     const found = await docker.listContainers({ all: true, filters: { label: [...label] } });
     const states = await Promise.all(
-      found.map(async ({ Id }): Promise<ContainerState> => {
-        const { State, RestartCount, Config, NetworkSettings } = await docker.getContainer(Id).inspect();
+      found.map(async ({ Id }): Promise<ContainerState[]> => {
+        const inspected = await unlessGone(docker.getContainer(Id).inspect());
+        if (!inspected) return [];
+        const { State, RestartCount, Config, NetworkSettings } = inspected;
         const health = State.Health?.Status;
         const healthy = State.Running && !State.Restarting && (health === undefined || health === "healthy");
         const said = State.Health?.Log?.at(-1)?.Output.trim() ?? "";
         const exit = State.Running ? "" : ` (exit code ${State.ExitCode}${State.OOMKilled ? ", out of memory" : ""})`;
-        return {
+        const state: ContainerState = {
           id: Id,
           project: Config.Labels[PROJECT_LABEL] ?? "",
           service: Config.Labels[SERVICE_LABEL] ?? "",
@@ -155,9 +171,10 @@ async function statesOf(engine: Engine, label: readonly string[]): Promise<Conta
             ),
           ),
         };
+        return [state];
       }),
     );
-    return states.sort((a, b) => (`${a.project}/${a.service}` < `${b.project}/${b.service}` ? -1 : 1));
+    return states.flat().sort((a, b) => (`${a.project}/${a.service}` < `${b.project}/${b.service}` ? -1 : 1));
   } catch (cause) {
     throw connectionError(engine.socketPath, cause);
   }
@@ -212,11 +229,16 @@ async function compose(
   timeoutMs: number,
   run: ProjectRun,
 ): Promise<CallResult> {
-  return runCall(composeCall(engine, project, args), {
+  return runCall(endsWithUs(composeCall(engine, project, args)), {
     timeoutMs: timeoutMs + MARGIN_MS,
     signal: run.signal,
     ...(run.onLine && { onLine: run.onLine }),
   });
+}
+
+/** A Compose that went on after a SIGKILL of this process would work against `recover`. */
+function endsWithUs({ file, args, env }: ToolCall): ToolCall {
+  return { file: SETPRIV, args: ["--pdeathsig", "KILL", file, ...args], env };
 }
 
 function callFailed(verb: string, { status, stderr }: CallResult): Error {
@@ -243,10 +265,19 @@ async function removeContainers(
   try {
     const docker = await connect(engine);
     for (const { Id, Names } of await docker.listContainers({ all: true, filters: { label: [...label] } })) {
-      if (Names.some(isMeant)) await docker.getContainer(Id).remove({ force: true });
+      if (Names.some(isMeant)) await unlessGone(docker.getContainer(Id).remove({ force: true }));
     }
   } catch (cause) {
-    if ((cause as { statusCode?: number }).statusCode === 404) return;
     throw connectionError(engine.socketPath, cause);
+  }
+}
+
+/** A container may end between the list and the question. */
+async function unlessGone<Value>(asked: Promise<Value>): Promise<Value | undefined> {
+  try {
+    return await asked;
+  } catch (cause) {
+    if ((cause as { readonly statusCode?: number }).statusCode === 404) return undefined;
+    throw cause;
   }
 }
