@@ -48,8 +48,13 @@ export function openPeer({ agent, origin, timeoutMs, answerMaxBytes }: PeerOptio
         let length = 0;
         answer.on("data", (chunk: Buffer) => {
           length += chunk.length;
-          if (length > answerMaxBytes) sent.destroy(new PeerError("PEER_ANSWER_TOO_LARGE"));
-          else chunks.push(chunk);
+          if (length <= answerMaxBytes) {
+            chunks.push(chunk);
+            return;
+          }
+          const tooLarge = new PeerError("PEER_ANSWER_TOO_LARGE");
+          reject(tooLarge);
+          sent.destroy(tooLarge);
         });
         answer.once("error", (cause) => reject(cause instanceof PeerError ? cause : new PeerError(errorCode(cause))));
         answer.once("end", () => {
