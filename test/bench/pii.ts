@@ -2,7 +2,7 @@
  * Throughput of the pii service's scanner in CPU time, in interleaved rounds in this one process: against one combined
  * regular expression that finds candidates and checks nothing (a bound: not a peer, but what scanning costs at
  * least), and against redact-pii where test/bench/peers is installed. Then time for
- * adversarial texts of 128 KiB and 1 MiB. Prints a table and writes test/evidence/bench-pii.json.
+ * adversarial texts of 128 KiB and 1 MiB. Prints a table and writes test/evidence/pii-bench.json.
  *
  * The texts are those of presidio-research where SEALIFT_PII_DATASET names its synth_dataset_v2.json, else our
  * own samples and hard negatives.
@@ -133,5 +133,5 @@ const evidence = {
   ),
 };
 mkdirSync(join(root, "test/evidence"), { recursive: true });
-writeFileSync(join(root, "test/evidence/bench-pii.json"), `${JSON.stringify(evidence, null, 2)}\n`);
+writeFileSync(join(root, "test/evidence/pii-bench.json"), `${JSON.stringify(evidence, null, 2)}\n`);
 process.stdout.write(`${JSON.stringify(evidence, null, 2)}\n`);
