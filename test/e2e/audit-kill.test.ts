@@ -35,8 +35,13 @@ interface Load {
   stop(): Promise<void>;
 }
 
-/** Services that append one event after the other and never give up. */
-async function load(t: TestContext, ground: AuditGround, ports: () => (number | undefined)[]): Promise<Load> {
+/** Services that append one event after the other and never give up. `more` are further members of each. */
+async function load(
+  t: TestContext,
+  ground: AuditGround,
+  ports: () => (number | undefined)[],
+  more: Readonly<Record<string, unknown>> = {},
+): Promise<Load> {
   const peer = await peerOf(t, ground.identities, "gateway", ports);
   const client = openAuditClient({ peer, service: "gateway", holdMs: 60_000 });
   const receipts: AuditReceipt[] = [];
@@ -46,7 +51,13 @@ async function load(t: TestContext, ground: AuditGround, ports: () => (number | 
   const writer = async (number: number): Promise<void> => {
     for (let i = 0; !isOver; i += 1) {
       receipts.push(
-        await client.append({ type: "request.allowed", requestId: `r-${number}-${i}`, tenant: "t-1", bytes: i }),
+        await client.append({
+          type: "request.allowed",
+          requestId: `r-${number}-${i}`,
+          tenant: "t-1",
+          bytes: i,
+          ...more,
+        }),
       );
       gap = Math.max(gap, performance.now() - last);
       last = performance.now();
@@ -177,16 +188,18 @@ test("on a disk that is really full appends wait, and go on when there is room",
   const all = new Set<ChildProcess>();
   t.after(() => killAll(all));
   // A file system of its own, which only this process and those that look through it see.
-  const script = 'mount -t tmpfs -o size=40m tmpfs "$LOG_DIRECTORY" && exec "$@"';
-  const environment = { PATH: process.env["PATH"] ?? "", ...ground.environment, CHECKPOINT_ENTRIES: "1000" };
+  const script = 'mount -t tmpfs -o size=96m tmpfs "$LOG_DIRECTORY" && exec "$@"';
+  const environment = { PATH: process.env["PATH"] ?? "", ...ground.environment, CHECKPOINT_ENTRIES: "500" };
   const audit = startAuditProcess(environment, all, ["unshare", "--mount", "sh", "-c", script, "sh"]);
   const inside = join("/proc", `${audit.pid}`, "root", ground.directory);
   const ready = async (): Promise<boolean> =>
     (await fetch(`http://127.0.0.1:${audit.adminPort}/readyz`)).status === 200;
-  const writers = await load(t, ground, () => [audit.port]);
+  // Large ones, so that the segments that were prepared are soon used up.
+  const counts = Object.fromEntries(Array.from({ length: 64 }, (_, i) => [`${"n".repeat(29)}${i}`, 1_000_000_000_000]));
+  const writers = await load(t, ground, () => [audit.port], { counts });
   await until(() => writers.receipts.length > 100, 20_000);
   const ballast = join(inside, "ballast");
-  await assert.rejects(writeFile(ballast, Buffer.alloc(40 * 1024 * 1024)), { code: "ENOSPC" });
+  await assert.rejects(writeFile(ballast, Buffer.alloc(96 * 1024 * 1024)), { code: "ENOSPC" });
   await until(async () => !(await ready()), 40_000);
   assert.ok(audit.logged.some(({ event, code }) => event === "log-full" && code === "ENOSPC"));
   const taken = writers.receipts.length;
@@ -194,7 +207,7 @@ test("on a disk that is really full appends wait, and go on when there is room",
   assert.equal(writers.receipts.length, taken, "nothing is acknowledged");
   await rm(ballast);
   await until(ready, 10_000);
-  await until(() => writers.receipts.length > taken + 500, 20_000);
+  await until(() => writers.receipts.length > taken + 200, 20_000);
   await writers.stop();
   const copy = join(ground.directory, "..", "copy");
   await until(async () => {
