@@ -4,6 +4,7 @@
  */
 import { Agent, type IncomingMessage, type OutgoingHttpHeaders, request } from "node:http";
 import { errorCode } from "@sealift/service-kit/log.ts";
+import { isStale, StaleConnection, withoutStale } from "@sealift/service-kit/stale-connection.ts";
 
 export interface UpstreamCall {
   readonly method: "GET" | "POST";
@@ -31,8 +32,8 @@ export class UpstreamError extends Error {
   }
 }
 
-/** Calls at the same time; more wait for their turn. */
-const SOCKETS_MAX = 256;
+/** As many as requests are let in (open-api.ts): none waits for a connection. */
+const SOCKETS_MAX = 512;
 const CONNECT_TIMEOUT_MS = 5_000;
 
 export interface UpstreamOptions {
@@ -62,27 +63,14 @@ export function openUpstream({ origin, silenceMs }: UpstreamOptions): Upstream {
       sent.setTimeout(silenceMs, () => sent.destroy(new UpstreamError("UPSTREAM_SILENT")));
       sent.once("response", resolve);
       sent.once("error", (cause) => {
-        // The model may close a kept connection just as a call is sent on it; nothing of it was answered.
-        const stale = sent.reusedSocket && errorCode(cause) === "ECONNRESET" && !signal.aborted;
-        reject(
-          stale ? new StaleConnection() : cause instanceof UpstreamError ? cause : new UpstreamError(errorCode(cause)),
-        );
+        if (isStale(sent, cause) && !signal.aborted) reject(new StaleConnection());
+        else reject(cause instanceof UpstreamError ? cause : new UpstreamError(errorCode(cause)));
       });
       sent.once("close", () => clearTimeout(connecting));
       sent.end(call.body);
     });
   return {
-    async send(call) {
-      for (;;) {
-        try {
-          return await once(call);
-        } catch (cause) {
-          if (!(cause instanceof StaleConnection)) throw cause;
-        }
-      }
-    },
+    send: (call) => withoutStale(() => once(call)),
     close: () => agent.destroy(),
   };
 }
-
-class StaleConnection extends Error {}

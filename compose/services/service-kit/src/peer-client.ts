@@ -1,6 +1,7 @@
 /** Asking another service of the appliance: JSON over mutual TLS, on few connections that stay. */
 import { type Agent, request } from "node:https";
 import { errorCode } from "./log.ts";
+import { isStale, StaleConnection, withoutStale } from "./stale-connection.ts";
 
 /** `code` is fit for a log. */
 export class PeerError extends Error {
@@ -25,7 +26,7 @@ export interface PeerOptions {
 }
 
 export interface Peer {
-  /** The answer's body, if its status is 200. @throws PeerError */
+  /** The answer's body, if its status is 200. May be asked twice, where a kept connection was closed. @throws PeerError */
   post(path: string, body: unknown, requestId: string): Promise<unknown>;
   close(): void;
 }
@@ -39,9 +40,8 @@ export function openPeer({ agent, origin, timeoutMs, answerMaxBytes }: PeerOptio
       const late = setTimeout(() => sent.destroy(new PeerError("PEER_LATE")), timeoutMs);
       sent.once("close", () => clearTimeout(late));
       sent.once("error", (cause) => {
-        const stale = sent.reusedSocket && errorCode(cause) === "ECONNRESET";
-        if (stale) return reject(new StaleConnection());
-        reject(cause instanceof PeerError ? cause : new PeerError(errorCode(cause)));
+        if (isStale(sent, cause)) reject(new StaleConnection());
+        else reject(cause instanceof PeerError ? cause : new PeerError(errorCode(cause)));
       });
       sent.once("response", (answer) => {
         const chunks: Buffer[] = [];
@@ -69,19 +69,10 @@ export function openPeer({ agent, origin, timeoutMs, answerMaxBytes }: PeerOptio
       sent.end(body);
     });
   return {
-    async post(path, body, requestId) {
+    post(path, body, requestId) {
       const bytes = Buffer.from(JSON.stringify(body));
-      for (;;) {
-        try {
-          return await once(path, bytes, requestId);
-        } catch (cause) {
-          // The peer closed a kept connection just as we wrote to it; a fresh one cannot be stale.
-          if (!(cause instanceof StaleConnection)) throw cause;
-        }
-      }
+      return withoutStale(() => once(path, bytes, requestId));
     },
     close: () => agent.destroy(),
   };
 }
-
-class StaleConnection extends Error {}
