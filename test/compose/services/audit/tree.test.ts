@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { createPublicKey } from "node:crypto";
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "node:test";
 import {
@@ -154,22 +154,20 @@ test("checkpoints are, byte for byte, those of the Go implementation", () => {
   }
 });
 
-test("openssl verifies a checkpoint's signature", async (t) => {
+test("openssl verifies a checkpoint's signature, as runbooks/audit-log.md says", async (t) => {
   const directory = await scratch(t);
-  const note = signCheckpoint({ origin: ORIGIN, privateKey: testKey }, { size: 0, root: EMPTY_ROOT }).toString();
-  const [text = "", signature = ""] = note.split("\n\n");
-  const bytes = Buffer.from(signature.trim().split(" ")[2] ?? "", "base64").subarray(4);
-  const files = {
-    "key.pem": createPublicKey(testKey).export({ format: "pem", type: "spki" }),
-    text: `${text}\n`,
-    bytes,
-  };
-  for (const [name, content] of Object.entries(files)) await writeFile(join(directory, name), content);
-  const args = ["pkeyutl", "-verify", "-rawin", "-pubin", "-inkey", "key.pem", "-in", "text", "-sigfile", "bytes"];
-  const good = spawnSync("openssl", args, { cwd: directory, encoding: "utf8" });
+  const runbook = await readFile(join(import.meta.dirname, "../../../../runbooks/audit-log.md"), "utf8");
+  const [, commands = ""] = /```\n(head [^`]*)```/.exec(runbook) ?? [];
+  const run = () => spawnSync("sh", ["-e", "-c", commands], { cwd: directory, encoding: "utf8" });
+  const note = signCheckpoint({ origin: ORIGIN, privateKey: testKey }, { size: 12, root: EMPTY_ROOT });
+  const publicKey = createPublicKey(testKey.export({ format: "pem", type: "pkcs8" }));
+  await writeFile(join(directory, "checkpoint-key.pub"), publicKey.export({ format: "pem", type: "spki" }));
+  await writeFile(join(directory, "checkpoint"), note);
+  const good = run();
   assert.equal(good.status, 0, good.stderr);
-  await writeFile(join(directory, "text"), `${text} \n`);
-  assert.notEqual(spawnSync("openssl", args, { cwd: directory }).status, 0);
+  assert.match(good.stdout, /Signature Verified Successfully/);
+  await writeFile(join(directory, "checkpoint"), note.toString().replace("\n12\n", "\n13\n"));
+  assert.notEqual(run().status, 0);
 });
 
 test("a checkpoint of another log, key or content is refused, and one with a witness's signature is not", () => {
