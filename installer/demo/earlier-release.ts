@@ -1,30 +1,20 @@
-/** Makes 1.0.0 of the appliance out of a copy of compose/, which is what 1.1.0 is; the tests use it as well. */
-import { readFile, writeFile } from "node:fs/promises";
+/** Makes 1.0.0 out of a copy of compose/, which is what 1.1.0 is. */
+import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { parseDocument } from "yaml";
 
-/** One sentence each, for people. */
-export const EARLIER_LACKS: readonly string[] = ["the newest migration of the database: MIGRATE_TO stops before it"];
+/** What 1.0.0 has not, for people. */
+export const EARLIER_LACKS = "the second migration of the database, and so GET /v1/usage, which stands on it";
 
-/** The version of the schema that 1.0.0 works on. */
-const EARLIER_SCHEMA = "1";
+const MIGRATIONS = "services/gateway/src/database/migrations";
+const EARLIER_SCHEMA = 1;
 
 /**
- * Changes the Compose file in `directory`, a copy of compose/, into that of the release before. Images and
- * their lock stay as they are, so that the second build takes every layer from the cache.
+ * Changes `directory`, a copy of compose/, into the release before: it knows the database's first migration
+ * only. With it the gateway's image has another digest; recipes stay as they are, so that the lock holds.
  */
 export async function makeEarlierRelease(directory: string): Promise<void> {
-  await editYaml(join(directory, "compose.yaml"), (set) => {
-    set(["services", "gateway-migrate", "environment", "MIGRATE_TO"], EARLIER_SCHEMA);
-  });
-}
-
-/** Changes members of a YAML file and leaves the rest of it, comments too, as it is. */
-export async function editYaml(
-  path: string,
-  edit: (set: (where: readonly string[], value: unknown) => void) => void,
-): Promise<void> {
-  const document = parseDocument(await readFile(path, "utf8"));
-  edit((where, value) => document.setIn(where, document.createNode(value)));
-  await writeFile(path, document.toString({ lineWidth: 0 }));
+  const migrations = join(directory, MIGRATIONS);
+  const later = (await readdir(migrations)).filter((name) => Number.parseInt(name, 10) > EARLIER_SCHEMA);
+  if (later.length === 0) throw new Error(`${JSON.stringify(migrations)}: nothing comes after the first migration`);
+  for (const name of later) await rm(join(migrations, name));
 }

@@ -25,6 +25,7 @@ const HEALTH_MS = 10_000;
 /** A model on a small machine thinks. */
 const CHAT_MS = 120_000;
 const SHOWN_CHARACTERS = 48;
+const USAGE_MAX_LENGTH = 300;
 const PROMPT = "Say hello to the people on the other side.";
 /** A number that card schemes keep for tests; its check digit is right. */
 const PROMPT_WITH_CARD = "Please charge my card 4111 1111 1111 1111 for it.";
@@ -56,7 +57,9 @@ export async function askRelease(story: Story, front: Front, key: string | undef
   await showChat(story, question, key, model as string);
   await showRefusal(story, question, key, model as string);
   const usage = await question({ path: "/v1/usage", key }, HEALTH_MS);
-  story.fact(usage.status === 200 ? `what was used: ${plain(usage.text.slice(0, 300))}` : `status ${usage.status}`);
+  story.fact(
+    usage.status === 200 ? `what was used: ${usageText(usage)}` : `${release} has no such thing (${usage.status})`,
+  );
   return {
     offer: { release, model, usageStatus: usage.status },
     proven: [
@@ -65,6 +68,10 @@ export async function askRelease(story: Story, front: Front, key: string | undef
     ],
     notShown: [],
   };
+}
+
+function usageText({ text }: Answer): string {
+  return text.trim().slice(0, USAGE_MAX_LENGTH);
 }
 
 type Asker = (question: Question, withinMs: number) => Promise<Answer>;

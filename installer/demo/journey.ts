@@ -126,7 +126,7 @@ async function buildReleases(journey: Journey): Promise<void> {
   const { story, record } = journey;
   await writeAppliances(record.workdir);
   story.explain(`${VERSIONS.later} is this checkout's compose/; ${VERSIONS.earlier} is a copy of it without:`);
-  for (const lack of EARLIER_LACKS) story.fact(lack);
+  story.fact(EARLIER_LACKS);
   story.explain(`Both are named ${DEMO_APPLIANCE}. What is fetched: locked Debian and npm packages, by digest.`);
   await build(journey, VERSIONS.later);
   await build(journey, VERSIONS.earlier);
