@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Digest } from "../../bundles/model/digest.ts";
-import { reasonOf } from "../../bundles/model/sealift-error.ts";
+import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import type { Clock } from "../site/clock.ts";
 import { type Disk, removeDurably, renameDurably } from "../site/disk.ts";
 import type { StatePaths } from "../site/state.ts";
@@ -195,7 +195,7 @@ class Run {
 
   /** Returns if the commit happened all the same; else the old state is back or nobody knows. */
   async #failed(step: Step, index: number, cause: unknown): Promise<void> {
-    const why = `${this.#operation}: step ${index + 1} of ${this.#steps.length} ${JSON.stringify(step.name)}: ${reasonOf(cause)}`;
+    const why = `${this.#operation}: step ${index + 1} of ${this.#steps.length} ${JSON.stringify(step.name)}: ${codedReason(cause)}`;
     if (step.isCommit && this.#states.has(step.name) && (await this.#probe(step)) !== "not-done") {
       // It may have happened, and is perhaps not yet durable: recover looks again, with a new journal handle.
       throw this.#unknown(why, cause);
@@ -209,7 +209,8 @@ class Run {
       time: now(this.#ground),
     });
     await this.#back(index, why, cause, isRecorded);
-    throw lifecycleError("OPERATION_FAILED", why, { cause, hints: ["the old state is in place; nothing was changed"] });
+    const hints = [...hintsOf(cause), "the old state is in place; nothing was changed"];
+    throw lifecycleError("OPERATION_FAILED", why, { cause, hints });
   }
 
   /** Takes back the steps from `last` down. */
@@ -221,7 +222,7 @@ class Run {
       try {
         await step.undo();
       } catch (undoCause) {
-        const text = `${why}; taking back ${JSON.stringify(step.name)}: ${reasonOf(undoCause)}`;
+        const text = `${why}; taking back ${JSON.stringify(step.name)}: ${codedReason(undoCause)}`;
         throw this.#unknown(text, undoCause);
       }
       // A full disk may keep the journal from hearing of it; recover takes back once more then.
@@ -269,7 +270,7 @@ class Run {
         await this.#act(step);
       } catch (cause) {
         throw this.#unknown(
-          `${this.#operation}: committed, but step ${JSON.stringify(step.name)}: ${reasonOf(cause)}`,
+          `${this.#operation}: committed, but step ${JSON.stringify(step.name)}: ${codedReason(cause)}`,
           cause,
         );
       }
@@ -332,7 +333,19 @@ class Run {
   #unknown(message: string, cause: unknown): Error {
     return lifecycleError("OPERATION_UNKNOWN", message, {
       cause,
-      hints: ["put right what the message names (a full or failing disk?), then run `sealift recover`"],
+      hints: [
+        ...hintsOf(cause),
+        "put right what the message names (a full disk? an engine that does not run?), then run `sealift recover`",
+      ],
     });
   }
+}
+
+/** What a step says is wrong keeps its own code and its own advice. */
+function codedReason(cause: unknown): string {
+  return cause instanceof SealiftError ? `${cause.code}: ${cause.message}` : reasonOf(cause);
+}
+
+function hintsOf(cause: unknown): readonly string[] {
+  return cause instanceof SealiftError ? cause.hints : [];
 }
