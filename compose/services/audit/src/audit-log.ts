@@ -199,8 +199,11 @@ export class AuditLog {
   }
 
   async #write(leaves: readonly Leaf[]): Promise<AppendRefused | undefined> {
-    if (this.#state === "broken") return new AppendRefused("broken");
     const entries = leaves.map(({ entry }) => entry);
+    // What was queued before; the disk is not asked for each of them.
+    if (this.#state === "broken" || (this.#state === "full" && entries.length > 0)) {
+      return new AppendRefused(this.#state);
+    }
     try {
       // The tree has fallen behind: who appends waits for it.
       if (this.#pendingBytes > PENDING_MAX_BYTES) await this.checkpoint();
