@@ -5,6 +5,7 @@ import { baseProject, colourProject } from "../lifecycle/deploy-context.ts";
 import { requireInstalled } from "../lifecycle/deploy-plan.ts";
 import { renderedFile } from "../lifecycle/deploy-steps.ts";
 import { appendEntry } from "../lifecycle/ledger.ts";
+import { mendFiles } from "../lifecycle/mend-files.ts";
 import type { Site } from "../lifecycle/site.ts";
 import { type Deployment, readDeployments } from "../site/deployment.ts";
 import type { Progress } from "../ui/terminal.ts";
@@ -22,7 +23,13 @@ interface Verb {
   readonly progress: string;
   /** As the ledger calls what happened. */
   readonly event: "started" | "stopped";
-  readonly act: (site: Site, engine: Engine, current: Deployment, progress: Progress) => Promise<void>;
+  readonly act: (
+    site: Site,
+    engine: Engine,
+    current: Deployment,
+    progress: Progress,
+    note: (line: string) => void,
+  ) => Promise<void>;
 }
 
 function command({ name, summary, progress: what, event, act }: Verb): Command {
@@ -37,7 +44,7 @@ function command({ name, summary, progress: what, event, act }: Verb): Command {
       return withSite(invocation, name, async (site) => {
         const current = requireInstalled(readDeployments(site.paths));
         const progress = terminal.progress(what);
-        await withSiteEngine(site, (engine) => act(site, engine, current, progress));
+        await withSiteEngine(site, (engine) => act(site, engine, current, progress, terminal.note));
         progress.done();
         appendEntry(site.disk, site.paths.ledger, event, { release: current.release }, site.clock());
         terminal.result(`${current.appliance} ${current.version} ${event}`);
@@ -53,7 +60,8 @@ export const start: Command = command({
   summary: "start what is installed, as it was rendered and authorized",
   progress: "starting",
   event: "started",
-  act: async (site, engine, current, progress) => {
+  act: async (site, engine, current, progress, note) => {
+    for (const path of await mendFiles(site)) note(`note: ${path} was changed or missing, and is written anew`);
     renderedFile(site, current, "base");
     renderedFile(site, current, "containers");
     const run = { onLine: (line: string) => progress.update(line) };

@@ -15,6 +15,9 @@ const EXITS: Readonly<Record<SiteStatus["state"], number>> = {
   unknown: 6,
 };
 
+const DEGRADED_HINT =
+  "hint: sealift start starts what does not run and writes changed files anew; sealift logs SERVICE says more";
+
 export const status: Command = {
   name: NAME,
   summary: "what runs on this site, and whether it is as it should be",
@@ -36,6 +39,7 @@ export const status: Command = {
       terminal.result(`  ${plain(project)}  ${plain(service).padEnd(12)} ${plain(text)}`);
     }
     for (const problem of problems) terminal.result(`  PROBLEM ${plain(problem)}`);
+    if (state === "degraded") terminal.note(DEGRADED_HINT);
     terminal.document({
       siteId: site.siteId,
       state,

@@ -42,7 +42,7 @@ const CREDENTIALS_MAX_SECONDS = 120;
 const WATCH_INTERVAL_MS = 500;
 /** An answer through the front that takes longer counts as none while the new colour is watched. */
 const WATCH_SLOW_MS = 2_000;
-const RENDERED_MAX_BYTES = 4 * 1024 * 1024;
+export const RENDERED_MAX_BYTES = 4 * 1024 * 1024;
 
 /** What `do` and `undo` of a step act on. */
 class Deploying {
@@ -91,7 +91,10 @@ export function renderedFile(
   const bytes = readStateFile(path, RENDERED_MAX_BYTES);
   if (bytes && digestOf(bytes) === deployment[file]) return bytes;
   throw lifecycleError("DEPLOYMENT_DAMAGED", `${JSON.stringify(path)} is not the file that was rendered`, {
-    hints: ["somebody edited or removed it: keep it as evidence; sealift config apply renders it anew"],
+    hints: [
+      "somebody edited or removed it: keep a copy as evidence",
+      "sealift start writes it anew, as it was authorized",
+    ],
   });
 }
 

@@ -1,6 +1,6 @@
 /** How the site is, against what it should be. Looks only; changes nothing. */
 import { parseCanonicalJson } from "../../bundles/model/canonical-json.ts";
-import { reasonOf } from "../../bundles/model/sealift-error.ts";
+import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import type { Engine } from "../../compose/engine/engine.ts";
 import { type ContainerState, siteContainers } from "../../compose/engine/project.ts";
 import { projectName } from "../../compose/render.ts";
@@ -36,6 +36,9 @@ export async function siteStatus(site: Site, engine: Engine | { readonly problem
   if (!current) return { ...nothing, state: "not-installed", problems: [] };
   if ("problem" in engine) return { ...nothing, state: "unknown", problems: [engine.problem] };
   const containers = await siteContainers(engine, site.siteId);
+  const damaged = fileProblems(site, current);
+  // Without the files nobody can tell what should run.
+  if (damaged.length > 0) return { ...nothing, containers, state: "degraded", problems: damaged };
   const problems = [...containerProblems(site, current, containers), ...switchProblems(site, current)];
   const front = await lookAtFront(site, current);
   problems.push(...front.problems);
@@ -46,6 +49,18 @@ export async function siteStatus(site: Site, engine: Engine | { readonly problem
     containers,
     front: { address: front.address, answer: front.answer },
   };
+}
+
+function fileProblems(site: Site, current: Deployment): string[] {
+  return (["base", "containers"] as const).flatMap((file) => {
+    try {
+      renderedFile(site, current, file);
+      return [];
+    } catch (cause) {
+      if (cause instanceof SealiftError && cause.code === "DEPLOYMENT_DAMAGED") return [cause.message];
+      throw cause;
+    }
+  });
 }
 
 function containerProblems(site: Site, current: Deployment, containers: readonly ContainerState[]): string[] {
