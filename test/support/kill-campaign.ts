@@ -47,6 +47,7 @@ export interface KillOutcome {
 const TABLE = "public.sealift_test_row";
 const PURGE_EVERY = 2;
 const SETTLE_MS = 60_000;
+const ORPHAN_MS = 200;
 
 export class KillCampaign {
   readonly #site: RunningSite;
@@ -99,6 +100,8 @@ export class KillCampaign {
     const killed = await runKilledAt(this.#site.signed(...args), point);
     if (!killed.wasKilled) assert.equal(killed.exit, 0, said(operation, killed));
     const at = this.#lastRecord();
+    await sleep(ORPHAN_MS);
+    assert.deepEqual(composeProcesses(), [], "nobody works on without Sealift");
     let wasRecoverKilled = false;
     if (recoverPoint && killed.wasKilled) {
       wasRecoverKilled = (await runKilledAt(["recover", "--state", this.#site.site.state], recoverPoint)).wasKilled;
@@ -223,6 +226,19 @@ export class KillCampaign {
 
 function said(what: string, { exit, stdout, stderr }: Pick<KilledResult, "exit" | "stdout" | "stderr">): string {
   return `${what}: exit ${exit}\n${stdout}${stderr}`;
+}
+
+/** On the test's own machine there are none but those that Sealift started. */
+function composeProcesses(): string[] {
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  const commands = pids.map((pid) => {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, "latin1").replaceAll("\0", " ");
+    } catch {
+      return "";
+    }
+  });
+  return commands.filter((command) => /docker-compose |compose --project-name /.test(command));
 }
 
 function filesBelow(directory: string): string[] {

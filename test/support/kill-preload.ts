@@ -1,6 +1,6 @@
 /**
- * Loaded before the product by `node --import` (kill-at.ts): counts the writes to the operation's journal and
- * ends the process with SIGKILL at one of them. The product writes its journal with writeSync and fsyncSync of
+ * Loaded before the product by `node --import` (kill-at.ts, running-operation.ts): counts the writes to the
+ * operation's journal and ends the process with SIGKILL at one of them, or pauses it when a step begins. The product writes its journal with writeSync and fsyncSync of
  * node:fs; their ES module bindings are made to follow the patched module.
  */
 import fs from "node:fs";
@@ -9,6 +9,7 @@ import { syncBuiltinESMExports } from "node:module";
 const {
   SEALIFT_TEST_KILL_AT: at = "0",
   SEALIFT_TEST_KILL_WHEN: when,
+  SEALIFT_TEST_PAUSE_STEP: step,
   SEALIFT_TEST_KILL_DELAY_MS: delay = "0",
   SEALIFT_TEST_COUNT_FILE: file,
 } = process.env;
@@ -16,6 +17,12 @@ const journals = new Set<number>();
 const { openSync, closeSync, writeSync, fsyncSync } = fs;
 let writes = 0;
 let isDying = false;
+let isPausing = false;
+
+/** Stops, as with Ctrl-Z, until somebody sends SIGCONT. */
+function pause(): void {
+  process.kill(process.pid, "SIGSTOP");
+}
 
 function die(): void {
   process.kill(process.pid, "SIGKILL");
@@ -34,11 +41,17 @@ fs.closeSync = (descriptor) => {
   closeSync(descriptor);
 };
 
+function isIntent(name: string, record: unknown): boolean {
+  const text = Buffer.isBuffer(record) ? record.toString() : "";
+  return text.includes(`"step":${JSON.stringify(name)},`) && text.includes('"type":"intent"');
+}
+
 const countedWrite = (descriptor: number, ...rest: readonly unknown[]): number => {
   if (journals.has(descriptor)) {
     writes += 1;
     if (file !== undefined) fs.appendFileSync(file, ".");
     isDying = writes === Number(at);
+    isPausing = step !== undefined && isIntent(step, rest[0]);
     if (isDying && when === "before") die();
   }
   return Reflect.apply(writeSync, fs, [descriptor, ...rest]) as number;
@@ -47,6 +60,10 @@ fs.writeSync = countedWrite as typeof writeSync;
 
 fs.fsyncSync = (descriptor) => {
   fsyncSync(descriptor);
+  if (isPausing && journals.has(descriptor)) {
+    isPausing = false;
+    pause();
+  }
   if (!isDying || !journals.has(descriptor)) return;
   isDying = false;
   if (delay === "0") die();

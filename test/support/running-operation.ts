@@ -9,6 +9,7 @@ import type { CommandResult } from "./command-line.ts";
 import type { RunningSite } from "./running-site.ts";
 
 const MAIN = fileURLToPath(new URL("../../installer/main.ts", import.meta.url));
+const PRELOAD = new URL("./kill-preload.ts", import.meta.url).href;
 const POLL_MS = 10;
 
 export class RunningOperation {
@@ -17,12 +18,12 @@ export class RunningOperation {
   readonly #journal: string;
   #hasEnded = false;
 
-  /** With the operator's signature. `environment` is added to this process's own. */
-  constructor(site: RunningSite, args: readonly string[], environment: NodeJS.ProcessEnv = {}) {
+  /** With the operator's signature. It pauses when `pauseStep` begins, until `resume`. */
+  constructor(site: RunningSite, args: readonly string[], pauseStep?: string) {
     this.#journal = join(site.site.state, "journal/open");
-    const child = spawn(process.execPath, [MAIN, ...site.signed(...args)], {
+    const child = spawn(process.execPath, ["--import", PRELOAD, MAIN, ...site.signed(...args)], {
       stdio: ["ignore", "pipe", "pipe"],
-      env: { ...process.env, ...environment },
+      env: { ...process.env, ...(pauseStep !== undefined && { SEALIFT_TEST_PAUSE_STEP: pauseStep }) },
     });
     this.#child = child;
     const output = { stdout: "", stderr: "" };
@@ -42,14 +43,28 @@ export class RunningOperation {
   /** Waits until `step` has begun, and `delayMs` more. @throws AssertionError if it ends before */
   async reached(step: string, delayMs = 0): Promise<void> {
     const wanted = `"step":${JSON.stringify(step)},`;
-    while (!existsSync(this.#journal) || !readFileSync(this.#journal, "utf8").includes(wanted)) {
+    await this.#until(() => existsSync(this.#journal) && readFileSync(this.#journal, "utf8").includes(wanted), step);
+    await sleep(delayMs);
+  }
+
+  /** Waits until it has paused. @throws AssertionError if it ends before */
+  async paused(): Promise<void> {
+    const stat = `/proc/${this.#child.pid}/stat`;
+    await this.#until(() => existsSync(stat) && readFileSync(stat, "utf8").includes(") T "), "its pause");
+  }
+
+  resume(): void {
+    this.signal("SIGCONT");
+  }
+
+  async #until(condition: () => boolean, what: string): Promise<void> {
+    while (!condition()) {
       if (this.#hasEnded) {
         const { stdout, stderr } = await this.ended;
-        assert.fail(`it ended before ${step}\n${stdout}${stderr}`);
+        assert.fail(`it ended before ${what}\n${stdout}${stderr}`);
       }
       await sleep(POLL_MS);
     }
-    await sleep(delayMs);
   }
 
   signal(signal: NodeJS.Signals): void {
