@@ -10,8 +10,8 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { availableParallelism, cpus, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -19,11 +19,12 @@ import { fileURLToPath } from "node:url";
 import { makeApiKey } from "../../compose/services/gateway/src/database/api-key.ts";
 import { testIdentities } from "../support/test-identities.ts";
 import type { BenchSettings } from "./gateway-process.ts";
-import { type LoadResult, runLoad } from "./http-load.ts";
+import { type LoadResult, readStreams, runLoad } from "./http-load.ts";
 
 const ROUNDS = Number(process.env["SEALIFT_BENCH_ROUNDS"] ?? 5);
 const SECONDS = 3;
 const CONNECTIONS = 32;
+const STREAMS = 500;
 const PEPPER = "pepper";
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -57,8 +58,15 @@ async function startModel(thinking: { ms: number }): Promise<number> {
     }),
   );
   const server = createServer((request, response) => {
-    request.resume();
+    let body = "";
+    request.on("data", (piece) => {
+      body += piece;
+    });
     request.on("end", () => {
+      if (body.includes('"stream":true')) {
+        speak(response);
+        return;
+      }
       const send = (): void => {
         response.writeHead(200, { "content-type": "application/json", "content-length": answer.length });
         response.end(answer);
@@ -69,6 +77,25 @@ async function startModel(thinking: { ms: number }): Promise<number> {
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return (server.address() as AddressInfo).port;
+}
+
+/** Says fifty words in ten seconds. */
+function speak(response: ServerResponse): void {
+  const write = (delta: object, finish: string | null): void => {
+    const choices = [{ index: 0, delta, finish_reason: finish }];
+    response.write(
+      `data: ${JSON.stringify({ id: "c", object: "chat.completion.chunk", model: "small", choices })}\n\n`,
+    );
+  };
+  response.writeHead(200, { "content-type": "text/event-stream" });
+  let words = 0;
+  const timer = setInterval(() => {
+    words += 1;
+    if (words <= 50) return write({ content: "word " }, null);
+    clearInterval(timer);
+    write({}, "stop");
+    response.end("data: [DONE]\n\n");
+  }, 200);
 }
 
 async function startServices(scratch: string, thinking: { ms: number }): Promise<BenchSettings> {
@@ -103,13 +130,13 @@ async function startServices(scratch: string, thinking: { ms: number }): Promise
   return { upstreamPort, auditPort, piiPort, identityFile: identities.path("gateway"), pepperFile, recordKeyFile };
 }
 
-function chatRequest(headers: Record<string, string>): Buffer {
+function chatRequest(headers: Record<string, string>, more: object = {}): Buffer {
   const words = "The quick brown fox jumps over the lazy dog. ";
   const messages = [
     { role: "system", content: "You answer briefly." },
     { role: "user", content: words.repeat(20) },
   ];
-  const body = JSON.stringify({ model: "small", messages, max_tokens: 64 });
+  const body = JSON.stringify({ model: "small", messages, max_tokens: 64, ...more });
   const lines = Object.entries({ host: "localhost", "content-type": "application/json", ...headers })
     .map(([name, value]) => `${name}: ${value}\r\n`)
     .join("");
@@ -118,39 +145,86 @@ function chatRequest(headers: Record<string, string>): Buffer {
   );
 }
 
+/** MiB of memory that the process holds now. */
+function residentMiB(child: ChildProcess | undefined): number {
+  const status = readFileSync(`/proc/${child?.pid}/status`, "utf8");
+  return Math.round(Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024);
+}
+
+/** Before the other loads: their garbage is not what is asked for. */
+async function measureStreams({ port }: Side, key: string, gateway: ChildProcess | undefined) {
+  const idleMiB = residentMiB(gateway);
+  let peakMiB = idleMiB;
+  const looking = setInterval(() => {
+    peakMiB = Math.max(peakMiB, residentMiB(gateway));
+  }, 100);
+  const request = chatRequest({ authorization: `Bearer ${key}` }, { stream: true });
+  const { firstP50Ms } = await readStreams(port, STREAMS, request);
+  clearInterval(looking);
+  return { streams: STREAMS, idleMiB, peakMiB, firstP50Ms: round(firstP50Ms) };
+}
+
 const median = (values: readonly number[]): number =>
   [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number;
 const round = (value: number): number => Math.round(value * 100) / 100;
 
 interface Side {
   readonly port: number;
+  /** Processes whose time counts. */
+  readonly processes: Readonly<Record<string, ChildProcess | undefined>>;
   readonly request: Buffer;
 }
 
+/** Processor seconds that the process has used; /proc counts in hundredths. */
+function processorSeconds(child: ChildProcess | undefined): number {
+  const stat = readFileSync(`/proc/${child?.pid}/stat`, "utf8");
+  const [user, system] = stat
+    .slice(stat.lastIndexOf(")") + 2)
+    .split(" ")
+    .slice(11, 13)
+    .map(Number);
+  return ((user ?? 0) + (system ?? 0)) / 100;
+}
+
+interface RoundResult extends LoadResult {
+  /** Of each process, microseconds of processor a request: says something on a busy machine too. */
+  readonly processorUs: Readonly<Record<string, number>>;
+}
+
+async function runRound({ port, request, processes }: Side): Promise<RoundResult> {
+  const names = Object.keys(processes);
+  const before = names.map((name) => processorSeconds(processes[name]));
+  const load = await runLoad({ port, request, seconds: SECONDS, connections: CONNECTIONS });
+  const used = names.map((name, index) => {
+    const seconds = processorSeconds(processes[name]) - (before[index] ?? 0);
+    return [name, (seconds / load.requests) * 1e6] as const;
+  });
+  return { ...load, processorUs: Object.fromEntries(used) };
+}
+
 async function compare(sides: Readonly<Record<string, Side>>) {
-  const load = ({ port, request }: Side, seconds: number): Promise<LoadResult> =>
-    runLoad({ port, request, seconds, connections: CONNECTIONS });
-  for (const side of Object.values(sides)) await load(side, SECONDS);
-  const rounds: Record<string, LoadResult>[] = [];
+  for (const side of Object.values(sides)) await runRound(side);
+  const rounds: Record<string, RoundResult>[] = [];
   for (let index = 0; index < ROUNDS; index += 1) {
-    const results: Record<string, LoadResult> = {};
-    for (const [name, side] of Object.entries(sides)) results[name] = await load(side, SECONDS);
+    const results: Record<string, RoundResult> = {};
+    for (const [name, side] of Object.entries(sides)) results[name] = await runRound(side);
     rounds.push(results);
   }
-  const of = (name: string, member: keyof LoadResult): number =>
-    round(median(rounds.map((item) => item[name]?.[member] ?? 0)));
-  const ratio = (name: string): number =>
-    round(
-      median(rounds.map((item) => (item["gateway"]?.requestsPerSecond ?? 0) / (item[name]?.requestsPerSecond ?? 1))),
-    );
+  const over = (value: (results: Record<string, RoundResult>) => number | undefined): number =>
+    round(median(rounds.map((results) => value(results) ?? Number.NaN)));
   return Object.fromEntries(
-    Object.keys(sides).map((name) => [
+    Object.entries(sides).map(([name, { processes }]) => [
       name,
       {
-        requestsPerSecond: of(name, "requestsPerSecond"),
-        p50Ms: of(name, "p50Ms"),
-        p99Ms: of(name, "p99Ms"),
-        gatewayIs: ratio(name),
+        requestsPerSecond: over((results) => results[name]?.requestsPerSecond),
+        p50Ms: over((results) => results[name]?.p50Ms),
+        p99Ms: over((results) => results[name]?.p99Ms),
+        processorUs: Object.fromEntries(
+          Object.keys(processes).map((process) => [process, over((results) => results[name]?.processorUs[process])]),
+        ),
+        gatewayIs: over(
+          (results) => (results["gateway"]?.requestsPerSecond ?? 0) / (results[name]?.requestsPerSecond ?? 1),
+        ),
       },
     ]),
   );
@@ -182,19 +256,31 @@ try {
   const program = join(import.meta.dirname, "gateway-process.ts");
   const startSide = (role: string): Promise<number> => start([program, role, JSON.stringify(settings)], {}, /^(\d+)\n/);
   const { key } = makeApiKey(PEPPER);
+  const [audit, pii] = children;
   const portkey = await startPortkey();
-  const upstream = `http://127.0.0.1:${settings.upstreamPort}/v1`;
+  const portkeyProcess = children[2];
+  const gatewayPort = await startSide("gateway");
+  const gateway = children.at(-1);
+  const passThroughPort = await startSide("pass-through");
+  const passThrough = children.at(-1);
+  const host = `http://127.0.0.1:${settings.upstreamPort}/v1`;
+  const forPortkey = { "x-portkey-provider": "openai", "x-portkey-custom-host": host, authorization: "Bearer x" };
   const sides: Record<string, Side> = {
-    gateway: { port: await startSide("gateway"), request: chatRequest({ authorization: `Bearer ${key}` }) },
-    "pass-through": { port: await startSide("pass-through"), request: chatRequest({}) },
+    gateway: {
+      port: gatewayPort,
+      request: chatRequest({ authorization: `Bearer ${key}` }),
+      processes: { gateway, audit, pii },
+    },
+    "pass-through": {
+      port: passThroughPort,
+      request: chatRequest({ authorization: `Bearer ${key}` }),
+      processes: { passThrough },
+    },
     ...(typeof portkey === "number" && {
       "@portkey-ai/gateway": {
         port: portkey,
-        request: chatRequest({
-          "x-portkey-provider": "openai",
-          "x-portkey-custom-host": upstream,
-          authorization: "Bearer x",
-        }),
+        request: chatRequest(forPortkey),
+        processes: { portkey: portkeyProcess },
       },
     }),
   };
@@ -205,6 +291,7 @@ try {
     connections: CONNECTIONS,
     rounds: ROUNDS,
     ...(typeof portkey === "string" && { "@portkey-ai/gateway": `not checked: ${portkey}` }),
+    "open streams": await measureStreams(sides["gateway"] as Side, key, gateway),
     "model that answers at once": await compare(sides),
     "model that takes 50 ms": await (async () => {
       thinking.ms = 50;

@@ -11,6 +11,7 @@ export interface Load {
 }
 
 export interface LoadResult {
+  readonly requests: number;
   readonly requestsPerSecond: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
@@ -25,7 +26,7 @@ export async function runLoad({ port, connections, seconds, request }: Load): Pr
   const elapsed = (performance.now() - start) / 1000;
   latencies.sort((a, b) => a - b);
   const at = (share: number): number => latencies[Math.floor((latencies.length - 1) * share)] ?? Number.NaN;
-  return { requestsPerSecond: latencies.length / elapsed, p50Ms: at(0.5), p99Ms: at(0.99) };
+  return { requests: latencies.length, requestsPerSecond: latencies.length / elapsed, p50Ms: at(0.5), p99Ms: at(0.99) };
 }
 
 function drive(port: number, request: Buffer, end: number, latencies: number[]): Promise<void> {
@@ -56,5 +57,37 @@ function drive(port: number, request: Buffer, end: number, latencies: number[]):
     });
     socket.on("error", reject);
     socket.on("close", () => (performance.now() >= end ? resolve() : reject(new Error("a connection ended"))));
+  });
+}
+
+/** Opens so many streams at once and reads each to its end. Rejects at the first that ends without `[DONE]`. */
+export async function readStreams(
+  port: number,
+  count: number,
+  request: Buffer,
+): Promise<{ readonly firstP50Ms: number }> {
+  const firsts = await Promise.all(Array.from({ length: count }, () => readStream(port, request)));
+  firsts.sort((a, b) => a - b);
+  return { firstP50Ms: firsts[Math.floor(count / 2)] ?? Number.NaN };
+}
+
+/** Milliseconds to the first byte. */
+function readStream(port: number, request: Buffer): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ port, host: "127.0.0.1", noDelay: true });
+    const start = performance.now();
+    let first = 0;
+    let tail = "";
+    socket.setEncoding("latin1");
+    socket.on("connect", () => socket.write(request));
+    socket.on("data", (piece: string) => {
+      first ||= performance.now() - start;
+      tail = (tail + piece).slice(-200);
+      if (!tail.includes("data: [DONE]")) return;
+      resolve(first);
+      socket.destroy();
+    });
+    socket.on("error", reject);
+    socket.on("close", () => reject(new Error(`a stream ended before its end: ${tail}`)));
   });
 }
