@@ -192,7 +192,7 @@ function tellEnd(invocation: Invocation, journey: Journey, arrived: Arrived, isK
   story.say("Proven here:");
   for (const { what, command } of proven) {
     story.say(what, "  + ");
-    if (command !== undefined) story.say(command, "      $ ");
+    if (command !== undefined) story.sayCommand(command, "      ");
   }
   story.blank();
   story.say("Not proven, or not shown:");
@@ -230,9 +230,9 @@ function tellKept(story: Story, { workdir }: DemoRecord, { front, authorityFile,
   ];
   const remove = ["sealift uninstall --purge-data --key DEMO-operator --state state", `cd /; rm -r ${workdir}`];
   story.say("Look around:");
-  for (const line of look) story.say(line, "  $ ");
+  for (const line of look) story.sayCommand(line, "  ");
   story.say("Remove it (the next `sealift demo` does so too):");
-  for (const line of remove) story.say(line, "  $ ");
+  for (const line of remove) story.sayCommand(line, "  ");
   story.blank();
   return [...look, ...remove];
 }

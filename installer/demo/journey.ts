@@ -13,7 +13,7 @@ import { demoError } from "./error.ts";
 import { askRelease, chat, type Offer } from "./governed.ts";
 import { type LoadPart, startLoad } from "./load.ts";
 import { demoState, type RemovedCounts } from "./removal.ts";
-import type { Story } from "./story.ts";
+import { type Story, shellWord } from "./story.ts";
 import { type Ended, failed, PASSWORD, type Verbs } from "./verbs.ts";
 import type { DemoRecord } from "./workplace.ts";
 
@@ -349,8 +349,10 @@ async function requireRelease({ verbs, story }: Journey, version: string): Promi
 
 async function verifyRecords(journey: Journey, siteId: string): Promise<void> {
   const { story, verbs, proven, notShown, record } = journey;
-  const ledger = (await verbs.sealift(["ledger", "verify", ...SITE])) as { readonly entries: number };
-  story.fact(`the site's ledger holds: ${ledger.entries} entries, each signed for by the operator`);
+  const ledger = (await verbs.sealift(["ledger", "verify", ...SITE])) as {
+    readonly authorizations: number;
+  };
+  story.fact(`the site's ledger holds: ${ledger.authorizations} authorizations of the operator, verified again`);
   proven.push({
     what: "each change of the site was authorized by its operator's key, and is in the ledger",
     command: "sealift ledger verify --state state",
@@ -365,7 +367,7 @@ async function verifyRecords(journey: Journey, siteId: string): Promise<void> {
   story.fact(`the audit log holds: ${log.entries} entries, checked from its directory alone`);
   proven.push({
     what: `the audit log of ${log.entries} entries is whole`,
-    command: ["sealift", ...auditCommand(audit)].join(" "),
+    command: ["sealift", ...auditCommand(audit)].map(shellWord).join(" "),
   });
 }
 

@@ -59,8 +59,13 @@ export class Story {
   command(words: readonly string[]): void {
     const line = words.map(shellWord).join(" ");
     this.steps.at(-1)?.commands.push(line);
-    for (const [i, part] of wrapCommand(line).entries()) {
-      this.#terminal.result(`${INDENT}${i === 0 ? "$ " : "    "}${part}`);
+    this.sayCommand(line, INDENT);
+  }
+
+  /** So that it can be copied: a line breaks only where a shell reads on. */
+  sayCommand(line: string, indent: string): void {
+    for (const [i, part] of wrapCommand(line, WIDTH - indent.length).entries()) {
+      this.#terminal.result(`${indent}${i === 0 ? "$ " : "    "}${part}`);
     }
   }
 
@@ -119,16 +124,14 @@ export function wrap(text: string, width: number): string[] {
   return line === "" ? lines : [...lines, line];
 }
 
-function wrapCommand(line: string): string[] {
-  // Options stay with their values where they fit.
+/** Options stay with their values. */
+function wrapCommand(line: string, width: number): string[] {
   const lines: string[] = [];
   for (const part of line.split(/ (?=--)/)) {
     const last = lines.at(-1);
-    if (last !== undefined && last.length + 1 + part.length <= WIDTH - INDENT.length - 6) {
-      lines[lines.length - 1] = `${last} ${part}`;
-    } else {
-      lines.push(part);
-    }
+    // For the indent of the lines after the first, and the backslash.
+    if (last !== undefined && last.length + 1 + part.length <= width - 6) lines[lines.length - 1] = `${last} ${part}`;
+    else lines.push(part);
   }
   return lines.map((text, i) => (i < lines.length - 1 ? `${text} \\` : text));
 }
