@@ -1,5 +1,5 @@
 #!/bin/sh
-# The test command: brings the toolchain, then runs one suite (unit, e2e, all, bench).
+# The test command: brings the toolchain, then runs one suite (unit, e2e, all, long, bench).
 set -eu
 cd "$(dirname "$0")/.."
 ./sealift --version
@@ -13,10 +13,16 @@ e2e() {
   sh test/support/peers.sh
   find test/e2e -name '*.test.ts' | sort | xargs "$node" --test --test-concurrency=1 --test-reporter=spec
 }
+# Hours; may be stopped and goes on where it was. What it found is in test/evidence.
+long() {
+  sh test/support/peers.sh
+  find test/long -name '*.test.ts' | sort | xargs "$node" --test --test-concurrency=1 --test-reporter=spec
+}
 case ${1:-all} in
   unit) unit ;;
   e2e) e2e ;;
+  long) long ;;
   bench) "$node" test/bench/bench.ts ;;
   all) sh test/check.sh; unit; e2e ;;
-  *) echo "usage: test/run.sh unit|e2e|bench|all" >&2; exit 2 ;;
+  *) echo "usage: test/run.sh unit|e2e|long|bench|all" >&2; exit 2 ;;
 esac

@@ -42,12 +42,13 @@ export function inOwnMachine(
   title: string,
   define: () => void,
   prepare?: () => Promise<Readonly<Record<string, string>>>,
+  timeoutMs = 1_800_000,
 ): void {
   if (process.env[INSIDE] !== undefined) {
     define();
     return;
   }
-  it(title, { skip: skipWithoutEngine(), timeout: 1_800_000 }, async () => {
+  it(title, { skip: skipWithoutEngine(), timeout: timeoutMs }, async () => {
     const { status, output } = await runInside(url, await prepare?.());
     assert.equal(status, 0, output);
     // A file whose tests were all filtered away would end with 0 too.

@@ -1,0 +1,198 @@
+/**
+ * SIGKILL of Sealift before and after every journal write of install, upgrade, rollback, config apply and
+ * uninstall, and once more a moment later, in the middle of what follows; some of the recoveries are killed
+ * too. After each the site is whole: old or new. Writes test/evidence/deploy-kills.json after each kill, and
+ * goes on from there if it was stopped. SEALIFT_TEST_SEED (1) decides the order, the delays and the
+ * recoveries that are killed; another seed begins anew.
+ */
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { it } from "node:test";
+import { fileURLToPath } from "node:url";
+import { random } from "../support/faulty-disk.ts";
+import type { KillPoint } from "../support/kill-at.ts";
+import { KILLED_OPERATIONS, KillCampaign, type KilledOperation, type KillOutcome } from "../support/kill-campaign.ts";
+import { inOwnMachine } from "../support/own-engine.ts";
+import { prepareReleases } from "../support/real-release.ts";
+import { RunningSite } from "../support/running-site.ts";
+import { scratch } from "../support/scratch.ts";
+
+const PORT = 18_743;
+const DELAY_MAX_MS = 3_000;
+const RECOVER_WRITES = 8;
+/** Then a new site begins, on an engine with the other image store. */
+const TURNS_OF_A_SITE = 30;
+const FAILURES_MAX = 20;
+const EVIDENCE = fileURLToPath(new URL("../evidence/deploy-kills.json", import.meta.url));
+const SEED = Number(process.env["SEALIFT_TEST_SEED"] ?? 1);
+/** "later": so many milliseconds after the write. */
+const MOMENTS = ["before", "after", "later"] as const;
+type Moment = (typeof MOMENTS)[number];
+
+interface Evidence {
+  readonly seed: number;
+  /** Of each sitting. */
+  readonly commits: string[];
+  isComplete: boolean;
+  readonly counts: { kills: number; recoveriesKilled: number; old: number; new: number; failed: number };
+  readonly failures: string[];
+  /** By operation and moment: each journal write in its order, where the journal stood, and what came of it. */
+  readonly points: Record<KilledOperation, Record<Moment, string[]>>;
+  /** What has so many journal writes, and has been killed at all of them. */
+  readonly finished: string[];
+}
+
+inOwnMachine(
+  import.meta.url,
+  "a site is whole after a kill at any point",
+  () => {
+    it(`every kill, seed ${SEED}`, async (t) => {
+      const evidence = readEvidence();
+      const machine = new Machine(t);
+      for (let turn = 1; remaining(evidence).length > 0 && evidence.failures.length < FAILURES_MAX; turn += 1) {
+        if (turn % TURNS_OF_A_SITE === 0) await machine.discard();
+        const seed = SEED * 1_000_003 + evidence.counts.kills * 101 + turn;
+        await killAndGoOn(evidence, await machine.campaign(), random(seed)).catch(async (cause: unknown) => {
+          evidence.counts.failed += 1;
+          evidence.failures.push(String(cause instanceof Error ? cause.stack : cause).slice(0, 4_000));
+          writeEvidence(evidence);
+          // A site that is not whole is of no use any more.
+          await machine.discard();
+        });
+      }
+      evidence.isComplete = remaining(evidence).length === 0;
+      writeEvidence(evidence);
+      assert.deepEqual(evidence.failures, []);
+    });
+  },
+  () => prepareReleases("first", "next"),
+  24 * 3_600_000,
+);
+
+/** One kill, or, where none is left to make, one operation towards where there is. */
+async function killAndGoOn(evidence: Evidence, campaign: KillCampaign, next: () => number): Promise<void> {
+  const open = remaining(evidence);
+  const possible = campaign.possible();
+  const here = open.filter(({ operation }) => possible.includes(operation));
+  const chosen = here[Math.floor(next() * here.length)];
+  if (!chosen) {
+    await campaign.complete(towards(open[0]?.operation ?? "install", possible));
+    return;
+  }
+  const { operation, moment } = chosen;
+  const made = evidence.points[operation][moment];
+  const journalWrite = made.length + 1;
+  const delayMs = moment === "later" ? 1 + Math.floor(next() * DELAY_MAX_MS) : 0;
+  const point: KillPoint = { journalWrite, when: moment === "before" ? "before" : "after", delayMs };
+  const killsRecover = next() < 1 / 3;
+  const recoverPoint: KillPoint = { journalWrite: 1 + Math.floor(next() * RECOVER_WRITES), when: "after" };
+  const name = `${operation} ${moment} ${journalWrite}${delayMs > 0 ? ` + ${delayMs} ms` : ""}`;
+  // It counts as made also if what comes of it is a failure: that one is told by itself.
+  made.push("not whole afterwards");
+  let outcome: KillOutcome;
+  try {
+    outcome = await campaign.kill({ operation, point, ...(killsRecover && { recoverPoint }) });
+  } catch (cause) {
+    throw new Error(`${name}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
+  made.pop();
+  const { wasKilled, wasRecoverKilled, at, result, seconds } = outcome;
+  // "later" may come when it is over; only at the others its end says that there are no more writes.
+  if (wasKilled || moment === "later") {
+    const later = delayMs > 0 ? ` + ${delayMs} ms` : "";
+    const recovery = wasRecoverKilled ? `, recover killed at ${recoverPoint.journalWrite}` : "";
+    made.push(`${at}${later}: ${wasKilled ? result : "had ended"}${recovery}, ${seconds.toFixed(0)} s`);
+  } else {
+    evidence.finished.push(`${operation} ${moment}`);
+  }
+  const isLast = made.length === evidence.points[operation].after.length;
+  if (moment === "later" && isLast) evidence.finished.push(`${operation} ${moment}`);
+  if (wasKilled) {
+    evidence.counts.kills += 1;
+    evidence.counts[result] += 1;
+    if (wasRecoverKilled) evidence.counts.recoveriesKilled += 1;
+  }
+  writeEvidence(evidence);
+}
+
+/** "later" comes when the number of writes is known. */
+function remaining({ finished }: Evidence): { operation: KilledOperation; moment: Moment }[] {
+  return KILLED_OPERATIONS.flatMap((operation) =>
+    MOMENTS.filter((moment) => moment !== "later" || finished.includes(`${operation} after`))
+      .filter((moment) => !finished.includes(`${operation} ${moment}`))
+      .map((moment) => ({ operation, moment })),
+  );
+}
+
+/** An operation that is possible here and leads to where `wanted` is. */
+function towards(wanted: KilledOperation, possible: readonly KilledOperation[]): KilledOperation {
+  if (possible.includes("install")) return "install";
+  if (wanted === "rollback" && possible.includes("upgrade")) return "upgrade";
+  if (wanted === "upgrade" && possible.includes("rollback")) return "rollback";
+  return "uninstall";
+}
+
+/** The engine and the site, made anew when one was found not whole. */
+class Machine {
+  readonly #context: { after(work: () => Promise<void>): void };
+  #directory: string | undefined;
+  #site: RunningSite | undefined;
+  #campaign: KillCampaign | undefined;
+  #count = 0;
+
+  constructor(context: { after(work: () => Promise<void>): void }) {
+    this.#context = context;
+    context.after(() => this.discard());
+  }
+
+  async campaign(): Promise<KillCampaign> {
+    if (this.#campaign) return this.#campaign;
+    this.#directory ??= await scratch(this.#context);
+    this.#count += 1;
+    const directory = join(this.#directory, String(this.#count));
+    await mkdir(directory);
+    this.#site = await RunningSite.start(directory, this.#count % 2 === 1 ? "classic" : "containerd");
+    this.#campaign = new KillCampaign(this.#site, directory, PORT);
+    return this.#campaign;
+  }
+
+  async discard(): Promise<void> {
+    await this.#site?.engine.stop();
+    if (this.#directory) await rm(join(this.#directory, String(this.#count)), { recursive: true, force: true });
+    this.#site = undefined;
+    this.#campaign = undefined;
+  }
+}
+
+function readEvidence(): Evidence {
+  const commit = execFileSync("git", ["rev-parse", "HEAD"], { encoding: "utf8", cwd: import.meta.dirname }).trim();
+  const found = existsSync(EVIDENCE) ? (JSON.parse(readFileSync(EVIDENCE, "utf8")) as Evidence) : undefined;
+  if (found?.seed === SEED && !found.isComplete) {
+    if (found.commits.at(-1) !== commit) found.commits.push(commit);
+    return found;
+  }
+  const moments = (): Record<Moment, string[]> => ({ before: [], after: [], later: [] });
+  return {
+    seed: SEED,
+    commits: [commit],
+    isComplete: false,
+    counts: { kills: 0, recoveriesKilled: 0, old: 0, new: 0, failed: 0 },
+    failures: [],
+    points: {
+      install: moments(),
+      upgrade: moments(),
+      rollback: moments(),
+      config: moments(),
+      uninstall: moments(),
+    },
+    finished: [],
+  };
+}
+
+function writeEvidence(evidence: Evidence): void {
+  writeFileSync(`${EVIDENCE}.new`, `${JSON.stringify(evidence, null, 2)}\n`);
+  renameSync(`${EVIDENCE}.new`, EVIDENCE);
+}
