@@ -18,11 +18,17 @@ long() {
   sh test/support/peers.sh
   find test/long -name '*.test.ts' | sort | xargs "$node" --test --test-concurrency=1 --test-reporter=spec
 }
+# Each alone, on a quiet machine: bench (verify), deploy, gateway, audit, pii.
+bench() {
+  sh test/support/peers.sh
+  [ -d test/bench/peers/node_modules ] || npm ci --prefix test/bench/peers --ignore-scripts
+  "$node" "test/bench/$1.ts"
+}
 case ${1:-all} in
   unit) unit ;;
   e2e) e2e ;;
   long) long ;;
-  bench) "$node" test/bench/bench.ts ;;
+  bench) bench "${2:-bench}" ;;
   all) sh test/check.sh; unit; e2e ;;
   *) echo "usage: test/run.sh unit|e2e|long|bench|all" >&2; exit 2 ;;
 esac

@@ -13,7 +13,6 @@ import { join } from "node:path";
 import test from "node:test";
 import { createSite, openSite, openSiteForChange } from "../../installer/lifecycle/site.ts";
 import { makeAuthority } from "../../installer/site/authority.ts";
-import { hostDisk } from "../../installer/site/disk.ts";
 import { openState, statePaths } from "../../installer/site/state.ts";
 import { type Fault, FaultyDisk, PowerCut } from "../support/faulty-disk.ts";
 import { scratch } from "../support/scratch.ts";

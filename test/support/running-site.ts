@@ -11,7 +11,12 @@ import { realTrust } from "./real-release.ts";
 export interface SiteStatus {
   readonly siteId: string;
   readonly state: string;
-  readonly current: { readonly version: string; readonly colour: string; readonly release: string } | null;
+  readonly current: {
+    readonly id: string;
+    readonly version: string;
+    readonly colour: string;
+    readonly release: string;
+  } | null;
   readonly previous: { readonly version: string } | null;
   readonly problems: readonly string[];
   readonly containers: readonly { readonly service: string; readonly project: string; readonly healthy: boolean }[];
@@ -26,12 +31,19 @@ export class RunningSite {
     this.site = site;
   }
 
-  /** Within `inOwnMachine`: an engine and an enrolled site below `directory`, with nothing installed. */
-  static async start(directory: string, store: ImageStore): Promise<RunningSite> {
+  /**
+   * Within `inOwnMachine`: an engine and an enrolled site below `directory`, with nothing installed. The engine's
+   * data lies on a file system of `engineBytes`, if they are given.
+   */
+  static async start(directory: string, store: ImageStore, engineBytes?: number): Promise<RunningSite> {
     const [engineDirectory, siteDirectory] = [join(directory, "engine"), join(directory, "site")];
     await mkdir(engineDirectory);
-    await mkdir(siteDirectory);
-    const engine = await startOwnEngine(engineDirectory, { store });
+    // A test may have mounted something there.
+    await mkdir(siteDirectory, { recursive: true });
+    const engine = await startOwnEngine(engineDirectory, {
+      store,
+      ...(engineBytes !== undefined && { diskBytes: engineBytes }),
+    });
     try {
       return new RunningSite(engine, await enrolSite(siteDirectory, await realTrust()));
     } catch (cause) {
