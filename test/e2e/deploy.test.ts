@@ -56,8 +56,8 @@ function suite(store: ImageStore): void {
       return stdout.trim();
     };
 
-    /** Requests by the clock while `work` goes on; none may be lost. Returns which releases answered. */
-    async function underLoad(work: () => Promise<unknown>): Promise<string[]> {
+    /** Requests by the clock while `work` goes on, with `streams` of 30 s too; none may be lost. Returns which releases answered. */
+    async function underLoad(work: () => Promise<unknown>, streams: boolean): Promise<string[]> {
       const ask = (stream: boolean): LoadRequest => ({
         path: "/v1/chat/completions",
         headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json" },
@@ -70,7 +70,7 @@ function suite(store: ImageStore): void {
         request: ask(false),
         keptPerSecond: 25,
         newPerSecond: 25,
-        stream: { request: ask(true), everySeconds: 3 },
+        ...(streams && { stream: { request: ask(true), everySeconds: 3 } }),
         release: { header: "sealift-release" },
       });
       let report: LoadReport | undefined;
@@ -80,7 +80,8 @@ function suite(store: ImageStore): void {
         report = await load.stop();
       }
       assert.equal(failedRequests(report), 0, JSON.stringify(report));
-      assert.ok(report.kinds.kept.completed > 100 && report.kinds.stream.completed > 3, JSON.stringify(report.kinds));
+      assert.ok(report.kinds.kept.completed > 100, JSON.stringify(report.kinds));
+      if (streams) assert.ok(report.kinds.stream.completed > 3, JSON.stringify(report.kinds));
       return Object.keys(report.releases).sort();
     }
 
@@ -102,11 +103,11 @@ function suite(store: ImageStore): void {
 
     it("goes to 1.1.0 and back without losing a request", async () => {
       const { bundle } = await realRelease("next");
-      assert.deepEqual(await underLoad(() => site.change("upgrade", bundle)), ["1.0.0", "1.1.0"]);
+      assert.deepEqual(await underLoad(() => site.change("upgrade", bundle), true), ["1.0.0", "1.1.0"]);
       const status = await site.assertAt("1.1.0");
       assert.equal(status.previous?.version, "1.0.0");
       await site.refused(3, "UPGRADE_NOT_NEWER", "upgrade", bundle);
-      assert.deepEqual(await underLoad(() => site.change("rollback", "--to", "1.0.0")), ["1.0.0", "1.1.0"]);
+      assert.deepEqual(await underLoad(() => site.change("rollback", "--to", "1.0.0"), true), ["1.0.0", "1.1.0"]);
       await site.assertAt("1.0.0");
       await site.refused(4, "ROLLBACK_NOT_POSSIBLE", "rollback", "--to", "0.9.0");
     });
@@ -120,7 +121,7 @@ function suite(store: ImageStore): void {
           await underLoad(async () => {
             const { stderr } = await site.refused(5, "OPERATION_FAILED", "upgrade", bundle);
             assert.match(stderr, reason);
-          });
+          }, false);
           const after = await site.assertAt("1.0.0");
           assert.deepEqual(after.current, before.current);
           assert.equal(await docker("ps", "--quiet"), containers, "no container was made anew");
