@@ -30,7 +30,7 @@ async function bundlesIn(directory: string, depth: number): Promise<string[]> {
   const found: string[] = [];
   for (const entry of await entries(directory)) {
     const path = join(directory, entry.name);
-    if (entry.isFile() && entry.name.endsWith(".tar")) found.push(path);
+    if (entry.name.endsWith(".tar") && kindOf(path) === "file") found.push(path);
     else if (entry.isDirectory() && isLayout(path)) found.push(path);
     else if (entry.isDirectory() && depth > 0) found.push(...(await bundlesIn(path, depth - 1)));
   }

@@ -9,7 +9,7 @@ export async function showCredentials(terminal: Terminal, credentials: readonly 
   if (credentials.length === 0) return;
   terminal.result("");
   terminal.result("First credentials, shown once and kept nowhere:");
-  for (const line of credentials.flatMap((text) => text.split("\n"))) terminal.result(`  ${plain(line)}`);
+  for (const line of credentials.flatMap(linesOf)) terminal.result(`  ${plain(line)}`);
   terminal.result("");
   if (!terminal.interactive || terminal.json) return;
   try {
@@ -18,4 +18,16 @@ export async function showCredentials(terminal: Terminal, credentials: readonly 
     // Everything is done: whoever presses Ctrl-C here has seen them too.
     if (!(cause instanceof Stopped)) throw cause;
   }
+}
+
+/** Members of a JSON object a line each, anything else as it is. */
+function linesOf(text: string): string[] {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return text.split("\n");
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return [text];
+  return Object.entries(value).map(([name, one]) => `${name}: ${typeof one === "string" ? one : JSON.stringify(one)}`);
 }
