@@ -73,6 +73,8 @@ export class Pty {
         return;
       }
       if (Date.now() > deadline || this.#child.exitCode !== null) {
+        // Left running, it would hold the site's lock against the next test.
+        this.#child.kill("SIGKILL");
         throw new Error(
           `${pattern} does not appear in\n${text.slice(this.#seen)}\nafter\n${text.slice(0, this.#seen)}`,
         );
