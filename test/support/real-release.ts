@@ -234,7 +234,8 @@ async function buildRelease(directory: string, name: ReleaseName, from: string):
   await writeFile(join(directory, "release.json"), JSON.stringify({ digest }));
 }
 
-async function refreshLock(appliance: readonly string[]): Promise<void> {
+/** Makes the lock anew; `appliance` is `--appliance FILE`. @throws what the verb prints */
+export async function refreshLock(appliance: readonly string[]): Promise<void> {
   const lock = ["bundle", "lock", ...appliance];
   let locked = await sealift(lock);
   // A test takes a mirror that stands still as it is: its signatures are checked all the same. Its suites were
