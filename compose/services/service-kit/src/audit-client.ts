@@ -49,7 +49,6 @@ const RETRY_MS = 50;
 const BATCH_MAX = 256;
 /** Far below what the audit service reads in one request. */
 const BATCH_MAX_BYTES = 512 * 1024;
-const IN_FLIGHT_MAX = 4;
 
 interface Waiting {
   readonly event: Readonly<Record<string, unknown>>;
@@ -61,7 +60,9 @@ interface Waiting {
 
 export function openAuditClient({ peer, service, holdMs = HOLD_MS }: AuditClientOptions): AuditClient {
   const queue: Waiting[] = [];
-  let inFlight = 0;
+  // One batch at a time: what comes meanwhile makes the next one large, and a batch costs the audit service
+  // much more than an event.
+  let isSending = false;
 
   const send = async (batch: readonly Waiting[]): Promise<void> => {
     try {
@@ -74,9 +75,9 @@ export function openAuditClient({ peer, service, holdMs = HOLD_MS }: AuditClient
     }
   };
   const pump = async (): Promise<void> => {
-    inFlight += 1;
+    isSending = true;
     while (queue.length > 0) await send(takeBatch(queue));
-    inFlight -= 1;
+    isSending = false;
   };
   return {
     append: (given) =>
@@ -90,7 +91,7 @@ export function openAuditClient({ peer, service, holdMs = HOLD_MS }: AuditClient
         };
         const deadline = performance.now() + holdMs;
         queue.push({ event, bytes: JSON.stringify(event).length, deadline, resolve, reject });
-        if (inFlight < IN_FLIGHT_MAX) void pump();
+        if (!isSending) void pump();
       }),
   };
 }
