@@ -109,7 +109,7 @@ async function makeFitForLoad(directory: string): Promise<void> {
 
 export const STREAM_SECONDS = 30;
 
-const MODEL = `require("node:http").createServer(async (request, response) => {
+const MODEL = `const server = require("node:http").createServer(async (request, response) => {
   let text = "";
   for await (const piece of request) text += piece;
   const about = { id: "test", created: 1, model: "sealift-test-model" };
@@ -130,7 +130,12 @@ const MODEL = `require("node:http").createServer(async (request, response) => {
   send(chunk({}, "stop"));
   send("[DONE]");
   response.end();
-}).listen(8080);`;
+}).listen(8080);
+// Process 1 of a container is ended by no signal that it does not handle.
+process.once("SIGTERM", () => {
+  server.close(() => process.exit());
+  setInterval(() => server.closeIdleConnections(), 100);
+});`;
 
 /**
  * All that 1.1.0 has and 1.0.0 has not:
