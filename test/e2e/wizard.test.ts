@@ -146,7 +146,7 @@ function suite(): void {
     await pty.sees(/✔ start 1\.0\.0 in blue/);
     await pty.sees(/1\.0\.0 runs in blue, authorized by alice/);
     await pty.sees(new RegExp(`Clients reach it at https://127\\.0\\.0\\.1:${PORT}`));
-    await pty.sees(/First credentials, shown once and kept nowhere:\r?\n +key: \S+/);
+    await pty.sees(/First credentials, shown once and kept nowhere:\r?\n[\s\S]*? key: \S+/);
     await pty.sees(/then press Enter/);
     await pty.press(enter);
     assert.equal(await pty.ends(), 0, pty.text);
