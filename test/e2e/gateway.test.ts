@@ -185,6 +185,8 @@ async function startSite(): Promise<Site> {
     return gateway;
   };
   const gateway = await startGateway();
+  // The model is loaded when it answers, which is later than that the gateway is ready.
+  await isUp(adminPort as number, "/canary");
   return {
     clientPort: await startFront(await unpack("front"), gatewayPort as number, adminPort as number),
     adminPort: adminPort as number,
@@ -268,7 +270,6 @@ test("the official client gets models, answers, streams and errors through front
     release: "1.2.3",
   });
   assert.ok(pieces > 1);
-  await isUp(site.adminPort, "/canary");
 });
 
 test("many requests over few kept connections are all answered, and each has its two records", { skip }, async () => {
