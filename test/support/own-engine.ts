@@ -12,7 +12,7 @@
  */
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmdirSync } from "node:fs";
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Readable } from "node:stream";
@@ -35,7 +35,8 @@ export function skipWithoutEngine(): string | false {
 /**
  * Runs the tests that `define` defines in namespaces of their own: the file at `url` (import.meta.url) is
  * started there again, and is one test out here. There is no network in there: `prepare` runs out here first,
- * and what it returns is added to the environment in there (`prepareReleases` of real-release.ts).
+ * and what it returns is added to the environment in there (`prepareReleases` of real-release.ts). What the
+ * tests in there say is shown if one fails, and always written to the file SEALIFT_TEST_OUTPUT, if that is set.
  */
 export function inOwnMachine(
   url: string,
@@ -50,6 +51,8 @@ export function inOwnMachine(
   }
   it(title, { skip: skipWithoutEngine(), timeout: timeoutMs }, async () => {
     const { status, output } = await runInside(url, await prepare?.());
+    const { SEALIFT_TEST_OUTPUT: path } = process.env;
+    if (path !== undefined) writeFileSync(path, output);
     assert.equal(status, 0, output);
     // A file whose tests were all filtered away would end with 0 too.
     assert.match(output, /^ℹ pass [1-9]\d*$/m);
