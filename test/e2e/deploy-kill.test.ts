@@ -7,12 +7,12 @@ import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import { random } from "../support/faulty-disk.ts";
 import { type Kill, KillCampaign } from "../support/kill-campaign.ts";
-import { failedRequests, startLoad } from "../support/load.ts";
 import { inOwnMachine } from "../support/own-engine.ts";
 import { prepareReleases, realRelease } from "../support/real-release.ts";
 import { RunningOperation } from "../support/running-operation.ts";
 import { RunningSite } from "../support/running-site.ts";
 import { scratch } from "../support/scratch.ts";
+import { underLoad } from "../support/under-load.ts";
 
 const PORT = 18_543;
 const KILLS = 5;
@@ -112,20 +112,3 @@ inOwnMachine(
   },
   () => prepareReleases("first", "next"),
 );
-
-/** Requests by the clock while `work` goes on; none may be lost. */
-async function underLoad(port: number, work: () => Promise<void>): Promise<void> {
-  const load = await startLoad({
-    origin: `http://127.0.0.1:${port}`,
-    request: { path: "/healthz", includes: '"status":"ok"' },
-    keptPerSecond: 25,
-    newPerSecond: 25,
-  });
-  try {
-    await work();
-  } finally {
-    const report = await load.stop();
-    assert.equal(failedRequests(report), 0, JSON.stringify(report));
-    assert.ok(report.kinds.kept.completed > 100, JSON.stringify(report.kinds));
-  }
-}
