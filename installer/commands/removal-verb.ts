@@ -11,6 +11,9 @@ import { printPlan } from "./deploy-verb.ts";
 import { withLazyEngine } from "./site-engine.ts";
 import { obtainAuthorization } from "./site-options.ts";
 
+const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
+/** A signal does not stop it: half a removal is of no use to anybody. */
 export async function carryOutRemoval(
   invocation: Invocation,
   site: Site,
@@ -25,6 +28,8 @@ export async function carryOutRemoval(
   const authorization = await obtainAuthorization(invocation, kind.name, site, subject);
   if (!authorization) return 0;
   const report = stepReport(terminal);
+  const onSignal = (): void => report.detail("what was removed does not come back: it goes on to its end");
+  for (const signal of SIGNALS) process.on(signal, onSignal);
   await withLazyEngine(site, async (engine) => {
     const context: DeployContext = {
       ...site,
@@ -36,7 +41,10 @@ export async function carryOutRemoval(
     };
     const entry = spendAuthorization(site, authorization);
     await execute(site, kind, context, { ...parameters }, entry);
-  }).finally(() => report.close());
+  }).finally(async () => {
+    for (const signal of SIGNALS) process.off(signal, onSignal);
+    await report.close();
+  });
   for (const line of subject.details) terminal.result(line);
   terminal.document({ plan: subject, approvals: authorization.approvals });
   return 0;
