@@ -216,9 +216,9 @@ function tellEnd(invocation: Invocation, journey: Journey, arrived: Arrived, isK
 }
 
 /** Returns the commands. */
-function tellKept(story: Story, { workdir }: DemoRecord, { front, authorityFile, key }: Arrived): string[] {
+function tellKept(story: Story, { workdir }: DemoRecord, { front, key }: Arrived): string[] {
   story.say(`It runs at ${front.address}${key === undefined ? "" : `, with the API key ${key}`}`);
-  const trusted = authorityFile === undefined ? "" : "--cacert DEMO-ca.pem ";
+  const trusted = front.authority === undefined ? "" : "--cacert state/site/client-ca.pem ";
   const header = key === undefined ? "" : ` -H 'Authorization: Bearer ${key}'`;
   const look = [
     `cd ${workdir}; alias sealift=${ROOT}sealift`,

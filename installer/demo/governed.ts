@@ -63,8 +63,8 @@ export async function askRelease(story: Story, front: Front, key: string | undef
   return {
     offer: { release, model, usageStatus: usage.status },
     proven: [
-      "a chat completion comes back streamed to who has a key, and to nobody else",
-      "a prompt with a payment card's number is refused before the model sees it",
+      "a chat completion comes back streamed to who has a key; without one there is none",
+      "a prompt with a payment card's number in it is refused",
     ],
     notShown: [],
   };

@@ -4,7 +4,8 @@ import { constants } from "node:fs";
 import { copyFile, open, readFile, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
-import { parseCanonicalJson } from "../../bundles/model/canonical-json.ts";
+import { clientAuthorityPath } from "../site/secret-makers.ts";
+import { statePaths } from "../site/state.ts";
 import { DEMO_APPLIANCE, VERSIONS, writeAppliances } from "./appliances.ts";
 import { type AuditPlace, findAuditLog } from "./audit-place.ts";
 import type { Front } from "./client.ts";
@@ -37,7 +38,6 @@ export interface Journey {
 
 export interface Arrived {
   readonly front: Front;
-  readonly authorityFile: string | undefined;
   readonly key: string | undefined;
 }
 
@@ -169,12 +169,12 @@ async function refreshLock(story: Story, verbs: Verbs, version: string): Promise
 }
 
 async function signReleases({ story, verbs }: Journey): Promise<void> {
+  story.explain("In earnest each key has a machine of its own, which needs to see only the digest.");
   for (const version of Object.values(VERSIONS)) {
     for (const role of ROLES) {
       await verbs.sealift(["bundle", "sign", bundleOf(version), "--role", role, "--key", `DEMO-${role}.key`]);
     }
   }
-  story.fact("in earnest each key has a machine of its own, which needs to see only the digest");
 }
 
 interface Judged {
@@ -244,15 +244,12 @@ async function install({ story, verbs, record, proven }: Journey): Promise<Arriv
   if (state !== "healthy" || !front) throw demoError("DEMO_STEP_FAILED", `the site is ${state} after install`);
   story.fact(`healthy: ${containers.map(({ service }) => service).join(", ")}; clients: ${front.address}`);
   proven.push({
-    what: "it runs from the verified bundle alone: each container is the signed image, as rendered",
+    what: "it runs from the bundle alone: install found each container to be the signed image, as rendered",
     command: "sealift status --state state",
   });
   const key = credentials.map(apiKeyOf).find((one) => one !== undefined);
   if (key !== undefined) story.fact("install showed the first API key, once; nothing keeps it");
-  const authority = await authorityOf(record);
-  const authorityFile = authority === undefined ? undefined : join(record.workdir, "DEMO-ca.pem");
-  if (authorityFile !== undefined) await writeFile(authorityFile, authority as string);
-  return { front: { address: front.address, authority }, authorityFile, key };
+  return { front: { address: front.address, authority: await authorityOf(record) }, key };
 }
 
 function apiKeyOf(shown: string): string | undefined {
@@ -267,9 +264,7 @@ function apiKeyOf(shown: string): string | undefined {
 /** What clients of the site must trust, if it speaks TLS. */
 async function authorityOf(record: DemoRecord): Promise<string | undefined> {
   try {
-    const bytes = await readFile(join(demoState(record), "site", "client-authority.json"));
-    const { certificate } = parseCanonicalJson(bytes) as { readonly certificate?: unknown };
-    return typeof certificate === "string" ? certificate : undefined;
+    return await readFile(clientAuthorityPath(statePaths(demoState(record))), "utf8");
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw cause;
