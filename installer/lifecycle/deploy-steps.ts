@@ -3,7 +3,7 @@
  * leaves out what it does not need. Up to the commit each can be taken back; the commit is one rename; what
  * follows only clears away, and may be done twice.
  */
-import { readdirSync } from "node:fs";
+import { readdirSync, realpathSync } from "node:fs";
 import { join } from "node:path";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { type Digest, digestOf } from "../../bundles/model/digest.ts";
@@ -25,7 +25,7 @@ import { type Deployment, deploymentPaths, readDeployments, writeDeployments } f
 import { makeDirectory, readStateFile, removeDurably, removeTree, writeWhole } from "../site/disk.ts";
 import { secretMakers } from "../site/secret-makers.ts";
 import { generateSecrets } from "../site/secrets.ts";
-import { STATE_DOCUMENT_MAX_BYTES } from "../site/state.ts";
+import { STATE_DOCUMENT_MAX_BYTES, type StatePaths } from "../site/state.ts";
 import { removeStored, stageRelease } from "../site/store.ts";
 import { backUpDatabases, backupDirectory } from "./backup.ts";
 import { askCanary } from "./canary.ts";
@@ -75,13 +75,13 @@ class Deploying {
     return withStoredRelease(this.context.paths, current.release, (parts) => work(parts, current));
   }
 
-  /** A file that was rendered for `deployment`, if nobody changed it. @throws STATE_DAMAGED */
+  /** A file that was rendered for `deployment`, if nobody changed it. @throws as `renderedFile` */
   rendered(deployment: Deployment, file: "base" | "containers"): Buffer {
     return renderedFile(this.context, deployment, file);
   }
 }
 
-/** @throws STATE_DAMAGED if it is not the file that was rendered */
+/** @throws DEPLOYMENT_DAMAGED if it is not the file that was rendered | DEPLOYMENT_ELSEWHERE */
 export function renderedFile(
   { paths }: Pick<DeployContext, "paths">,
   deployment: Deployment,
@@ -89,13 +89,38 @@ export function renderedFile(
 ): Buffer {
   const path = deploymentPaths(paths, deployment.id)[file];
   const bytes = readStateFile(path, RENDERED_MAX_BYTES);
-  if (bytes && digestOf(bytes) === deployment[file]) return bytes;
+  if (bytes && digestOf(bytes) === deployment[file]) {
+    if (file === "base") requireNoCopy(paths, bytes);
+    return bytes;
+  }
   throw lifecycleError("DEPLOYMENT_DAMAGED", `${JSON.stringify(path)} is not the file that was rendered`, {
     hints: [
       "somebody edited or removed it: keep a copy as evidence",
       "sealift start writes it anew, as it was authorized",
     ],
   });
+}
+
+/**
+ * Two state directories must not steer the same containers: what one does the other never hears of.
+ * @throws DEPLOYMENT_ELSEWHERE if the containers' files are in another directory, of which this one is a copy
+ */
+export function requireNoCopy({ directory }: StatePaths, baseFile: Uint8Array): void {
+  const [, origin] = /"source":"(\/[^"\\]*)\/switch"/.exec(Buffer.from(baseFile).toString("utf8")) ?? [];
+  if (origin === undefined || realPath(origin) === realPath(directory)) return;
+  throw lifecycleError(
+    "DEPLOYMENT_ELSEWHERE",
+    `${JSON.stringify(directory)} is a copy: the site was installed from ${JSON.stringify(origin)}`,
+    { hints: [`name the site's own directory: --state ${origin}`] },
+  );
+}
+
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
 }
 
 type NewStep = Omit<Step, "undo" | "probe"> & Partial<Pick<Step, "undo" | "probe">>;

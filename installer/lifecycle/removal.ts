@@ -8,13 +8,20 @@ import type { Digest } from "../../bundles/model/digest.ts";
 import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
 import { downProject } from "../../compose/engine/project.ts";
 import { type NamedImage, removeImages } from "../../compose/engine/remove-images.ts";
-import { type Deployments, deploymentsSchema, readDeployments, writeDeployments } from "../site/deployment.ts";
-import { removeDurably, removeTree } from "../site/disk.ts";
+import {
+  type Deployments,
+  deploymentPaths,
+  deploymentsSchema,
+  readDeployments,
+  writeDeployments,
+} from "../site/deployment.ts";
+import { readStateFile, removeDurably, removeTree } from "../site/disk.ts";
 import { removeStored, storedReleases } from "../site/store.ts";
 import type { PlanSubject } from "./authorization.ts";
 import { backupDirectory } from "./backup.ts";
 import { baseProject, colourProject, type DeployContext, type SiteNames } from "./deploy-context.ts";
 import { requireInstalled } from "./deploy-plan.ts";
+import { RENDERED_MAX_BYTES, requireNoCopy } from "./deploy-steps.ts";
 import { lifecycleError } from "./error.ts";
 import type { OperationKind, Parameters, Step } from "./step.ts";
 import { withStoredRelease } from "./stored-release.ts";
@@ -85,10 +92,12 @@ async function imagesOnlyOf(
   return [...found.values()];
 }
 
-/** Everything that was installed, and with `purgeData` what people stored in it. @throws SITE_NOT_INSTALLED */
+/** Everything that was installed, and with `purgeData` what people stored in it. @throws SITE_NOT_INSTALLED | DEPLOYMENT_ELSEWHERE */
 export async function planUninstall(site: SiteNames, purgeData: boolean): Promise<RemovalPlan> {
   const before = readDeployments(site.paths);
   const current = requireInstalled(before);
+  const baseFile = readStateFile(deploymentPaths(site.paths, current.id).base, RENDERED_MAX_BYTES);
+  if (baseFile) requireNoCopy(site.paths, baseFile);
   const releases = storedReleases(site.paths.directory);
   const backups = purgeData ? backupIds(site) : [];
   const kept = purgeData
