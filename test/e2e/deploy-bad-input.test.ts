@@ -7,6 +7,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import {
   chmodSync,
   copyFileSync,
+  cpSync,
   existsSync,
   readFileSync,
   rmSync,
@@ -331,6 +332,20 @@ function defineTests(): void {
     chmodSync(state, 0o755);
     await site.refused(4, "STATE_UNSAFE", "upgrade", next);
     chmodSync(state, 0o700);
+    await whole.assertWhole();
+  });
+
+  it("a copy of the state directory steers nothing", async () => {
+    const copy = join(directory, "copy");
+    cpSync(site.site.state, copy, { recursive: true, filter: (path) => !path.includes("/store/") });
+    chmodSync(copy, 0o700);
+    for (const args of [["status"], ["uninstall", "--key", site.site.operatorKey]]) {
+      const { exit, stderr } = await sealift([...args, "--state", copy]);
+      assert.equal(exit, 4, stderr);
+      assert.match(stderr, /\[DEPLOYMENT_ELSEWHERE\]/);
+      assert.ok(stderr.includes(`hint: name the site's own directory: --state ${site.site.state}`), stderr);
+    }
+    rmSync(copy, { recursive: true });
     await whole.assertWhole();
   });
 
