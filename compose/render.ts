@@ -179,6 +179,13 @@ function renderService(input: RenderInput, plan: ProjectPlan, name: string): Mem
   };
 }
 
+/**
+ * Docker answers for the containers' names itself, and asks the host's name servers for every other: for the
+ * colour that is not there each second, for ever. Nothing of a site may leave the host, so Docker is told to
+ * ask an address of the container's own loopback, where nobody answers.
+ */
+const NO_NAME_SERVER = "127.83.76.2";
+
 /** Without networks in the template Compose would make a default one, which leads out of the host. */
 function placeInNetworks(service: Members, plan: ProjectPlan, name: string): Members {
   const networks = strings(service["networks"]);
@@ -187,7 +194,7 @@ function placeInNetworks(service: Members, plan: ProjectPlan, name: string): Mem
     const isForeign = plan.owner("networks", network) !== plan.name;
     return isForeign && plan.alias ? { aliases: [plan.alias(name)] } : {};
   });
-  return { networks: placed };
+  return { networks: placed, dns: [NO_NAME_SERVER] };
 }
 
 /** What another project has runs already when this one starts. */

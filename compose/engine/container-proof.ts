@@ -111,7 +111,8 @@ function compareContainer(
   for (const member of ["Devices", "DeviceCgroupRules", "DeviceRequests", "GroupAdd", "VolumesFrom", "Links"]) {
     compare(member, list(host[member]).length, 0);
   }
-  for (const member of ["ExtraHosts", "Dns", "DnsOptions", "DnsSearch"]) compare(member, list(host[member]).length, 0);
+  for (const member of ["ExtraHosts", "DnsOptions", "DnsSearch"]) compare(member, list(host[member]).length, 0);
+  compare("Dns", strings(host["Dns"]), strings(file["dns"]));
   for (const member of ["PidMode", "UTSMode", "UsernsMode", "CgroupParent"]) compare(member, text(host[member]), "");
   compare("IpcMode", text(host["IpcMode"]), "private");
   compare("init", host["Init"] === true, file["init"] === true);

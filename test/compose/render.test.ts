@@ -221,6 +221,16 @@ test("a service without networks has none, rather than one that leads out", () =
   assert.equal(projectOf(colour).services["pii"]?.networks, undefined);
 });
 
+test("no service asks a name server of the host, or any outside its container", () => {
+  const { base, colour } = renderSite(input());
+  const { services, migrate } = renderRehearsal(input(), input());
+  for (const project of [base, colour, services, migrate as RenderedProject]) {
+    for (const [name, { dns, network_mode }] of Object.entries(projectOf(project).services)) {
+      assert.ok(network_mode === "none" || /^127\.[\d.]+$/.test(String(dns)), name);
+    }
+  }
+});
+
 test("a service waits for those of its own project only", () => {
   const { services } = projectOf(renderSite(input()).colour);
   assert.deepEqual(services["gateway"]?.["depends_on"], { pii: { condition: "service_healthy" } });

@@ -121,6 +121,18 @@ describe("the proof of a container", () => {
     assert.deepEqual(set(1, "Source", "/etc/shadow"), ["mounts"]);
   });
 
+  it("finds a lost name server, and nothing where it is the file's", () => {
+    const asks = (server: readonly string[]): string[] =>
+      differences((container, model) => {
+        const services = model["services"] as Json;
+        (services["gw"] as Json)["dns"] = value(["127.83.76.2"]);
+        (container["HostConfig"] as Json)["Dns"] = value(server);
+      });
+    assert.deepEqual(asks(["127.83.76.2"]), []);
+    assert.deepEqual(asks([]), ["Dns"]);
+    assert.deepEqual(asks(["127.83.76.2", "10.0.0.1"]), ["Dns"]);
+  });
+
   it("finds a network too many, one too few and a lost alias", () => {
     const networks = (change: (networks: Json) => void) =>
       differences((container) => change((container["NetworkSettings"] as Json)["Networks"] as Json));
