@@ -83,7 +83,11 @@ async function lookAtHost(journey: Journey): Promise<void> {
   let report = (await verbs.sealift(["doctor"], [0, 4])) as DoctorReport;
   if (failuresOf(report).some(({ fix }) => fix?.includes("host setup"))) {
     tellHost(story, report);
-    if (!(await journey.mayInstallEngine())) throw notReady("no usable Docker Engine, and nobody let it be installed");
+    if (!(await journey.mayInstallEngine())) {
+      throw demoError("DEMO_HOST_NOT_READY", "no usable Docker Engine, and nobody said that it may be installed", {
+        hints: ["./sealift demo --yes   installs it without asking, or ./sealift host setup by itself; both as root"],
+      });
+    }
     await verbs.sealift(["host", "setup", "--yes"]);
     story.fact("Docker Engine is installed; it stays when the demo is removed");
     report = (await verbs.sealift(["doctor"], [0, 4])) as DoctorReport;
@@ -108,7 +112,7 @@ function tellHost(story: Story, report: DoctorReport): void {
 
 function notReady(what: string): Error {
   return demoError("DEMO_HOST_NOT_READY", what, {
-    hints: ["sealift doctor   says more; sealift host setup   installs the engine; both as root"],
+    hints: ["./sealift doctor   says more, with a fix for each"],
   });
 }
 
