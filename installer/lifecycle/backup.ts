@@ -94,6 +94,9 @@ async function withFile(path: string, flags: string, work: (fd: number) => Promi
 function failed(what: string, status: number, stderr: string): Error {
   const said = stderr.trim().slice(-REASON_MAX_LENGTH);
   return lifecycleError("BACKUP_FAILED", `${what}: exit code ${status}: ${said}`, {
-    hints: ["sealift doctor says how much room there is", "sealift logs postgres"],
+    hints: [
+      "sealift status says whether the database runs, and sealift start starts it",
+      "sealift doctor says how much room there is",
+    ],
   });
 }

@@ -9,6 +9,7 @@ import { type Digest, digestOf } from "../../bundles/model/digest.ts";
 import type { ReleaseManifest } from "../../bundles/model/release-manifest.ts";
 import { type Config, completeConfig, configBytes, configDigest } from "../site/config.ts";
 import { type Deployment, type Deployments, otherColour } from "../site/deployment.ts";
+import { storedPath } from "../site/store.ts";
 import type { PlanSubject } from "./authorization.ts";
 import type { DeployAction, DeployParameters, SiteNames } from "./deploy-context.ts";
 import { lifecycleError } from "./error.ts";
@@ -251,7 +252,7 @@ function detailsOf(facts: PlanFacts, parameters: DeployParameters, next: Release
     );
     lines.push(`requests of ${before.current.version} that are open then may go on for ${drainSeconds} s`);
   }
-  lines.push(...wayBackLines(parameters, manifest));
+  lines.push(...wayBackLines(facts, parameters, manifest));
   if (after.securityFloor !== before.securityFloor) {
     lines.push(
       `security floor: ${before.securityFloor ?? "none"} -> ${after.securityFloor}; no release below it runs here again`,
@@ -277,10 +278,18 @@ function pauseLines(isBaseChanged: boolean): string[] {
   return [`base services are replaced: predicted pause ${BASE_PAUSE_SECONDS} s; connections of clients may be cut`];
 }
 
-function wayBackLines({ action, before, to }: DeployParameters, manifest: ReleaseManifest): string[] {
+function wayBackLines(
+  { site }: PlanFacts,
+  { action, before, to }: DeployParameters,
+  manifest: ReleaseManifest,
+): string[] {
   const { current } = before;
   if (action === "install") return ["way back: sealift uninstall"];
-  if (action !== "upgrade" || !current) return [`way back: sealift upgrade with the release that ran before`];
+  if (action === "config") return ["way back: sealift config apply with the configuration before"];
+  if (!current) return [];
+  if (action === "rollback") {
+    return [`way back: sealift upgrade ${storedPath(site.paths.directory, current.release)}`];
+  }
   const isOpen = isIn(manifest.rollbackTo, current.version) && !lt(current.version, manifest.securityFloor);
   return [
     isOpen

@@ -7,7 +7,6 @@ import { readdirSync, realpathSync } from "node:fs";
 import { join } from "node:path";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { type Digest, digestOf } from "../../bundles/model/digest.ts";
-import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import type { Engine } from "../../compose/engine/engine.ts";
 import { loadImages } from "../../compose/engine/load-images.ts";
 import {
@@ -33,6 +32,7 @@ import { baseProject, colourProject, type DeployContext, type DeployParameters }
 import { lifecycleError } from "./error.ts";
 import { askFront, clientAddress, confirmFront, removeSwitch, switchFront, writeSwitch } from "./front.ts";
 import { MIGRATION_MAX_SECONDS, rehearse, removeRehearsal, writeRehearsal } from "./rehearsal.ts";
+import { type NewStep, reported } from "./reported-step.ts";
 import type { Step } from "./step.ts";
 import { type ReleaseParts, renderFor, renderInput, withStoredRelease } from "./stored-release.ts";
 
@@ -123,8 +123,6 @@ function realPath(path: string): string {
   }
 }
 
-type NewStep = Omit<Step, "undo" | "probe"> & Partial<Pick<Step, "undo" | "probe">>;
-
 /** The operation's steps, in order. */
 export function deploySteps(context: DeployContext, parameters: DeployParameters): readonly Step[] {
   const deploying = new Deploying(context, parameters);
@@ -150,37 +148,6 @@ export function deploySteps(context: DeployContext, parameters: DeployParameters
     tidy(deploying),
   ];
   return steps.filter((step) => step !== false).map((step) => reported(context, step));
-}
-
-/** Tells the report what goes on, and stops between steps when the operator wants to. */
-function reported({ report, signal }: DeployContext, step: NewStep): Step {
-  let isUndone = false;
-  const tell = async (work: () => Promise<void>, outcome: "done" | "undone"): Promise<void> => {
-    if (outcome === "done") report.begin(step.name, step.intent, "forward");
-    else report.begin(step.name, `take back: ${step.intent}`, "back");
-    try {
-      await work();
-      report.end(step.name, outcome);
-    } catch (cause) {
-      report.end(step.name, "failed", !isUndone && signal?.aborted ? "stopped" : reasonOf(cause));
-      throw cause;
-    }
-  };
-  return {
-    name: step.name,
-    intent: step.intent,
-    ...(step.isCommit && { isCommit: true as const }),
-    do: () =>
-      tell(async () => {
-        if (!isUndone) signal?.throwIfAborted();
-        await step.do();
-      }, "done"),
-    undo: async () => {
-      isUndone = true;
-      if (step.undo) await tell(step.undo, "undone");
-    },
-    probe: step.probe ?? (async () => "unknown"),
-  };
 }
 
 function stage({ context, parameters }: Deploying): NewStep {

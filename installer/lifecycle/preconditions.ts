@@ -40,7 +40,7 @@ function freeBytes(path: string): number | undefined {
 export async function requireFreePort({ host, port }: Pick<ProbeTarget, "host" | "port">): Promise<void> {
   const problem = await new Promise<string | undefined>((resolve) => {
     const server = createServer();
-    server.once("error", (cause: NodeJS.ErrnoException) => resolve(cause.code ?? cause.message));
+    server.once("error", (cause: NodeJS.ErrnoException) => resolve(listenProblem(cause)));
     server.listen(port, host, () => server.close(() => resolve(undefined)));
   });
   if (problem === undefined) return;
@@ -50,4 +50,13 @@ export async function requireFreePort({ host, port }: Pick<ProbeTarget, "host" |
       "or choose another with clientAddress and clientPort in the configuration",
     ],
   });
+}
+
+function listenProblem({ code, message }: NodeJS.ErrnoException): string {
+  const known: Readonly<Record<string, string>> = {
+    EADDRINUSE: "another program listens there",
+    EADDRNOTAVAIL: "this host has no such address",
+    EACCES: "no permission to listen there: run as root",
+  };
+  return known[code ?? ""] ?? message;
 }

@@ -23,7 +23,8 @@ import { baseProject, colourProject, type DeployContext, type SiteNames } from "
 import { requireInstalled } from "./deploy-plan.ts";
 import { RENDERED_MAX_BYTES, requireNoCopy } from "./deploy-steps.ts";
 import { lifecycleError } from "./error.ts";
-import type { OperationKind, Parameters, Step } from "./step.ts";
+import { type NewStep, reported } from "./reported-step.ts";
+import type { OperationKind, Parameters } from "./step.ts";
 import { withStoredRelease } from "./stored-release.ts";
 
 const STOP_SECONDS = 75;
@@ -161,13 +162,6 @@ function backupIds({ paths }: SiteNames): string[] {
     .map(({ name }) => name);
 }
 
-type Removal = Pick<Step, "name" | "intent" | "do">;
-
-/** A removal may be done again, and is never taken back. */
-function forward(step: Removal): Step {
-  return { ...step, undo: async () => {}, probe: async () => "unknown" };
-}
-
 export const uninstallKind: OperationKind<DeployContext> = {
   name: "uninstall",
   steps: (context, given) => {
@@ -175,7 +169,7 @@ export const uninstallKind: OperationKind<DeployContext> = {
     const { paths, disk } = context;
     const { before, purgeData, backups } = parameters;
     const gone: Deployments = { ...before, current: null, previous: null, engineId: null };
-    return [
+    const steps: NewStep[] = [
       {
         name: "commit",
         intent: "record that nothing is installed here",
@@ -186,7 +180,7 @@ export const uninstallKind: OperationKind<DeployContext> = {
         },
         probe: async () => (readDeployments(paths).current ? "not-done" : "done"),
       },
-      forward({
+      {
         name: "containers",
         intent: purgeData ? "stop and remove the containers and their data" : "stop and remove the containers",
         do: async () => {
@@ -197,9 +191,9 @@ export const uninstallKind: OperationKind<DeployContext> = {
           await downProject(engine, colourProject(context, current), options);
           await downProject(engine, baseProject(context, current), options);
         },
-      }),
+      },
       ...storeSteps(context, parameters),
-      forward({
+      {
         name: "files",
         intent: "remove the rendered files",
         do: async () => {
@@ -210,8 +204,9 @@ export const uninstallKind: OperationKind<DeployContext> = {
           if (purgeData) emptyDirectory(context, "secrets");
           emptyDirectory(context, "switch");
         },
-      }),
+      },
     ];
+    return steps.map((step) => reported(context, step));
   },
 };
 
@@ -220,7 +215,7 @@ export const pruneKind: OperationKind<DeployContext> = {
   steps: (context, given) => {
     const parameters = parse(given);
     const { paths, disk } = context;
-    return [
+    const steps: NewStep[] = [
       {
         name: "begin",
         intent: "from here on it only goes forward",
@@ -230,34 +225,36 @@ export const pruneKind: OperationKind<DeployContext> = {
         probe: async () => "done",
       },
       ...storeSteps(context, parameters),
-      forward({
+      {
         name: "backups",
         intent: `remove ${parameters.backups.length} backups`,
         do: async () => {
           for (const id of parameters.backups) removeTree(disk, backupDirectory(paths, id));
         },
-      }),
+      },
     ];
+    return steps.map((step) => reported(context, step));
   },
 };
 
-function storeSteps(context: DeployContext, { images, releases }: RemovalParameters): Step[] {
+/** A removal may be done again, and is never taken back. */
+function storeSteps(context: DeployContext, { images, releases }: RemovalParameters): NewStep[] {
   return [
-    forward({
+    {
       name: "images",
       intent: `remove ${images.length} images from the engine`,
       do: async () => {
         const used = images.length > 0 ? await removeImages(await context.engine(), images) : [];
         for (const { name } of used) context.report.detail(`${name} is used by a container and stays`);
       },
-    }),
-    forward({
+    },
+    {
       name: "store",
       intent: `remove ${releases.length} releases from the store`,
       do: async () => {
         for (const release of releases) removeStored(context.disk, context.paths.directory, release);
       },
-    }),
+    },
   ];
 }
 
