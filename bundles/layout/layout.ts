@@ -176,9 +176,7 @@ export class Layout {
     let done = 0;
     for (const extent of file.extents) {
       const part = bytes.subarray(done, done + extent.length);
-      if (readAt(extent.fd, part, extent.position) !== extent.length) {
-        throw layoutError("LAYOUT_TRUNCATED", `${JSON.stringify(name)} ends early`);
-      }
+      if (readAt(extent.fd, part, extent.position) !== extent.length) throw endsEarly(JSON.stringify(name));
       done += extent.length;
     }
     return bytes;
@@ -220,7 +218,7 @@ export class Layout {
       for (let done = 0; done < length; ) {
         const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, length - done));
         const got = readAt(fd, chunk, position + done);
-        if (got !== chunk.length) throw layoutError("LAYOUT_TRUNCATED", `blob ${digest} ends early`);
+        if (got !== chunk.length) throw endsEarly(`blob ${digest}`);
         hash.update(chunk);
         done += got;
         yield chunk;
@@ -229,6 +227,12 @@ export class Layout {
     const got = digestFromHex(hash.digest("hex"));
     if (got !== digest) throw mismatch(digest, got, file.size);
   }
+}
+
+function endsEarly(what: string): Error {
+  return layoutError("LAYOUT_TRUNCATED", `${what} ends early`, {
+    hints: ["is the medium still in place? Else copy the bundle again from the original"],
+  });
 }
 
 function mismatch(want: Digest, got: Digest, sizeBytes: number): Error {

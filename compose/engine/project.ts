@@ -242,7 +242,10 @@ function endsWithUs({ file, args, env }: ToolCall): ToolCall {
 }
 
 function callFailed(verb: string, { status, stderr }: CallResult): Error {
-  const said = stderr.trim().slice(-REASON_MAX_LENGTH);
+  // What went wrong stands among what goes on: " Container x  Creating".
+  const lines = stderr.split(/\r?\n/).filter((line) => line.trim() !== "");
+  const reasons = lines.filter((line) => !/^\s*(?:Container|Network|Volume) \S+ {2}[A-Z][a-z]+\s*$/.test(line));
+  const said = (reasons.length > 0 ? reasons : lines).join("; ").slice(-REASON_MAX_LENGTH);
   return engineError("ENGINE_CALL_FAILED", `compose ${verb}: exit ${status}: ${said}`, { hints: ["sealift doctor"] });
 }
 
