@@ -173,7 +173,8 @@ async function removeAll(story: Story, place: Place): Promise<void> {
   try {
     const removed = await place.remove();
     working.end();
-    if (removed !== undefined) story.say(`The demo ended early. Removed ${removed}, and its directory.`);
+    if (removed !== undefined)
+      story.say(`The demo ended early. Its directory is removed, and from the engine ${removed}.`);
   } finally {
     working.end();
   }

@@ -165,7 +165,9 @@ async function refreshLock(story: Story, verbs: Verbs, version: string): Promise
   let locked: Ended = await verbs.attempt(command);
   const until = /valid until \\?"([^"\\]+)/.exec(locked.stderr)?.[1];
   if (locked.exit !== 0 && until !== undefined) {
-    story.fact(`this host's mirror stands still: its lists were valid until ${until}. Signed they are; for a demo`);
+    story.fact(
+      `this host's mirror stands still: its lists were valid until ${until}. A demo takes them; they are signed`,
+    );
     const time = new Date(Date.parse(until) - 48 * HOUR_MS).toISOString().replace(/\.\d+Z$/, "Z");
     locked = await verbs.attempt(command, { SEALIFT_DEBIAN_SNAPSHOT: time });
   }
