@@ -245,7 +245,7 @@ export function connectionError(socketPath: string, cause: unknown): Error {
   if (statusCode === undefined) {
     return engineError("ENGINE_UNREACHABLE", `${where}: ${code ?? reasonOf(cause)}`, {
       cause,
-      hints: ["sealift doctor", "sealift host setup installs and starts the engine"],
+      hints: ["systemctl start docker starts it; sealift host setup installs it", "sealift doctor"],
     });
   }
   return engineError("ENGINE_CALL_FAILED", `${where}: ${reasonOf(cause)}`, { cause });
