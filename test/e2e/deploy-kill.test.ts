@@ -15,7 +15,7 @@ import { scratch } from "../support/scratch.ts";
 import { underLoad } from "../support/under-load.ts";
 
 const PORT = 18_543;
-const KILLS = 5;
+const KILLS = 3;
 /** More than any operation has; a kill that comes too late is a run to the end. */
 const WRITES = 32;
 const DELAY_MAX_MS = 4_000;
