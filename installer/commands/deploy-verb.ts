@@ -18,8 +18,9 @@ import type { Site } from "../lifecycle/site.ts";
 import { verifyForSite } from "../lifecycle/site-verify.ts";
 import { type ReleaseParts, releaseParts, renderFor, withStoredRelease } from "../lifecycle/stored-release.ts";
 import { type Deployments, readDeployments } from "../site/deployment.ts";
+import { clientAuthorityPath } from "../site/secret-makers.ts";
 import { missingSecrets } from "../site/secrets.ts";
-import { storedPath } from "../site/store.ts";
+import { requireStoreRoom, storedPath } from "../site/store.ts";
 import { showCredentials } from "../ui/show-credentials.ts";
 import { type OperationReport, stepReport } from "../ui/step-report.ts";
 import type { Invocation } from "./command.ts";
@@ -150,22 +151,28 @@ export async function carryOut(
   if (ended !== undefined) return ended;
   const { to } = parameters;
   const approvals = authorization.approvals.map(({ principal }) => principal);
-  const address = clientUrl(clientAddress(renderedFile(site, to, "base"), prepared.next.rules));
+  const target = clientAddress(renderedFile(site, to, "base"), prepared.next.rules);
+  const address = clientUrl(target);
   terminal.result(`${to.appliance} ${to.version} runs in ${to.colour}, authorized by ${approvals.join(", ")}`);
   terminal.result(`Clients reach it at ${address}`);
+  if (target.tls && parameters.action === "install")
+    terminal.result(`They must trust the authority in ${clientAuthorityPath(site.paths)}`);
   terminal.document({ deployment: to, address, approvals: authorization.approvals, credentials: shown });
   await showCredentials(terminal, shown);
   terminal.result("Next: sealift status; sealift logs SERVICE; sealift config show");
   return 0;
 }
 
-/** @throws SITE_DISK_SHORT | SITE_PORT_BUSY */
+/** @throws STATE_DISK_FULL | SITE_DISK_SHORT | SITE_PORT_BUSY */
 async function requirePreconditions(
-  { facts, next, engine }: Prepared,
+  { facts, next, source, engine }: Prepared,
   { parts, to, config }: DeployPlan["parameters"],
 ): Promise<void> {
-  if (parts.stage) requireRoom(engine, next);
   const { site, deployments, current } = facts;
+  if (parts.stage) {
+    requireStoreRoom(site.paths.directory, source);
+    requireRoom(engine, next);
+  }
   const wanted = clientAddress(renderFor(site, next, to.colour, JSON.parse(config)).base.bytes, next.rules);
   const held =
     deployments.current && current && clientAddress(renderedFile(site, deployments.current, "base"), current.rules);
