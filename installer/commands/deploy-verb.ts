@@ -195,6 +195,7 @@ async function untilDone(
   work: () => Promise<void>,
 ): Promise<number | undefined> {
   let caught: keyof typeof SIGNALS | undefined;
+  let isStopped = false;
   const onSignal = (signal: NodeJS.Signals): void => {
     if (caught === undefined) report.stopping(signal);
     caught ??= signal as keyof typeof SIGNALS;
@@ -209,8 +210,10 @@ async function untilDone(
     const isRestored = (cause as { readonly code?: unknown }).code === "OPERATION_FAILED";
     if (caught === undefined || !isRestored) throw cause;
     terminal.note("stopped; the old state is in place");
+    isStopped = true;
     return 128 + SIGNALS[caught];
   } finally {
-    for (const signal of Object.keys(SIGNALS)) process.off(signal, onSignal);
+    // An impatient operator's next signal must not end what is left to do before the exit.
+    for (const signal of isStopped ? [] : Object.keys(SIGNALS)) process.off(signal, onSignal);
   }
 }

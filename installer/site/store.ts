@@ -130,6 +130,16 @@ export async function stageRelease(
   return path;
 }
 
+/**
+ * That `stageRelease` would find the room it needs now; nothing is written.
+ * @throws STATE_DISK_FULL | STATE_UNREADABLE | LAYOUT_… if the bundle was changed since it was verified
+ */
+export function requireStoreRoom(directory: string, allowed: AllowedRelease): void {
+  const files = planFiles(allowed);
+  if (holdsExactly(storedPath(directory, allowed.release.descriptor.digest), files)) return;
+  requireRoom(directory, files, new Neighbours(directory));
+}
+
 /** A file of a stored release. */
 interface StoredFile {
   readonly name: string;

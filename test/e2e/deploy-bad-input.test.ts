@@ -148,11 +148,14 @@ function defineTests(): void {
 
   it("the state's disk is full: before anything begins, and before the release is copied", async () => {
     const disk = new Filler(join(directory, "site"));
-    disk.leave(0);
-    const { exit, stderr } = await sealift(site.signed(...(await installing())));
-    disk.free();
-    assert.equal(exit, 5, stderr);
-    assert.match(stderr, /\[STATE_DISK_FULL\]/);
+    const ledger = join(site.site.state, "ledger");
+    const before = readFileSync(ledger);
+    for (const bytes of [0, 20_000_000]) {
+      disk.leave(bytes);
+      await site.refused(5, "STATE_DISK_FULL", ...(await installing()));
+      disk.free();
+      assert.deepEqual(readFileSync(ledger), before, "no authorization was spent");
+    }
     await whole.assertWhole();
     await harmed(await installing(), "stage", () => disk.leave(20_000_000), {
       exit: 5,
