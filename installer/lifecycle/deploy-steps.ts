@@ -147,7 +147,9 @@ export function deploySteps(context: DeployContext, parameters: DeployParameters
     parts.credentials && credentials(deploying),
     tidy(deploying),
   ];
-  return steps.filter((step) => step !== false).map((step) => reported(context, step));
+  const all = steps.filter((step) => step !== false);
+  const commitIndex = all.findIndex((step) => step.isCommit);
+  return all.map((step, index) => reported(context, step, index <= commitIndex));
 }
 
 function stage({ context, parameters }: Deploying): NewStep {

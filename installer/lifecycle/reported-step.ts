@@ -6,8 +6,8 @@ import type { Step } from "./step.ts";
 /** A step may have nothing to take back, and nothing that recover could ask. */
 export type NewStep = Omit<Step, "undo" | "probe"> & Partial<Pick<Step, "undo" | "probe">>;
 
-/** Tells the report what goes on, and stops between steps when the operator wants to. */
-export function reported({ report, signal }: DeployContext, step: NewStep): Step {
+/** Tells the report what goes on. `mayStop`: a step does not begin any more when the operator wants to stop. */
+export function reported({ report, signal }: DeployContext, step: NewStep, mayStop: boolean): Step {
   let isUndone = false;
   const tell = async (work: () => Promise<void>, outcome: "done" | "undone"): Promise<void> => {
     if (outcome === "done") report.begin(step.name, step.intent, "forward");
@@ -16,7 +16,7 @@ export function reported({ report, signal }: DeployContext, step: NewStep): Step
       await work();
       report.end(step.name, outcome);
     } catch (cause) {
-      report.end(step.name, "failed", !isUndone && signal?.aborted ? "stopped" : reasonOf(cause));
+      report.end(step.name, "failed", mayStop && !isUndone && signal?.aborted ? "stopped" : reasonOf(cause));
       throw cause;
     }
   };
@@ -26,7 +26,7 @@ export function reported({ report, signal }: DeployContext, step: NewStep): Step
     ...(step.isCommit && { isCommit: true as const }),
     do: () =>
       tell(async () => {
-        if (!isUndone) signal?.throwIfAborted();
+        if (mayStop) signal?.throwIfAborted();
         await step.do();
       }, "done"),
     undo: async () => {
