@@ -206,7 +206,7 @@ export const uninstallKind: OperationKind<DeployContext> = {
         },
       },
     ];
-    return steps.map((step) => reported(context, step));
+    return steps.map((step) => reported(context, step, false));
   },
 };
 
@@ -233,7 +233,7 @@ export const pruneKind: OperationKind<DeployContext> = {
         },
       },
     ];
-    return steps.map((step) => reported(context, step));
+    return steps.map((step) => reported(context, step, false));
   },
 };
 
