@@ -76,7 +76,10 @@ inOwnMachine(
 async function killAndGoOn(evidence: Evidence, campaign: KillCampaign, next: () => number): Promise<void> {
   const open = remaining(evidence);
   const possible = campaign.possible();
-  const here = open.filter(({ operation }) => possible.includes(operation));
+  const inReach = open.filter(({ operation }) => possible.includes(operation));
+  // After an uninstall all has to be installed again, so it comes last.
+  const others = inReach.filter(({ operation }) => operation !== "uninstall");
+  const here = others.length > 0 ? others : inReach;
   const chosen = here[Math.floor(next() * here.length)];
   if (!chosen) {
     await campaign.complete(towards(open[0]?.operation ?? "install", possible));
