@@ -34,15 +34,15 @@ type Moment = (typeof MOMENTS)[number];
 
 interface Evidence {
   readonly seed: number;
-  /** Of each sitting. */
-  readonly commits: string[];
+  /** Of each sitting, by its number. */
+  readonly commits: Record<string, string>;
   isComplete: boolean;
   readonly counts: { kills: number; recoveriesKilled: number; old: number; new: number; failed: number };
   readonly failures: string[];
-  /** By operation and moment: each journal write in its order, where the journal stood, and what came of it. */
-  readonly points: Record<KilledOperation, Record<Moment, string[]>>;
-  /** What has so many journal writes, and has been killed at all of them. */
-  readonly finished: string[];
+  /** By operation, moment and journal write: where the journal stood, and what came of it. */
+  readonly points: Record<KilledOperation, Record<Moment, Record<string, string>>>;
+  /** What has been killed at all its journal writes, and how many there are. */
+  readonly finished: Record<string, number>;
 }
 
 inOwnMachine(
@@ -87,32 +87,33 @@ async function killAndGoOn(evidence: Evidence, campaign: KillCampaign, next: () 
   }
   const { operation, moment } = chosen;
   const made = evidence.points[operation][moment];
-  const journalWrite = made.length + 1;
+  const journalWrite = count(made) + 1;
   const delayMs = moment === "later" ? 1 + Math.floor(next() * DELAY_MAX_MS) : 0;
   const point: KillPoint = { journalWrite, when: moment === "before" ? "before" : "after", delayMs };
   const killsRecover = next() < 1 / 3;
   const recoverPoint: KillPoint = { journalWrite: 1 + Math.floor(next() * RECOVER_WRITES), when: "after" };
   const name = `${operation} ${moment} ${journalWrite}${delayMs > 0 ? ` + ${delayMs} ms` : ""}`;
   // It counts as made also if what comes of it is a failure: that one is told by itself.
-  made.push("not whole afterwards");
+  made[journalWrite] = "not whole afterwards";
   let outcome: KillOutcome;
   try {
     outcome = await campaign.kill({ operation, point, ...(killsRecover && { recoverPoint }) });
   } catch (cause) {
     throw new Error(`${name}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
   }
-  made.pop();
   const { wasKilled, wasRecoverKilled, at, result, seconds } = outcome;
   // "later" may come when it is over; only at the others its end says that there are no more writes.
   if (wasKilled || moment === "later") {
     const later = delayMs > 0 ? ` + ${delayMs} ms` : "";
     const recovery = wasRecoverKilled ? `, recover killed at ${recoverPoint.journalWrite}` : "";
-    made.push(`${at}${later}: ${wasKilled ? result : "had ended"}${recovery}, ${seconds.toFixed(0)} s`);
+    made[journalWrite] = `${at}${later}: ${wasKilled ? result : "had ended"}${recovery}, ${seconds.toFixed(0)} s`;
   } else {
-    evidence.finished.push(`${operation} ${moment}`);
+    delete made[journalWrite];
+    evidence.finished[`${operation} ${moment}`] = journalWrite - 1;
   }
-  const isLast = made.length === evidence.points[operation].after.length;
-  if (moment === "later" && isLast) evidence.finished.push(`${operation} ${moment}`);
+  if (moment === "later" && journalWrite === evidence.finished[`${operation} after`]) {
+    evidence.finished[`${operation} later`] = journalWrite;
+  }
   if (wasKilled) {
     evidence.counts.kills += 1;
     evidence.counts[result] += 1;
@@ -124,8 +125,8 @@ async function killAndGoOn(evidence: Evidence, campaign: KillCampaign, next: () 
 /** "later" comes when the number of writes is known. */
 function remaining({ finished }: Evidence): { operation: KilledOperation; moment: Moment }[] {
   return KILLED_OPERATIONS.flatMap((operation) =>
-    MOMENTS.filter((moment) => moment !== "later" || finished.includes(`${operation} after`))
-      .filter((moment) => !finished.includes(`${operation} ${moment}`))
+    MOMENTS.filter((moment) => moment !== "later" || `${operation} after` in finished)
+      .filter((moment) => !(`${operation} ${moment}` in finished))
       .map((moment) => ({ operation, moment })),
   );
 }
@@ -174,13 +175,13 @@ function readEvidence(): Evidence {
   const commit = execFileSync("git", ["rev-parse", "HEAD"], { encoding: "utf8", cwd: import.meta.dirname }).trim();
   const found = existsSync(EVIDENCE) ? (JSON.parse(readFileSync(EVIDENCE, "utf8")) as Evidence) : undefined;
   if (found?.seed === SEED && !found.isComplete) {
-    if (found.commits.at(-1) !== commit) found.commits.push(commit);
+    if (!Object.values(found.commits).includes(commit)) found.commits[count(found.commits) + 1] = commit;
     return found;
   }
-  const moments = (): Record<Moment, string[]> => ({ before: [], after: [], later: [] });
+  const moments = (): Record<Moment, Record<string, string>> => ({ before: {}, after: {}, later: {} });
   return {
     seed: SEED,
-    commits: [commit],
+    commits: { 1: commit },
     isComplete: false,
     counts: { kills: 0, recoveriesKilled: 0, old: 0, new: 0, failed: 0 },
     failures: [],
@@ -191,8 +192,12 @@ function readEvidence(): Evidence {
       config: moments(),
       uninstall: moments(),
     },
-    finished: [],
+    finished: {},
   };
+}
+
+function count(record: Readonly<Record<string, unknown>>): number {
+  return Object.keys(record).length;
 }
 
 function writeEvidence(evidence: Evidence): void {
