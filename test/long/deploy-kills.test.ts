@@ -122,13 +122,13 @@ async function killAndGoOn(evidence: Evidence, campaign: KillCampaign, next: () 
   writeEvidence(evidence);
 }
 
-/** "later" comes when the number of writes is known. */
+/** What is left of every write first, and then of the moments later. */
 function remaining({ finished }: Evidence): { operation: KilledOperation; moment: Moment }[] {
-  return KILLED_OPERATIONS.flatMap((operation) =>
-    MOMENTS.filter((moment) => moment !== "later" || `${operation} after` in finished)
-      .filter((moment) => !(`${operation} ${moment}` in finished))
-      .map((moment) => ({ operation, moment })),
+  const open = KILLED_OPERATIONS.flatMap((operation) => MOMENTS.map((moment) => ({ operation, moment }))).filter(
+    ({ operation, moment }) => !(`${operation} ${moment}` in finished),
   );
+  const atWrites = open.filter(({ moment }) => moment !== "later");
+  return atWrites.length > 0 ? atWrites : open;
 }
 
 /** An operation that is possible here and leads to where `wanted` is. */
