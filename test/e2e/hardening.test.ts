@@ -206,6 +206,24 @@ function suite(): void {
     }
   });
 
+  it("reaches on the host what listens at every address, by its bridges, and nothing else", async () => {
+    const servers = ["0.0.0.0", "127.0.0.1"].map((host) => createServer((socket) => socket.end()).listen(0, host));
+    await Promise.all(servers.map((server) => once(server, "listening")));
+    const ports = servers.map((server) => (server.address() as { port: number }).port);
+    const { State, NetworkSettings } = containers.get("gateway") ?? assert.fail("no gateway");
+    try {
+      for (const { IPAddress } of Object.values(NetworkSettings.Networks)) {
+        const bridge = IPAddress.replace(/\d+$/, "1");
+        const [everywhere, inside] = ports.map((port) => `${bridge}:${port}`);
+        const { connections } = await attempt(State.Pid, [String(everywhere), String(inside)], []);
+        // The first is a limit, not a promise: SECURITY.md.
+        assert.deepEqual(connections, { [String(everywhere)]: "connected", [String(inside)]: "ECONNREFUSED" });
+      }
+    } finally {
+      for (const server of servers) server.close();
+    }
+  });
+
   it("sends nothing out of the host while it is asked", async () => {
     const before = packetsOut();
     for (let i = 0; i < 20; i += 1) assert.equal((await ask(CHAT, chat("hello"))).status, 200);

@@ -43,7 +43,7 @@ const GOOD: InspectedContainer = {
     { Type: "bind", Source: "/srv/site/switch", RW: false, Propagation: "rprivate" },
     { Type: "volume", Source: "/docker/volumes/x", RW: true, Propagation: "" },
   ],
-  NetworkSettings: { Networks: { site_edge: {} } },
+  NetworkSettings: { Networks: { site_edge: { IPAddress: "172.18.0.2" } } },
 };
 
 type Change = Partial<InspectedContainer["HostConfig"]>;
@@ -89,7 +89,10 @@ const BAD: Readonly<Record<string, readonly InspectedContainer[]>> = {
   "5.27": [config({ Healthcheck: {} }), config({ Healthcheck: { Test: ["NONE"] } })],
   "5.28": [config({ Image: "front:latest" })],
   "5.29": [host({ PidsLimit: null }), host({ PidsLimit: -1 })],
-  "5.30": [host({ NetworkMode: "default" }), { ...GOOD, NetworkSettings: { Networks: { bridge: {} } } }],
+  "5.30": [
+    host({ NetworkMode: "default" }),
+    { ...GOOD, NetworkSettings: { Networks: { bridge: { IPAddress: "172.17.0.2" } } } },
+  ],
   "5.31": [host({ UsernsMode: "host" })],
   "5.32": [mount({ Source: "/var/run/docker.sock" }), mount({ Source: "/run" })],
   tmpfs: [host({ Tmpfs: { "/tmp": "size=1m,nosuid,nodev" } }), host({ Tmpfs: { "/tmp": "" } })],

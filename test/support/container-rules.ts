@@ -49,7 +49,7 @@ export interface InspectedContainer {
     readonly RW: boolean;
     readonly Propagation: string;
   }[];
-  readonly NetworkSettings: { readonly Networks: Readonly<Record<string, unknown>> };
+  readonly NetworkSettings: { readonly Networks: Readonly<Record<string, { readonly IPAddress: string }>> };
 }
 
 interface PortBinding {
