@@ -15,7 +15,7 @@ import { run, stop } from "../support/offline-namespace.ts";
 import { requirePeer, skipWithout } from "../support/peers.ts";
 import { freePort, startRegistry } from "../support/registry.ts";
 import { scratch } from "../support/scratch.ts";
-import { smallRelease, writeSmallBundle } from "../support/small-bundle.ts";
+import { smallRelease, smallRules, writeSmallBundle } from "../support/small-bundle.ts";
 
 describe("images in the real registry", { skip: skipWithout("oras", "skopeo", "registry") }, () => {
   let directory: string;
@@ -122,7 +122,8 @@ describe("images in the real registry", { skip: skipWithout("oras", "skopeo", "r
       copy: { layout: "../b.tar#gateway" },
     };
     const services = Object.fromEntries(Object.keys(images).map((name) => [name, { image: name }]));
-    await writeFile(join(work, "compose.yaml"), JSON.stringify({ services }));
+    const template = { services: { ...services, front: { image: "gateway" } }, "x-sealift": smallRules("gateway") };
+    await writeFile(join(work, "compose.yaml"), JSON.stringify(template));
     await writeFile(join(work, "config.schema.json"), '{"type":"object"}');
     const file = join(work, "appliance.yaml");
     const names = { appliance: "demo", channel: "stable", compose: "compose.yaml", configSchema: "config.schema.json" };
