@@ -71,7 +71,7 @@ inOwnMachine(
     });
 
     it("SIGINT at the switch, and again while the old state is brought back: 130, and no request is lost", async () => {
-      await underLoad(await campaign.clientPort(), async () => {
+      await underLoad(await campaign.clientPort(), site.site.state, async () => {
         const upgrade = new RunningOperation(site, ["upgrade", (await realRelease("next")).bundle]);
         await upgrade.reached("switch", 300);
         upgrade.signal("SIGINT");
@@ -88,7 +88,7 @@ inOwnMachine(
     });
 
     it("SIGKILL while the new release is watched, then recover: no request is lost", async () => {
-      await underLoad(await campaign.clientPort(), async () => {
+      await underLoad(await campaign.clientPort(), site.site.state, async () => {
         const upgrade = new RunningOperation(site, ["upgrade", (await realRelease("next")).bundle]);
         await upgrade.reached("watch", 1_000);
         upgrade.signal("SIGKILL");

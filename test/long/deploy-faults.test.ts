@@ -68,7 +68,7 @@ function suite(store: ImageStore): void {
     for (const [index, [step, delayMs]] of STEPS.entries()) {
       const [signal, code] = index % 2 === 0 ? (["SIGINT", 130] as const) : (["SIGTERM", 143] as const);
       it(`${signal} in ${step}, again and again: ${code}, the old state, no request lost`, async () => {
-        await underLoad(PORT, async () => {
+        await underLoad(PORT, site.site.state, async () => {
           const operation = await upgrade();
           await operation.reached(step, delayMs);
           let isOver = false;
@@ -87,7 +87,7 @@ function suite(store: ImageStore): void {
       });
 
       it(`SIGKILL of sealift in ${step}, then recover: no request is lost`, async () => {
-        await underLoad(PORT, async () => {
+        await underLoad(PORT, site.site.state, async () => {
           const operation = await upgrade();
           await operation.reached(step, delayMs);
           operation.signal("SIGKILL");
@@ -122,7 +122,7 @@ function suite(store: ImageStore): void {
 
     for (const step of ["drain", "tidy"]) {
       it(`SIGTERM in ${step}, after the commit: it goes on to its end, and no request is lost`, async () => {
-        await underLoad(PORT, async () => {
+        await underLoad(PORT, site.site.state, async () => {
           const operation = await upgrade(step);
           await operation.paused();
           operation.signal("SIGTERM");
@@ -132,7 +132,7 @@ function suite(store: ImageStore): void {
         });
         await campaign.assertWhole();
         await site.assertAt("1.1.0");
-        await underLoad(PORT, () => campaign.complete("rollback"));
+        await underLoad(PORT, site.site.state, () => campaign.complete("rollback"));
       });
 
       it(`the power goes in ${step}, after the commit: the new state after recover`, async () => {
