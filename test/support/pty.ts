@@ -39,7 +39,8 @@ export class Pty {
     const words = [process.execPath, MAIN, ...args].map((word) => `'${word.replaceAll("'", "'\\''")}'`);
     const command = `stty cols ${columns} rows 50; exec ${words.join(" ")}`;
     this.#child = spawn("script", ["--quiet", "--flush", "--return", "--command", command, "/dev/null"], {
-      env: { ...process.env, TERM: "xterm", SSH_AUTH_SOCK: "", ...environment },
+      // A person's terminal is no CI's: with CI set, Node shows no colours.
+      env: { ...process.env, CI: undefined, TERM: "xterm", SSH_AUTH_SOCK: "", ...environment },
       ...(directory !== undefined && { cwd: directory }),
     });
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
