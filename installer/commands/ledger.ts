@@ -1,11 +1,9 @@
 import { readdirSync, statSync } from "node:fs";
-import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { plain } from "../../bundles/model/plain-text.ts";
-import { reasonOf } from "../../bundles/model/sealift-error.ts";
-import { installerError } from "../error.ts";
 import { readBoundedFile } from "../host/read-file.ts";
+import { writeNew } from "../host/write-new.ts";
 import { lifecycleError } from "../lifecycle/error.ts";
 import {
   compareWithWitness,
@@ -177,7 +175,7 @@ export const ledgerExport: Command = {
       ledgerLength: ledger.entries.length,
     };
     const isHead = invocation.options["head"] === true;
-    await writeOut(out, isHead ? canonicalJson(head) : wholeEntries(paths.ledger, ledger));
+    await writeNew(out, isHead ? canonicalJson(head) : wholeEntries(paths.ledger, ledger));
     terminal.result(`${isHead ? "head" : "ledger"} of ${ledger.entries.length} entries written to ${plain(out)}`);
     terminal.result(`head ${headOf(ledger)}`);
     terminal.document({ out, ...head });
@@ -190,19 +188,4 @@ function wholeEntries(path: string, ledger: Ledger): Buffer {
   const bytes = readStateFile(path, LEDGER_MAX_BYTES)?.subarray(0, ledger.validBytes);
   if (bytes?.length !== ledger.validBytes) throw siteError("STATE_UNREADABLE", "ledger: changed while it was read");
   return bytes;
-}
-
-/** @throws FILE_WRITE_FAILED, also if it exists: an older export is a witness too */
-async function writeOut(path: string, bytes: Uint8Array): Promise<void> {
-  try {
-    const file = await open(path, "wx", 0o644);
-    try {
-      await file.writeFile(bytes);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-  } catch (cause) {
-    throw installerError("FILE_WRITE_FAILED", `destination ${JSON.stringify(path)}: ${reasonOf(cause)}`, { cause });
-  }
 }

@@ -1,13 +1,13 @@
 /** Gathers what `diagnose` judges. Reads only; what cannot be read is undefined, never guessed. */
-import { existsSync, statfsSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { availableParallelism, totalmem } from "node:os";
-import { dirname } from "node:path";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { connect } from "../../compose/engine/engine.ts";
 import { ENDPOINT_HOST, ENDPOINT_PORT } from "../../compose/image-reference.ts";
 import type { DoctorFacts } from "./doctor.ts";
 import { composeVersion, firstExecutable, openEngine } from "./engine.ts";
+import { freeSpace } from "./free-space.ts";
 import { namesIn, readHostFile } from "./host-files.ts";
 import { parseOsRelease } from "./setup-facts.ts";
 
@@ -84,18 +84,6 @@ async function engineState(
     if (!(cause instanceof SealiftError)) throw cause;
     const fix = cause.hints.at(-1) ?? "sealift host setup";
     return { engine: { state: "refused", code: cause.code, message: cause.message, fix }, containers: undefined };
-  }
-}
-
-/** Of the directory, or of the first one above it that exists. */
-function freeSpace(path: string): DoctorFacts["engineDisk"] {
-  for (let at = path; ; at = dirname(at)) {
-    try {
-      const { bavail, bsize } = statfsSync(at);
-      return { path: at, freeBytes: bavail * bsize };
-    } catch {
-      if (at === dirname(at)) return undefined;
-    }
   }
 }
 

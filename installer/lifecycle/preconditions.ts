@@ -1,9 +1,8 @@
 /** What must hold on the host before an install or upgrade begins, told before anybody signs. */
-import { statfsSync } from "node:fs";
 import { createServer } from "node:net";
-import { dirname } from "node:path";
 import { diskNeed } from "../../compose/engine/disk-need.ts";
 import type { Engine } from "../../compose/engine/engine.ts";
+import { freeSpace } from "../host/free-space.ts";
 import { lifecycleError } from "./error.ts";
 import type { ProbeTarget } from "./probe.ts";
 import type { ReleaseParts } from "./stored-release.ts";
@@ -14,7 +13,7 @@ import type { ReleaseParts } from "./stored-release.ts";
  */
 export function requireRoom({ facts }: Pick<Engine, "facts">, { layout, release }: ReleaseParts): void {
   const { peakBytes } = diskNeed(layout, release);
-  const free = freeBytes(facts.rootDirectory);
+  const free = freeSpace(facts.rootDirectory)?.freeBytes;
   if (free === undefined || free >= peakBytes) return;
   const megabytes = (bytes: number): string => `${Math.ceil(bytes / 1e6)} MB`;
   throw lifecycleError(
@@ -22,18 +21,6 @@ export function requireRoom({ facts }: Pick<Engine, "facts">, { layout, release 
     `${facts.rootDirectory}: got ${megabytes(free)} free, want ${megabytes(peakBytes)} for the images`,
     { hints: ["sealift prune removes releases that are not needed", "or give that file system more room"] },
   );
-}
-
-/** Of the directory, or of the first one above it that can be asked. */
-function freeBytes(path: string): number | undefined {
-  for (let at = path; ; at = dirname(at)) {
-    try {
-      const { bavail, bsize } = statfsSync(at);
-      return bavail * bsize;
-    } catch {
-      if (at === dirname(at)) return undefined;
-    }
-  }
 }
 
 /** Nobody listens where clients shall reach the appliance. @throws SITE_PORT_BUSY */
