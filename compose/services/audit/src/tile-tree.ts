@@ -67,7 +67,10 @@ export class TileTree {
     return below ?? rootOf([]);
   }
 
-  /** The tree with `leaves` behind it, and the files that it needs beyond those of this one. */
+  /**
+   * The tree with `leaves` behind it, and the files that it needs beyond those of this one. None of them is a
+   * file of this one: the checkpoint on the disk still needs those whole when the writing is cut.
+   */
   grow(leaves: readonly Leaf[]): { readonly tree: TileTree; readonly files: readonly NewFile[] } {
     const tree = new TileTree(
       this.#size,
@@ -76,7 +79,7 @@ export class TileTree {
     );
     const files: NewFile[] = [];
     for (const leaf of leaves) tree.#add(leaf, files);
-    if (leaves.length > 0) tree.#addPartial(files);
+    if (leaves.length > 0) tree.#addPartial(files, this.#size);
     return { tree, files };
   }
 
@@ -100,13 +103,15 @@ export class TileTree {
     }
   }
 
-  #addPartial(files: NewFile[]): void {
+  #addPartial(files: NewFile[], sizeBefore: number): void {
     const bundle = Math.floor(this.#size / TILE_WIDTH);
     if (this.#entries.length > 0) {
       files.push({ path: tilePath("entries", bundle, this.#entries.length), bytes: encodeEntries(this.#entries) });
     }
     for (const [level, hashes] of this.#edge.entries()) {
-      if (hashes.length === 0) continue;
+      const width = TILE_WIDTH ** level;
+      const isUnchanged = Math.floor(this.#size / width) === Math.floor(sizeBefore / width);
+      if (hashes.length === 0 || isUnchanged) continue;
       const index = Math.floor(this.#size / TILE_WIDTH ** (level + 1));
       files.push({ path: tilePath(level, index, hashes.length), bytes: Buffer.concat(hashes) });
     }

@@ -73,7 +73,10 @@ test("a tree that grows in steps of any size has the same root and the same file
   const files = new Map<string, Buffer>();
   for (let at = 0, step = 1; at < leaves.length; at += step, step = (step * 7 + 3) % 1999) {
     const grown = tree.grow(leaves.slice(at, at + step));
-    for (const { path, bytes } of grown.files) files.set(path, bytes);
+    for (const { path, bytes } of grown.files) {
+      assert.ok(!files.has(path), `${path} is written again, and a kill just then tears what a checkpoint needs`);
+      files.set(path, bytes);
+    }
     const hashes = leaves.slice(0, grown.tree.size).map(({ hash }) => hash);
     if (at < 800) assert.ok(grown.tree.root().equals(recursiveRoot(hashes)), `size ${grown.tree.size}`);
     tree = grown.tree;
