@@ -61,6 +61,13 @@ export async function askSearch(
   );
 }
 
+/** True if the person agreed; Enter alone is no. */
+export async function askYes(message: string): Promise<boolean> {
+  return ask((prompt) =>
+    prompt<{ answer: boolean }>([{ type: "confirm", name: "answer", message: plain(message), default: false }]),
+  );
+}
+
 /** Waits until the person presses Enter. */
 export async function askToGoOn(message: string): Promise<void> {
   await askText(message, () => undefined);
