@@ -2,11 +2,14 @@
  * SIGKILL of Sealift before and after every journal write of install, upgrade, rollback, config apply and
  * uninstall, and once more a moment later, in the middle of what follows; some of the recoveries are killed
  * too. After each the site is whole: old or new. Writes test/evidence/deploy-kills.json after each kill, and
- * goes on from there if it was stopped. SEALIFT_TEST_SEED (1) decides the order, the delays and the
- * recoveries that are killed; another seed begins anew.
+ * goes on from there if it was stopped. The operation with the fewest kills so far is next. SEALIFT_TEST_SEED (1)
+ * decides the moments, the delays and the recoveries that are killed; another seed begins anew.
+ * SEALIFT_TEST_LOCK is a file that others lock too for what makes the machine busy: it is held while kills are
+ * made, some minutes at a time. SEALIFT_TEST_SECONDS ends the sitting in order after so long.
  */
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -28,6 +31,8 @@ const TURNS_OF_A_SITE = 30;
 const FAILURES_MAX = 20;
 const EVIDENCE = fileURLToPath(new URL("../evidence/deploy-kills.json", import.meta.url));
 const SEED = Number(process.env["SEALIFT_TEST_SEED"] ?? 1);
+const SITTING_MS = 1_000 * Number(process.env["SEALIFT_TEST_SECONDS"] ?? Number.POSITIVE_INFINITY);
+const SHARE_MS = 4 * 60_000;
 /** "later": so many milliseconds after the write. */
 const MOMENTS = ["before", "after", "later"] as const;
 type Moment = (typeof MOMENTS)[number];
@@ -52,7 +57,11 @@ inOwnMachine(
     it(`every kill, seed ${SEED}`, async (t) => {
       const evidence = readEvidence();
       const machine = new Machine(t);
-      for (let turn = 1; remaining(evidence).length > 0 && evidence.failures.length < FAILURES_MAX; turn += 1) {
+      const share = new Share();
+      t.after(() => share.release());
+      const isOver = (): boolean => remaining(evidence).length === 0 || performance.now() > SITTING_MS;
+      for (let turn = 1; !isOver() && evidence.failures.length < FAILURES_MAX; turn += 1) {
+        await share.take();
         if (turn % TURNS_OF_A_SITE === 0) await machine.discard();
         const seed = SEED * 1_000_003 + evidence.counts.kills * 101 + turn;
         await killAndGoOn(evidence, await machine.campaign(), random(seed)).catch(async (cause: unknown) => {
@@ -76,16 +85,13 @@ inOwnMachine(
 async function killAndGoOn(evidence: Evidence, campaign: KillCampaign, next: () => number): Promise<void> {
   const open = remaining(evidence);
   const possible = campaign.possible();
-  const inReach = open.filter(({ operation }) => possible.includes(operation));
-  // After an uninstall all has to be installed again, so it comes last.
-  const others = inReach.filter(({ operation }) => operation !== "uninstall");
-  const here = others.length > 0 ? others : inReach;
-  const chosen = here[Math.floor(next() * here.length)];
-  if (!chosen) {
-    await campaign.complete(towards(open[0]?.operation ?? "install", possible));
+  const operation = leastKilled(evidence, open);
+  if (!possible.includes(operation)) {
+    await campaign.complete(towards(operation, possible));
     return;
   }
-  const { operation, moment } = chosen;
+  const moments = open.filter((one) => one.operation === operation).map(({ moment }) => moment);
+  const moment = moments[Math.floor(next() * moments.length)] ?? "before";
   const made = evidence.points[operation][moment];
   const journalWrite = count(made) + 1;
   const delayMs = moment === "later" ? 1 + Math.floor(next() * DELAY_MAX_MS) : 0;
@@ -131,12 +137,49 @@ function remaining({ finished }: Evidence): { operation: KilledOperation; moment
   return atWrites.length > 0 ? atWrites : open;
 }
 
+/** After an uninstall all has to be installed again, so it comes last. */
+function leastKilled({ points }: Evidence, open: ReturnType<typeof remaining>): KilledOperation {
+  const operations = open.map(({ operation }) => operation);
+  const others = operations.filter((operation) => operation !== "uninstall");
+  const kills = (operation: KilledOperation): number =>
+    MOMENTS.reduce((sum, moment) => sum + count(points[operation][moment]), 0);
+  const [least = "install"] = (others.length > 0 ? others : operations).toSorted((a, b) => kills(a) - kills(b));
+  return least;
+}
+
 /** An operation that is possible here and leads to where `wanted` is. */
 function towards(wanted: KilledOperation, possible: readonly KilledOperation[]): KilledOperation {
   if (possible.includes("install")) return "install";
   if (wanted === "rollback" && possible.includes("upgrade")) return "upgrade";
   if (wanted === "upgrade" && possible.includes("rollback")) return "rollback";
   return "uninstall";
+}
+
+/** The machine's turn among others who lock the same file. */
+class Share {
+  readonly #file = process.env["SEALIFT_TEST_LOCK"];
+  #holder: ChildProcess | undefined;
+  #until = 0;
+
+  /** Returns when it is held, and will be for the time that one kill takes. */
+  async take(): Promise<void> {
+    if (this.#file === undefined || (this.#holder && performance.now() < this.#until)) return;
+    await this.release();
+    const holder = spawn("flock", [this.#file, "sh", "-c", "echo held; read end"], {
+      stdio: ["pipe", "pipe", "ignore"],
+    });
+    await once(holder.stdout, "data");
+    this.#holder = holder;
+    this.#until = performance.now() + SHARE_MS;
+  }
+
+  async release(): Promise<void> {
+    if (!this.#holder) return;
+    const ended = once(this.#holder, "close");
+    this.#holder.stdin?.end();
+    await ended;
+    this.#holder = undefined;
+  }
 }
 
 /** The engine and the site, made anew when one was found not whole. */
