@@ -11,7 +11,7 @@ import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, statfsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { setImmediate } from "node:timers/promises";
-import { groupBlobs, readLayoutIndex, renderIndexFile } from "../../bundles/layout/contents.ts";
+import { type BundleRelease, groupBlobs, readLayoutIndex, renderIndexFile } from "../../bundles/layout/contents.ts";
 import { layoutError } from "../../bundles/layout/error.ts";
 import {
   blobName,
@@ -22,7 +22,7 @@ import {
   readAt,
 } from "../../bundles/layout/layout.ts";
 import { readSignatureObjects } from "../../bundles/layout/signature-object.ts";
-import { type Digest, digestFromHex, hexOf } from "../../bundles/model/digest.ts";
+import { type Digest, digestFromHex, digestOf, hexOf } from "../../bundles/model/digest.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import type { AllowedRelease } from "../../verify/allowed-release.ts";
 import {
@@ -89,9 +89,10 @@ export function tidyStore(disk: Disk, directory: string): void {
 export type StageProgress = (doneBytes: number, totalBytes: number) => void;
 
 /**
- * Puts `allowed` into the store, reading each byte from its open layout and checking it on the way. Does
- * nothing if it is there with the right names and sizes; what is there otherwise is replaced. Returns its
- * path. Memory is bounded by the chunks of `Layout.stream`.
+ * Puts `allowed` into the store, reading each byte from its open layout and checking it on the way. If it is
+ * there, every byte of that is read: nothing is written if it is whole, and it is replaced if it is not.
+ * Returns its path. Memory is bounded by the chunks of `Layout.stream`. What the disk gives back of a new copy
+ * is not read here; each later reader checks what it reads (`damagedFiles` for what containers read).
  * @throws LAYOUT_… if the bundle was changed since it was verified, LAYOUT_UNREADABLE if its medium
  * fails | STATE_DISK_FULL, before anything is written if that can be told | STATE_WRITE_FAILED |
  * STATE_UNREADABLE. Nothing new is in the store then.
@@ -107,10 +108,7 @@ export async function stageRelease(
   tidyStore(disk, directory);
   const files = planFiles(allowed);
   const totalBytes = files.reduce((sum, { size }) => sum + size, 0);
-  if (holdsExactly(path, files)) {
-    onProgress(totalBytes, totalBytes);
-    return path;
-  }
+  if (holdsExactly(path, files) && (await holdsBytes(path, files, (done) => onProgress(done, totalBytes)))) return path;
   makeDirectory(disk, dirname(path));
   const neighbours = new Neighbours(directory);
   requireRoom(directory, files, neighbours);
@@ -190,6 +188,36 @@ function holdsExactly(path: string, files: readonly StoredFile[]): boolean {
     if (systemCode(cause) === "ENOENT" || systemCode(cause) === "ENOTDIR") return false;
     throw unreadable(path, cause);
   }
+}
+
+/** Whether the bytes of each of these files at `path` are the right ones. */
+async function holdsBytes(
+  path: string,
+  files: readonly StoredFile[],
+  onBytes: (doneBytes: number) => void,
+): Promise<boolean> {
+  const meter = new Meter(onBytes);
+  for (const { name, size, content } of files) {
+    const want = typeof content === "string" ? content : digestOf(content);
+    if ((await digestOfFile(join(path, name))) !== want) return false;
+    await meter.add(size);
+  }
+  return true;
+}
+
+/**
+ * Names of the carried files of a stored release whose bytes are not the release's any more, or cannot be
+ * read. Containers mount these files, so nobody else checks what they read.
+ */
+export async function damagedFiles(directory: string, { descriptor, files }: BundleRelease): Promise<string[]> {
+  const path = storedPath(directory, descriptor.digest);
+  const damaged: string[] = [];
+  for (const [file, { manifest }] of files) {
+    for (const { digest } of manifest.layers) {
+      if ((await digestOfFile(join(path, blobName(digest)))) !== digest) damaged.push(file);
+    }
+  }
+  return damaged;
 }
 
 /** The blobs of the releases that are there already. */

@@ -20,7 +20,14 @@ import { blobName, type Extent, LAYOUT_FILE, Layout } from "../../bundles/layout
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { type Digest, digestOf, hexOf } from "../../bundles/model/digest.ts";
 import { type Disk, hostDisk } from "../../installer/site/disk.ts";
-import { removeStored, stageRelease, storedPath, storedReleases, tidyStore } from "../../installer/site/store.ts";
+import {
+  damagedFiles,
+  removeStored,
+  stageRelease,
+  storedPath,
+  storedReleases,
+  tidyStore,
+} from "../../installer/site/store.ts";
 import { allowRelease } from "../../verify/allowed-release.ts";
 import { type OpenAllowed, openAllowed } from "../support/allowed-bundle.ts";
 import { judge } from "../support/judge.ts";
@@ -59,6 +66,12 @@ async function place(t: TestContext, bundle: SignedBundle = first, kind: "tar" |
 /** Where a blob's bytes lie. */
 function extentOf(layout: Layout, digest: Digest): Extent {
   return layout.blob(digest)?.extents[0] as Extent;
+}
+
+function flipBit(path: string, position: number): void {
+  const bytes = readFileSync(path);
+  bytes[position] = (bytes[position] as number) ^ 1;
+  writeFileSync(path, bytes);
 }
 
 /** Every file below `root` by name, with its bytes and mode. */
@@ -170,6 +183,9 @@ test("a release that is there is kept without a write, and one that is not whole
     () => unlinkSync(index),
     () => chmodSync(weights, 0o600),
     () => writeFileSync(join(path, "blobs/sha256/stray"), ""),
+    // The right size and mode: only who reads the bytes finds out.
+    () => writeFileSync(weights, Buffer.alloc(WEIGHTS.length, "rotten! ")),
+    () => flipBit(join(path, "index.json"), 40),
   ]) {
     damage();
     await stageRelease(hostDisk, state, allowed);
@@ -178,6 +194,18 @@ test("a release that is there is kept without a write, and one that is not whole
   }
   assert.notEqual(statSync(path).ino, before);
   assert.deepEqual(readdirSync(join(state, "store")), [hexOf(digest)]);
+});
+
+test("a bit that flips in a carried file after staging is found, before a container reads it", async (t) => {
+  const { state, allowed, digest } = await place(t);
+  const path = await stageRelease(hostDisk, state, allowed);
+  assert.deepEqual(await damagedFiles(state, allowed.release), []);
+  const weights = join(path, blobName(digestOf(WEIGHTS)));
+  flipBit(weights, 200_000);
+  assert.deepEqual(await damagedFiles(state, allowed.release), ["model"]);
+  unlinkSync(weights);
+  assert.deepEqual(await damagedFiles(state, allowed.release), ["model"]);
+  removeStored(hostDisk, state, digest);
 });
 
 test("a bundle that is changed while it is copied is refused, and nothing of it is in the store", async (t) => {
