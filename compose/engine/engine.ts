@@ -113,7 +113,7 @@ export function localSocket(address: string): string {
   const path = address.startsWith("unix://") ? address.slice("unix://".length) : address;
   if (/^\/[^\0]{0,106}$/.test(path)) return path;
   throw engineError("ENGINE_REMOTE", `engine ${JSON.stringify(address)}: want the absolute path of a local socket`, {
-    hints: ["run sealift on the machine that runs the engine; it serves images to it on loopback"],
+    hints: ["run Sealift on the machine that runs the engine; it serves images to it on loopback"],
   });
 }
 

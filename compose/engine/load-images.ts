@@ -90,7 +90,7 @@ interface Wanted {
   readonly sizeBytes: number;
 }
 
-/** Proves images that must be there already, for `fsck` and before every start. @throws ENGINE_IMAGE_DIFFERS */
+/** Proves an image that must be there already. @throws ENGINE_IMAGE_DIFFERS */
 async function prove(
   engine: Pick<Engine, "socketPath" | "facts">,
   docker: Docker,
@@ -205,7 +205,7 @@ async function listen(
       cause,
       hints: [
         `ss --listening --tcp --processes 'sport = :${ENDPOINT_PORT}' shows who holds it`,
-        "or another sealift is loading images",
+        "or another Sealift is loading images",
       ],
     });
   }

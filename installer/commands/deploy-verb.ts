@@ -1,5 +1,5 @@
 /** What install, upgrade, rollback and `config apply` have in common: verify, plan, authorize, execute. */
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import type { Engine } from "../../compose/engine/engine.ts";
 import { siteVolumes } from "../../compose/engine/project.ts";
 import type { AllowedRelease } from "../../verify/allowed-release.ts";
@@ -16,7 +16,13 @@ import { planLines } from "../lifecycle/plan-text.ts";
 import { requireFreePort, requireRoom } from "../lifecycle/preconditions.ts";
 import type { Site } from "../lifecycle/site.ts";
 import { verifyForSite } from "../lifecycle/site-verify.ts";
-import { type ReleaseParts, releaseParts, renderFor, withStoredRelease } from "../lifecycle/stored-release.ts";
+import {
+  RESTORE_HINT,
+  type ReleaseParts,
+  releaseParts,
+  renderFor,
+  withStoredRelease,
+} from "../lifecycle/stored-release.ts";
 import { type Deployments, readDeployments } from "../site/deployment.ts";
 import { clientAuthorityPath } from "../site/secret-makers.ts";
 import { missingSecrets } from "../site/secrets.ts";
@@ -68,6 +74,8 @@ export async function withPrepared<Value>(
     progress.done(verdict.decision === "allow" ? "allowed" : "denied");
     if (!allowed) {
       for (const line of renderVerdictText(verdict)) terminal.note(line);
+      if (dirname(resolve(path)) === join(site.paths.directory, "store"))
+        terminal.note(`  hint: if the copy is damaged: ${RESTORE_HINT}`);
       terminal.document(verdict);
       return undefined;
     }

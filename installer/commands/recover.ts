@@ -1,17 +1,20 @@
+import { renderVerdictText } from "../../verify/verdict-text.ts";
 import { DEPLOY_KINDS } from "../lifecycle/deploy.ts";
 import type { DeployContext } from "../lifecycle/deploy-context.ts";
 import { recover as recoverOperation } from "../lifecycle/execute.ts";
 import { acquireLock } from "../lifecycle/lock.ts";
 import { operatorChange } from "../lifecycle/operator-change.ts";
 import { pruneKind, uninstallKind } from "../lifecycle/removal.ts";
-import { openSite } from "../lifecycle/site.ts";
+import { restoreRelease } from "../lifecycle/restore-release.ts";
+import { openSite, type Site } from "../lifecycle/site.ts";
+import { verifyForSite } from "../lifecycle/site-verify.ts";
 import type { OperationKind } from "../lifecycle/step.ts";
 import { trustChange } from "../lifecycle/trust-change.ts";
 import { openState, statePaths } from "../site/state.ts";
 import { tidyStore } from "../site/store.ts";
 import { showCredentials } from "../ui/show-credentials.ts";
 import { stepReport } from "../ui/step-report.ts";
-import { type Command, positionals } from "./command.ts";
+import { type Command, type Invocation, optionalOption, positionals } from "./command.ts";
 import { withLazyEngine } from "./site-engine.ts";
 import { STATE_OPTION, stateDirectory } from "./site-options.ts";
 
@@ -23,12 +26,19 @@ const KINDS: ReadonlyMap<string, OperationKind<DeployContext>> = new Map(
   ]),
 );
 
+const DENIED = 3;
+
 export const recover: Command = {
   name: "recover",
   summary: "end an operation that was cut off: back before its commit, forward after it",
-  usage: "[--state DIR]",
-  details: ["needs no authorization: it only ends what was authorized. Run it again if it was cut off itself."],
-  options: STATE_OPTION,
+  usage: "[--bundle BUNDLE] [--state DIR]",
+  details: [
+    "needs no authorization: it only ends what was authorized. Run it again if it was cut off itself.",
+    "",
+    "--bundle BUNDLE       first verify it and copy it into the site's store, where its copy is damaged or lost;",
+    "                      only a release that this site runs, may return to, or was on its way to",
+  ],
+  options: { bundle: { type: "string" }, ...STATE_OPTION },
   run: async (invocation) => {
     positionals(invocation, "recover");
     const { terminal } = invocation;
@@ -38,6 +48,9 @@ export const recover: Command = {
     try {
       const site = openSite(directory);
       tidyStore(site.disk, directory);
+      const bundle = optionalOption(invocation, "bundle");
+      const restored = bundle === undefined ? null : await bringBack(invocation, site, bundle);
+      if (restored === undefined) return DENIED;
       const shown: string[] = [];
       const report = stepReport(terminal);
       const { operation, result, tornBytes } = await withLazyEngine(site, (engine) => {
@@ -52,15 +65,16 @@ export const recover: Command = {
         });
       }).finally(() => report.close());
       if (tornBytes > 0) terminal.note(`note: the journal's last record was torn (${tornBytes} bytes)`);
-      if (operation === undefined) terminal.result("nothing to recover");
-      else
+      if (operation !== undefined)
         terminal.result(
           `${operation}: ${result === "committed" ? "completed" : "taken back, the old state is in place"}`,
         );
+      else if (restored === null) terminal.result("nothing to recover");
       terminal.document({
         operation: operation ?? null,
         result: result ?? null,
         tornBytes,
+        restored,
         abandoned: lock.abandoned ?? null,
         credentials: shown,
       });
@@ -71,3 +85,36 @@ export const recover: Command = {
     }
   },
 };
+
+/** Returns what is in the store again; undefined if the bundle is denied, after saying why. */
+async function bringBack(
+  { terminal }: Invocation,
+  site: Site,
+  bundle: string,
+): Promise<{ readonly release: string; readonly version: string } | undefined> {
+  const megabytes = (done: number, total: number): string =>
+    `${Math.round(done / 1e6)} of ${Math.round(total / 1e6)} MB`;
+  const verifying = terminal.progress("verifying");
+  const verification = await verifyForSite(site, bundle, (...bytes) =>
+    verifying.update(`${megabytes(...bytes)} hashed`),
+  );
+  try {
+    const { verdict, allowed } = verification;
+    verifying.done(verdict.decision === "allow" ? "allowed" : "denied");
+    if (!allowed) {
+      for (const line of renderVerdictText(verdict)) terminal.note(line);
+      terminal.document(verdict);
+      return undefined;
+    }
+    const copying = terminal.progress("copying the release into the site's store");
+    await restoreRelease(site, allowed, (...bytes) => copying.update(megabytes(...bytes)));
+    copying.done();
+    const { descriptor, manifest, files } = allowed.release;
+    terminal.result(`release ${manifest.version} is whole in the site's store`);
+    if (files.size > 0)
+      terminal.note("note: containers read its files when they start: sealift stop, then sealift start");
+    return { release: descriptor.digest, version: manifest.version };
+  } finally {
+    verification.close();
+  }
+}

@@ -1,12 +1,14 @@
 /** `start` and `stop`: the same release, running or not. They move the site nowhere, so they need no authorization. */
 import type { Engine } from "../../compose/engine/engine.ts";
 import { stopProject, upProject } from "../../compose/engine/project.ts";
+import { requireCarriedFiles } from "../lifecycle/carried-files.ts";
 import { baseProject, colourProject } from "../lifecycle/deploy-context.ts";
 import { requireInstalled } from "../lifecycle/deploy-plan.ts";
 import { renderedFile } from "../lifecycle/deploy-steps.ts";
 import { appendEntry } from "../lifecycle/ledger.ts";
 import { mendFiles } from "../lifecycle/mend-files.ts";
 import type { Site } from "../lifecycle/site.ts";
+import { withStoredRelease } from "../lifecycle/stored-release.ts";
 import { type Deployment, readDeployments } from "../site/deployment.ts";
 import type { Progress } from "../ui/terminal.ts";
 import { type Command, positionals } from "./command.ts";
@@ -64,6 +66,7 @@ export const start: Command = command({
     for (const path of await mendFiles(site)) note(`note: ${path} was changed or missing, and is written anew`);
     renderedFile(site, current, "base");
     renderedFile(site, current, "containers");
+    await withStoredRelease(site.paths, current.release, (parts) => requireCarriedFiles(site.paths, parts));
     const run = { onLine: (line: string) => progress.update(line) };
     await upProject(engine, baseProject(site, current), WAIT_SECONDS, run);
     await upProject(engine, colourProject(site, current), WAIT_SECONDS, run);

@@ -28,6 +28,7 @@ import { STATE_DOCUMENT_MAX_BYTES, type StatePaths } from "../site/state.ts";
 import { removeStored, stageRelease } from "../site/store.ts";
 import { backUpDatabases, backupDirectory } from "./backup.ts";
 import { askCanary } from "./canary.ts";
+import { requireCarriedFiles } from "./carried-files.ts";
 import { baseProject, colourProject, type DeployContext, type DeployParameters } from "./deploy-context.ts";
 import { lifecycleError } from "./error.ts";
 import { askFront, clientAddress, confirmFront, removeSwitch, switchFront, writeSwitch } from "./front.ts";
@@ -220,12 +221,16 @@ function requireSame(what: string, got: Digest, want: Digest): void {
 }
 
 function load(deploying: Deploying): NewStep {
-  const { engine, report, signal } = deploying.context;
+  const { engine, paths, report, signal } = deploying.context;
+  const { stage: isStaged } = deploying.parameters.parts;
   return {
     name: "load",
     intent: "load the images into the engine",
     do: () =>
-      deploying.withNext(async ({ layout, release }) => {
+      deploying.withNext(async (parts) => {
+        const { layout, release } = parts;
+        // A release that was not staged was verified where it lies, every byte of it.
+        if (isStaged) await requireCarriedFiles(paths, parts);
         await loadImages(await engine(), layout, release, {
           onProgress: (detail) => report.detail(detail),
           ...(signal && { signal }),

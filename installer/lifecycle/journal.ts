@@ -138,7 +138,7 @@ function readLine(
 
 function damaged(line: number, problem: string): Error {
   return lifecycleError("JOURNAL_DAMAGED", `journal record ${line}: ${problem}`, {
-    hints: ["keep the file; compare the site with `sealift fsck` and restore it from a backup if they differ"],
+    hints: ["copy the state directory away before anything else; runbooks/recover.md says how to go on"],
   });
 }
 

@@ -6,6 +6,7 @@ import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Digest } from "../../bundles/model/digest.ts";
 import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
+import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { downProject } from "../../compose/engine/project.ts";
 import { type NamedImage, removeImages } from "../../compose/engine/remove-images.ts";
 import {
@@ -71,12 +72,18 @@ function parse(value: Parameters): RemovalParameters {
   return value as unknown as RemovalParameters;
 }
 
-/** Images of `releases` that no release in `kept` has. */
+interface ImagesToRemove {
+  readonly images: readonly NamedImage[];
+  /** Releases whose copy in the store does not say any more which images they have: those stay in the engine. */
+  readonly unknown: readonly Digest[];
+}
+
+/** Images of `releases` that no release in `kept` has. @throws RELEASE_NOT_STORED if one that is kept cannot be read */
 async function imagesOnlyOf(
   site: SiteNames,
   releases: readonly Digest[],
   kept: readonly Digest[],
-): Promise<NamedImage[]> {
+): Promise<ImagesToRemove> {
   const imagesOf = async (release: Digest): Promise<NamedImage[]> =>
     withStoredRelease(site.paths, release, async ({ release: { manifest } }) =>
       manifest.images.map(({ name, digest }) => ({ appliance: manifest.appliance, name, digest })),
@@ -84,13 +91,27 @@ async function imagesOnlyOf(
   const keep = new Set<string>();
   for (const release of kept) for (const one of await imagesOf(release)) keep.add(`${one.name}@${one.digest}`);
   const found = new Map<string, NamedImage>();
+  const unknown: Digest[] = [];
   for (const release of releases) {
-    for (const one of await imagesOf(release)) {
-      const key = `${one.name}@${one.digest}`;
-      if (!keep.has(key)) found.set(key, one);
+    try {
+      for (const one of await imagesOf(release)) {
+        const key = `${one.name}@${one.digest}`;
+        if (!keep.has(key)) found.set(key, one);
+      }
+    } catch (cause) {
+      if (!(cause instanceof SealiftError) || cause.code !== "RELEASE_NOT_STORED") throw cause;
+      unknown.push(release);
     }
   }
-  return [...found.values()];
+  return { images: [...found.values()], unknown };
+}
+
+function removalLines(releases: readonly Digest[], { unknown }: ImagesToRemove): string[] {
+  return releases.map((release) =>
+    unknown.includes(release)
+      ? `removes release ${release} from the store; its copy is damaged, so its images stay in the engine`
+      : `removes release ${release} from the store, and its images from the engine`,
+  );
 }
 
 /** Everything that was installed, and with `purgeData` what people stored in it. @throws SITE_NOT_INSTALLED | DEPLOYMENT_ELSEWHERE */
@@ -104,16 +125,16 @@ export async function planUninstall(site: SiteNames, purgeData: boolean): Promis
   const kept = purgeData
     ? "kept: the site's operators, its trust, its ledger and its journals"
     : "kept: the data (volumes), the secrets that open it, the backups, the site's operators, trust, ledger and journals";
-  const parameters = { before, releases, images: await imagesOnlyOf(site, releases, []), backups, purgeData };
+  const removed = await imagesOnlyOf(site, releases, []);
   return {
-    parameters,
+    parameters: { before, releases, images: removed.images, backups, purgeData },
     subject: {
       ...EMPTY_SUBJECT,
       action: "uninstall",
       from: current.release,
       details: [
         `stops and removes ${current.appliance} ${current.version}`,
-        ...releases.map((release) => `removes release ${release} from the store, and its images from the engine`),
+        ...removalLines(releases, removed),
         ...(purgeData ? ["REMOVES ALL DATA: volumes, secrets and backups. There is no way back"] : []),
         kept,
       ],
@@ -127,15 +148,16 @@ export async function planPrune(site: SiteNames, keep: number): Promise<RemovalP
   const kept = [before.current, before.previous].flatMap((one) => one?.release ?? []);
   const releases = storedReleases(site.paths.directory).filter((release) => !kept.includes(release));
   const backups = backupIds(site).slice(keep);
+  const removed = await imagesOnlyOf(site, releases, kept);
   return {
-    parameters: { before, releases, images: await imagesOnlyOf(site, releases, kept), backups, purgeData: false },
+    parameters: { before, releases, images: removed.images, backups, purgeData: false },
     subject: {
       ...EMPTY_SUBJECT,
       action: "prune",
       from: before.current?.release ?? null,
       to: before.current?.release ?? null,
       details: [
-        ...releases.map((release) => `removes release ${release} from the store, and its images from the engine`),
+        ...removalLines(releases, removed),
         ...backups.map((id) => `removes backup ${id}`),
         ...(releases.length + backups.length === 0 ? ["removes nothing: there is nothing to prune"] : []),
         `kept: the current and the previous release, and the ${keep} newest backups`,

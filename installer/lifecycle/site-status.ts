@@ -40,7 +40,14 @@ export async function siteStatus(site: Site, engine: Engine | { readonly problem
   // Without the files nobody can tell what should run.
   if (damaged.length > 0) return { ...nothing, containers, state: "degraded", problems: damaged };
   const problems = [...containerProblems(site, current, containers), ...switchProblems(site, current)];
-  const front = await lookAtFront(site, current);
+  let front: Awaited<ReturnType<typeof lookAtFront>>;
+  try {
+    front = await lookAtFront(site, current);
+  } catch (cause) {
+    if (!(cause instanceof SealiftError) || cause.code !== "RELEASE_NOT_STORED") throw cause;
+    const lost = [...problems, cause.message, ...cause.hints];
+    return { ...nothing, containers, state: "degraded", problems: lost };
+  }
   problems.push(...front.problems);
   return {
     state: problems.length === 0 ? "healthy" : "degraded",

@@ -6,11 +6,16 @@ import { parseCanonicalJson } from "../../bundles/model/canonical-json.ts";
 import type { ComposeTemplate } from "../../bundles/model/compose-template.ts";
 import { type Digest, hexOf } from "../../bundles/model/digest.ts";
 import type { JsonSchema } from "../../bundles/model/schema.ts";
+import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import { type Colour, type RenderInput, renderSite } from "../../compose/render.ts";
 import type { Config } from "../site/config.ts";
 import type { StatePaths } from "../site/state.ts";
 import { storedPath } from "../site/store.ts";
 import { lifecycleError } from "./error.ts";
+
+/** How a site gets a release that it has, or had, back into its store. */
+export const RESTORE_HINT = "sealift recover --bundle BUNDLE brings the release back from its medium";
+const DAMAGE = /^(?:LAYOUT_|ENGINE_BUNDLE_CHANGED$)/;
 
 export interface ReleaseParts {
   readonly layout: Layout;
@@ -30,7 +35,8 @@ export function releaseParts(layout: Layout, release: BundleRelease): ReleasePar
 
 /**
  * Runs `work` on a release that lies in the site's store. Its identity is checked, its signatures are not:
- * that was done before it was allowed into the store. @throws RELEASE_NOT_STORED | LAYOUT_…
+ * that was done before it was allowed into the store. @throws RELEASE_NOT_STORED if it is not there or what it
+ * is cannot be read, and what `work` throws; to what a damaged copy lets it throw the way out is added
  */
 export async function withStoredRelease<Value>(
   paths: StatePaths,
@@ -40,11 +46,23 @@ export async function withStoredRelease<Value>(
   const path = storedPath(paths.directory, digest);
   const { layout, store } = openStored(path, digest);
   try {
-    const { release: descriptor } = readLayoutIndex(layout);
-    if (descriptor.digest !== digest) throw notStored(digest, `it holds ${descriptor.digest}`);
-    return await work(releaseParts(layout, readRelease(layout, descriptor)));
+    return await work(storedParts(layout, digest));
+  } catch (cause) {
+    if (!(cause instanceof SealiftError) || !DAMAGE.test(cause.code)) throw cause;
+    const { code, exit, message, hints } = cause;
+    throw new SealiftError(code, exit, message, { cause, hints: [...hints, RESTORE_HINT] });
   } finally {
     closeStore(store);
+  }
+}
+
+function storedParts(layout: Layout, digest: Digest): ReleaseParts {
+  try {
+    const { release: descriptor } = readLayoutIndex(layout);
+    if (descriptor.digest === digest) return releaseParts(layout, readRelease(layout, descriptor));
+    throw notStored(digest, `it holds ${descriptor.digest}`);
+  } catch (cause) {
+    throw cause instanceof SealiftError && cause.code.startsWith("LAYOUT_") ? notStored(digest, cause.message) : cause;
   }
 }
 
@@ -52,13 +70,13 @@ function openStored(path: string, digest: Digest): ReturnType<typeof openLayout>
   try {
     return openLayout(path);
   } catch (cause) {
-    throw notStored(digest, cause instanceof Error ? cause.message : String(cause));
+    throw notStored(digest, reasonOf(cause));
   }
 }
 
 function notStored(digest: Digest, why: string): Error {
-  return lifecycleError("RELEASE_NOT_STORED", `release ${digest} is not in the site's store: ${why}`, {
-    hints: ["sealift upgrade BUNDLE brings a release back from its medium"],
+  return lifecycleError("RELEASE_NOT_STORED", `release ${digest} is not whole in the site's store: ${why}`, {
+    hints: [RESTORE_HINT],
   });
 }
 
