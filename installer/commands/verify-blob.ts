@@ -7,24 +7,39 @@ import { plain } from "../../bundles/model/plain-text.ts";
 import { keyFingerprint, keyHint } from "../../bundles/model/public-key.ts";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { loadPublicKey } from "../../bundles/sign/key-file.ts";
-import { BLOB_BUNDLE_MAX_BYTES, TRUSTED_ROOT_MAX_BYTES, verifyBlob } from "../../verify/signature/blob.ts";
+import {
+  BLOB_BUNDLE_MAX_BYTES,
+  type VerifiedBlob,
+  type VerifiedKeylessBlob,
+  verifyBlob,
+  verifyKeylessBlob,
+} from "../../verify/signature/blob.ts";
 import { signatureError } from "../../verify/signature/error.ts";
+import type { CertificateIdentity } from "../../verify/signature/keyless.ts";
+import { TRUSTED_ROOT_MAX_BYTES } from "../../verify/signature/trusted-root.ts";
+import type { TrustKey } from "../../verify/trust/trust.ts";
 import { installerError } from "../error.ts";
 import { readBoundedFile } from "../host/read-file.ts";
-import { type Command, optionalOption, positionals, requiredOption, usageError } from "./command.ts";
+import { type Command, type Invocation, optionalOption, positionals, requiredOption, usageError } from "./command.ts";
 
 const NAME = "verify-blob";
 
 export const verifyBlobCommand: Command = {
   name: NAME,
-  summary: "verify one Sigstore bundle over one file, offline, with a key",
-  usage: "--bundle SIGSTORE_JSON --key PEM [--trusted-root F] FILE|sha256:HEX",
+  summary: "verify one Sigstore bundle over one file, offline, with a key or by a certificate's identity",
+  usage:
+    "--bundle SIGSTORE_JSON (--key PEM | --certificate-identity I --certificate-oidc-issuer U) [--trusted-root F] [--predicate-type T] FILE|sha256:HEX",
   details: [
-    "--bundle F        a Sigstore bundle with a message signature or an in-toto statement",
-    "--key PEM         the public key (P-256) that must have made it",
-    "--trusted-root F  a Sigstore trusted_root.json; log entries and timestamps in the bundle must then hold too",
-    "FILE is read once; sha256:HEX stands for a file that is not here. Signatures by certificate",
-    "(--certificate-identity) are not supported yet. Exit 0: verified. Exit 3: malformed or refused.",
+    "--bundle F                   a Sigstore bundle with a message signature or an in-toto statement",
+    "--key PEM                    the public key (P-256) that must have made it",
+    "--certificate-identity I     the e-mail address or URI that must stand in the signing certificate, exactly",
+    "--certificate-oidc-issuer U  the issuer that must have vouched for it, exactly",
+    "--trusted-root F             a Sigstore trusted_root.json: the authorities and logs that count. With a key,",
+    "                             log entries and timestamps that are in the bundle must then hold too",
+    "--predicate-type T           accept only an in-toto statement of this type; `message`: only a plain signature",
+    "FILE is read once; sha256:HEX stands for a file that is not here. Nothing is fetched.",
+    "A statement is verified as signed and as being about FILE; what it says is not judged.",
+    "Exit 0: verified. Exit 3: malformed or refused.",
   ],
   options: {
     bundle: { type: "string" },
@@ -32,36 +47,27 @@ export const verifyBlobCommand: Command = {
     "trusted-root": { type: "string" },
     "certificate-identity": { type: "string" },
     "certificate-oidc-issuer": { type: "string" },
+    "predicate-type": { type: "string" },
   },
   run: async (invocation) => {
     const [artifact = ""] = positionals(invocation, NAME, "FILE");
     const bundlePath = requiredOption(invocation, NAME, "bundle");
-    const keyPath = optionalOption(invocation, "key");
-    const keyless = ["certificate-identity", "certificate-oidc-issuer"].some(
-      (name) => optionalOption(invocation, name) !== undefined,
-    );
-    if (keyless && keyPath !== undefined) throw usageError(NAME, "give either --key or a certificate's identity");
-    if (keyless) {
-      throw signatureError("SIGNATURE_KEYLESS_UNSUPPORTED", "signatures by certificate are not supported yet", {
-        hints: ["verify a key's signature with --key PEM"],
-      });
-    }
-    if (keyPath === undefined) throw usageError(NAME, "--key is missing");
-    const publicKey = loadPublicKey(keyPath);
-    const key = {
-      fingerprint: keyFingerprint(publicKey),
-      hint: keyHint(publicKey),
-      holder: basename(keyPath),
-      publicKey,
-    };
-    const bundle = await readBoundedFile(bundlePath, BLOB_BUNDLE_MAX_BYTES);
+    const signer = readSigner(invocation);
     const rootPath = optionalOption(invocation, "trusted-root");
+    if ("identity" in signer && rootPath === undefined) {
+      throw usageError(NAME, "--trusted-root is missing; a certificate counts only by the authorities in it");
+    }
+    const bundle = await readBoundedFile(bundlePath, BLOB_BUNDLE_MAX_BYTES);
     const root = rootPath === undefined ? undefined : await readBoundedFile(rootPath, TRUSTED_ROOT_MAX_BYTES);
     const digest = parseDigest(artifact) ?? (await digestOfFile(artifact));
-    const verified = verifyBlob(bundle, digest, key, root);
+    const verified =
+      "identity" in signer
+        ? verifyKeylessBlob(bundle, digest, signer, root as Buffer)
+        : verifyBlob(bundle, digest, signer, root);
+    requirePredicateType(optionalOption(invocation, "predicate-type"), verified.predicateType);
     const { terminal } = invocation;
     const what = verified.predicateType === null ? "" : ` (${plain(verified.predicateType)})`;
-    terminal.result(`verified: ${digest}${what}, signed with key ${verified.keyFingerprint}`);
+    terminal.result(`verified: ${digest}${what}, ${signedBy(verified)}`);
     if (verified.logEntries > 0 && !verified.logChecked) {
       terminal.result(
         `not checked: ${verified.logEntries} log entries in the bundle; give --trusted-root to check them`,
@@ -71,6 +77,43 @@ export const verifyBlobCommand: Command = {
     return 0;
   },
 };
+
+function readSigner(invocation: Invocation): TrustKey | CertificateIdentity {
+  const keyPath = optionalOption(invocation, "key");
+  const identity = optionalOption(invocation, "certificate-identity");
+  const issuer = optionalOption(invocation, "certificate-oidc-issuer");
+  if (keyPath !== undefined) {
+    if (identity !== undefined || issuer !== undefined) {
+      throw usageError(NAME, "give either --key or a certificate's identity");
+    }
+    const publicKey = loadPublicKey(keyPath);
+    const holder = basename(keyPath);
+    return { fingerprint: keyFingerprint(publicKey), hint: keyHint(publicKey), holder, publicKey };
+  }
+  if (identity === undefined && issuer === undefined) {
+    throw usageError(NAME, "--key is missing, or --certificate-identity and --certificate-oidc-issuer");
+  }
+  // Half of it would accept anybody whom the issuer knows, or whoever else calls himself so.
+  if (!identity) throw usageError(NAME, "--certificate-identity is missing");
+  if (!issuer) throw usageError(NAME, "--certificate-oidc-issuer is missing");
+  return { identity, issuer };
+}
+
+/** @throws SIGNATURE_STATEMENT_REFUSED if it is another, or if there is one where a plain signature is wanted */
+function requirePredicateType(want: string | undefined, got: string | null): void {
+  if (want === undefined || want === (got ?? "message")) return;
+  throw signatureError(
+    "SIGNATURE_STATEMENT_REFUSED",
+    `Sigstore bundle: got ${got === null ? "a plain signature" : JSON.stringify(got)}, want ${JSON.stringify(want)}`,
+  );
+}
+
+function signedBy(verified: VerifiedBlob | VerifiedKeylessBlob): string {
+  if ("keyFingerprint" in verified) return `signed with key ${verified.keyFingerprint}`;
+  const { certificate, times } = verified;
+  const when = times.map(({ source, at }) => `${at} (${source})`).join(", ");
+  return `signed by ${plain(certificate.identity)} of ${plain(certificate.issuer)} at ${when}`;
+}
 
 async function digestOfFile(path: string): Promise<Digest> {
   const hash = createHash("sha256");

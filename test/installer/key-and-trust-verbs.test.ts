@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "node:test";
@@ -18,6 +19,7 @@ import { coded, makeKey, sha256 } from "../support/test-trust.ts";
 
 const VARIABLE = "SEALIFT_TEST_KEY_PASSWORD";
 const COSIGN = new URL("../vectors/cosign/", import.meta.url).pathname;
+const CONFORMANCE = new URL("../../../shared/vectors/sigstore-conformance/", import.meta.url).pathname;
 
 interface Ran {
   readonly exit: number;
@@ -172,17 +174,66 @@ test("verify-blob verifies a file or its digest, and says when log entries were 
   await assert.rejects(run(verifyBlobCommand, [at("file")], { ...options, key: at("k.key") }), coded("KEY_MALFORMED"));
 });
 
-test("verify-blob without a key is a usage error, and with a certificate's identity not supported yet", async () => {
+test("verify-blob without a key or an identity, with both or with half of one, is a usage error", async () => {
   const artifact = [`${COSIGN}artifact.txt`];
   const bundle = `${COSIGN}cosign3.blob.sigstore`;
-  await assert.rejects(run(verifyBlobCommand, artifact, { bundle }), coded("USAGE"));
-  const identity = { "certificate-identity": "a@example.org", "certificate-oidc-issuer": "https://issuer.invalid" };
+  const identity = { "certificate-identity": "a@example.org" };
+  const issuer = { "certificate-oidc-issuer": "https://issuer.invalid" };
+  const root = { "trusted-root": bundle };
+  for (const options of [
+    {},
+    { ...identity, ...issuer },
+    { ...identity, ...root },
+    { ...issuer, ...root },
+    { ...identity, "certificate-oidc-issuer": "", ...root },
+    { ...identity, ...issuer, ...root, key: `${COSIGN}cosign3.pub` },
+  ]) {
+    await assert.rejects(run(verifyBlobCommand, artifact, { bundle, ...options }), coded("USAGE"));
+  }
+});
+
+test("verify-blob takes an attestation for a signature only if nobody asked for one", async () => {
+  const artifact = [`${COSIGN}artifact.txt`];
+  const options = { bundle: `${COSIGN}cosign3.att.sigstore`, key: `${COSIGN}cosign3.pub` };
+  const { document } = await run(verifyBlobCommand, artifact, options);
+  const type = document["predicateType"] as string;
+  await run(verifyBlobCommand, artifact, { ...options, "predicate-type": type });
+  for (const want of ["message", `${type}/v2`, ""]) {
+    await assert.rejects(
+      run(verifyBlobCommand, artifact, { ...options, "predicate-type": want }),
+      coded("SIGNATURE_STATEMENT_REFUSED"),
+    );
+  }
+  const plain = { ...options, bundle: `${COSIGN}cosign3.blob.sigstore` };
+  await run(verifyBlobCommand, artifact, { ...plain, "predicate-type": "message" });
   await assert.rejects(
-    run(verifyBlobCommand, artifact, { bundle, ...identity }),
-    coded("SIGNATURE_KEYLESS_UNSUPPORTED"),
+    run(verifyBlobCommand, artifact, { ...plain, "predicate-type": type }),
+    coded("SIGNATURE_STATEMENT_REFUSED"),
   );
-  await assert.rejects(
-    run(verifyBlobCommand, artifact, { bundle, ...identity, key: `${COSIGN}cosign3.pub` }),
-    coded("USAGE"),
-  );
+});
+
+test("verify-blob with a certificate's identity runs the conformance suite by file and by digest", {
+  skip: existsSync(CONFORMANCE) ? false : "the sigstore-conformance vectors are not on this machine",
+}, async () => {
+  const at = (name: string): string => join(CONFORMANCE, "bundle-verify", name);
+  const options = {
+    "certificate-identity":
+      "https://github.com/sigstore-conformance/extremely-dangerous-public-oidc-beacon/.github/workflows/extremely-dangerous-oidc-beacon.yml@refs/heads/main",
+    "certificate-oidc-issuer": "https://token.actions.githubusercontent.com",
+    "trusted-root": join(CONFORMANCE, "default_trusted_root.json"),
+  };
+  const byFile = at("a.txt");
+  const byDigest = digestOf(await readFile(byFile));
+  for (const artifact of [byFile, byDigest]) {
+    const good = await run(verifyBlobCommand, [artifact], {
+      ...options,
+      bundle: at("happy-path-v0.3/bundle.sigstore.json"),
+    });
+    assert.equal((good.document["times"] as unknown[]).length, 1);
+    assert.equal(good.document["keyFingerprint"], undefined);
+    await assert.rejects(
+      run(verifyBlobCommand, [artifact], { ...options, bundle: at("signature-mismatch_fail/bundle.sigstore.json") }),
+      coded("SIGNATURE_WITNESS_REFUSED"),
+    );
+  }
 });

@@ -7,23 +7,16 @@
  * entries and timestamps that cosign may add to a key-made bundle are ignored: they prove nothing here.
  */
 import { verify } from "node:crypto";
-import {
-  BUNDLE_V01_MEDIA_TYPE,
-  BUNDLE_V02_MEDIA_TYPE,
-  BUNDLE_V03_LEGACY_MEDIA_TYPE,
-  BUNDLE_V03_MEDIA_TYPE,
-  bundleFromJSON,
-  isBundleWithDsseEnvelope,
-  isBundleWithPublicKey,
-} from "@sigstore/bundle";
+import { type Bundle, isBundleWithDsseEnvelope } from "@sigstore/bundle";
 import { TrustedRoot } from "@sigstore/protobuf-specs";
 import { toSignedEntity, toTrustMaterial, Verifier } from "@sigstore/verify";
 import { type Digest, digestFromHex, isDigest } from "../../bundles/model/digest.ts";
+import { duplicateMember } from "../../bundles/model/duplicate-member.ts";
 import { IN_TOTO_PAYLOAD } from "../../bundles/model/media-types.ts";
 import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
-import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import type { TrustKey } from "../trust/trust.ts";
 import { signatureError } from "./error.ts";
+import { type KeyBundle, parseKeyBundle } from "./sigstore-bundle.ts";
 
 /** Statement v1 is ours; cosign 2 and 3 still write v0.1 for attestations. The members used are the same. */
 const STATEMENT_TYPES = ["https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"];
@@ -88,63 +81,19 @@ export function verifySigstoreBundle(json: Buffer, keys: readonly TrustKey[]): V
   return { keyFingerprint: key.fingerprint, holder: key.holder, statement: { subject, predicateType, predicate } };
 }
 
-/** A bundle that a key signed, parsed; nothing in it is verified. */
-export type KeyBundle = ReturnType<typeof parseKeyBundle>;
-
-/** Members that exclude each other, of which sigstore-js takes the first and cosign refuses both. */
-const ALTERNATIVES = [
-  ["messageSignature", "dsseEnvelope"],
-  ["publicKey", "certificate", "x509CertificateChain"],
-] as const;
-
-const MEDIA_TYPES: readonly string[] = [
-  BUNDLE_V01_MEDIA_TYPE,
-  BUNDLE_V02_MEDIA_TYPE,
-  BUNDLE_V03_LEGACY_MEDIA_TYPE,
-  BUNDLE_V03_MEDIA_TYPE,
-];
-
-/**
- * A bundle is one long base64 text and some hundred members. Without this bound 32 MiB of brackets, which
- * no key has signed, would become a gigabyte of objects.
- */
-const VALUES_MAX = 20_000;
-
-function hasTooManyValues(json: Buffer): boolean {
-  let count = 0;
-  for (const opening of [",", "[", "{"]) {
-    for (let at = json.indexOf(opening); at >= 0 && count <= VALUES_MAX; at = json.indexOf(opening, at + 1)) count += 1;
-  }
-  return count > VALUES_MAX;
-}
-
-/** @throws SIGNATURE_MALFORMED, also for a bundle that can be read in two ways, or that a certificate signed. */
-export function parseKeyBundle(json: Buffer) {
-  const refuse = (what: string, cause?: unknown): never => {
-    throw signatureError("SIGNATURE_MALFORMED", `Sigstore bundle: ${what}`, { cause });
-  };
-  if (hasTooManyValues(json)) refuse(`more than ${VALUES_MAX} values`);
-  let bundle: ReturnType<typeof bundleFromJSON>;
-  try {
-    const value = JSON.parse(json.toString("utf8")) as Record<string, Record<string, unknown>>;
-    const members = [...Object.keys(value), ...Object.keys(value["verificationMaterial"] ?? {})];
-    for (const names of ALTERNATIVES) {
-      const present = names.filter((name) => members.includes(name));
-      if (present.length > 1) return refuse(`holds both ${present.join(" and ")}`);
-    }
-    bundle = bundleFromJSON(value);
-  } catch (cause) {
-    if (cause instanceof SealiftError) throw cause;
-    return refuse(reasonOf(cause), cause);
-  }
-  // @sigstore/bundle looks only at how the type begins.
-  if (!MEDIA_TYPES.includes(bundle.mediaType)) refuse(`media type ${JSON.stringify(bundle.mediaType)} is not known`);
-  if (!isBundleWithPublicKey(bundle)) return refuse("signed with a certificate, want one signed with a key");
-  return bundle;
-}
-
 /** @throws what `verifySigstoreBundle` throws; any number of subjects. */
 export function verifyStatement(bundle: KeyBundle, keys: readonly TrustKey[]): SignedStatement<Digest> {
+  const payload = statementPayload(bundle);
+  const { hint } = bundle.verificationMaterial.content.publicKey;
+  const ordered = [...keys.filter((key) => key.hint === hint), ...keys.filter((key) => key.hint !== hint)];
+  const entity = toSignedEntity(withoutWitnesses(bundle));
+  const key = ordered.find((candidate) => holds(() => verifierFor(candidate, NO_ROOT).verify(entity)));
+  if (!key) throw unknownKey("Sigstore bundle", keys);
+  return { key, ...parseStatement(payload) };
+}
+
+/** The bytes that DSSE signs, if they say that they are an in-toto statement. @throws SIGNATURE_MALFORMED */
+export function statementPayload(bundle: Bundle): Buffer {
   if (!isBundleWithDsseEnvelope(bundle)) {
     throw signatureError("SIGNATURE_MALFORMED", "Sigstore bundle: want an in-toto statement in a DSSE envelope");
   }
@@ -158,12 +107,7 @@ export function verifyStatement(bundle: KeyBundle, keys: readonly TrustKey[]): S
   if (signatures.length !== 1) {
     throw signatureError("SIGNATURE_MALFORMED", `Sigstore bundle: got ${signatures.length} signatures, want 1`);
   }
-  const { hint } = bundle.verificationMaterial.content.publicKey;
-  const ordered = [...keys.filter((key) => key.hint === hint), ...keys.filter((key) => key.hint !== hint)];
-  const entity = toSignedEntity(withoutWitnesses(bundle));
-  const key = ordered.find((candidate) => holds(() => verifierFor(candidate, NO_ROOT).verify(entity)));
-  if (!key) throw unknownKey("Sigstore bundle", keys);
-  return { key, ...parseStatement(payload) };
+  return payload;
 }
 
 /** Without log entries and timestamps: sigstore-js verifies every one that is there, and has no keys for it here. */
@@ -196,14 +140,21 @@ function holds(check: () => unknown): boolean {
 }
 
 function parsePayload(payload: Buffer): unknown {
+  let text: string;
+  let value: unknown;
   try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(payload));
+    text = new TextDecoder("utf-8", { fatal: true }).decode(payload);
+    value = JSON.parse(text);
   } catch (cause) {
     throw signatureError("SIGNATURE_STATEMENT_REFUSED", "signed payload is not JSON in UTF-8", { cause });
   }
+  const twice = duplicateMember(text);
+  if (twice === undefined) return value;
+  throw signatureError("SIGNATURE_STATEMENT_REFUSED", `signed payload: member ${JSON.stringify(twice)} is there twice`);
 }
 
-function parseStatement(payload: Buffer): Omit<SignedStatement<Digest>, "key"> {
+/** What a signed payload says. @throws SIGNATURE_STATEMENT_REFUSED */
+export function parseStatement(payload: Buffer): Omit<SignedStatement<Digest>, "key"> {
   const value = parsePayload(payload);
   const problem = schemaProblem(statementSchema, value);
   if (problem !== undefined) throw signatureError("SIGNATURE_STATEMENT_REFUSED", `signed statement: ${problem}`);
