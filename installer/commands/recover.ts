@@ -1,7 +1,9 @@
 import { renderVerdictText } from "../../verify/verdict-text.ts";
 import { DEPLOY_KINDS } from "../lifecycle/deploy.ts";
 import type { DeployContext } from "../lifecycle/deploy-context.ts";
-import { recover as recoverOperation } from "../lifecycle/execute.ts";
+import { openJournalPath, recover as recoverOperation } from "../lifecycle/execute.ts";
+import { readJournal } from "../lifecycle/journal.ts";
+import { mendDeployments } from "../lifecycle/ledger-deployments.ts";
 import { acquireLock } from "../lifecycle/lock.ts";
 import { operatorChange } from "../lifecycle/operator-change.ts";
 import { pruneKind, uninstallKind } from "../lifecycle/removal.ts";
@@ -9,18 +11,20 @@ import { restoreRelease } from "../lifecycle/restore-release.ts";
 import { openSite, type Site } from "../lifecycle/site.ts";
 import { verifyForSite } from "../lifecycle/site-verify.ts";
 import type { OperationKind } from "../lifecycle/step.ts";
+import { tenantsKind } from "../lifecycle/tenants.ts";
 import { trustChange } from "../lifecycle/trust-change.ts";
 import { openState, statePaths } from "../site/state.ts";
 import { tidyStore } from "../site/store.ts";
 import { showCredentials } from "../ui/show-credentials.ts";
 import { stepReport } from "../ui/step-report.ts";
+import type { Terminal } from "../ui/terminal.ts";
 import { type Command, type Invocation, optionalOption, positionals } from "./command.ts";
 import { withLazyEngine } from "./site-engine.ts";
 import { STATE_OPTION, stateDirectory } from "./site-options.ts";
 
 /** Every operation that may have been cut off. A name is never taken away: an older Sealift may have begun it. */
 const KINDS: ReadonlyMap<string, OperationKind<DeployContext>> = new Map(
-  [operatorChange, trustChange, ...Object.values(DEPLOY_KINDS), uninstallKind, pruneKind].map((kind) => [
+  [operatorChange, trustChange, ...Object.values(DEPLOY_KINDS), uninstallKind, pruneKind, tenantsKind].map((kind) => [
     kind.name,
     kind,
   ]),
@@ -48,6 +52,8 @@ export const recover: Command = {
     try {
       const site = openSite(directory);
       tidyStore(site.disk, directory);
+      // Where an operation is open, its end decides what the document says.
+      if (!readJournal(openJournalPath(site.paths))) mend(terminal, site);
       const bundle = optionalOption(invocation, "bundle");
       const restored = bundle === undefined ? null : await bringBack(invocation, site, bundle);
       if (restored === undefined) return DENIED;
@@ -64,6 +70,7 @@ export const recover: Command = {
           showOnce,
         });
       }).finally(() => report.close());
+      mend(terminal, site);
       if (tornBytes > 0) terminal.note(`note: the journal's last record was torn (${tornBytes} bytes)`);
       if (operation !== undefined)
         terminal.result(
@@ -85,6 +92,11 @@ export const recover: Command = {
     }
   },
 };
+
+function mend(terminal: Terminal, site: Site): void {
+  const kept = mendDeployments(site);
+  if (kept !== undefined) terminal.note(`note: site/deployment.json is written anew, as the ledger says; see ${kept}`);
+}
 
 /** Returns what is in the store again; undefined if the bundle is denied, after saying why. */
 async function bringBack(

@@ -8,7 +8,7 @@ import { gt, lt, satisfies } from "semver";
 import { type Digest, digestOf } from "../../bundles/model/digest.ts";
 import type { ReleaseManifest } from "../../bundles/model/release-manifest.ts";
 import { type Config, completeConfig, configBytes, configDigest } from "../site/config.ts";
-import { type Deployment, type Deployments, otherColour } from "../site/deployment.ts";
+import { type DataMark, type Deployment, type Deployments, otherColour } from "../site/deployment.ts";
 import { storedPath } from "../site/store.ts";
 import type { PlanSubject } from "./authorization.ts";
 import type { DeployAction, DeployParameters, SiteNames } from "./deploy-context.ts";
@@ -43,10 +43,16 @@ const WATCH_SECONDS = 10;
 /** What a base service takes to be replaced, measured: PostgreSQL 1.6 s, the front 0.9 s. */
 const BASE_PAUSE_SECONDS = 3;
 
-/** @throws INSTALL_EXISTS | RELEASE_OTHER_PLATFORM | RELEASE_NEEDS_NEWER_SEALIFT | RELEASE_BELOW_FLOOR | CONFIG_MALFORMED */
+/**
+ * On data that an uninstall left, only a release that could have upgraded the one that wrote it, or to which that
+ * one could have returned.
+ * @throws INSTALL_EXISTS | RELEASE_OTHER_PLATFORM | RELEASE_NEEDS_NEWER_SEALIFT | RELEASE_BELOW_FLOOR | CONFIG_MALFORMED
+ * | INSTALL_DATA_UNKNOWN | RELEASE_OTHER_APPLIANCE | UPGRADE_NOT_ALLOWED | ROLLBACK_NOT_ALLOWED
+ */
 export function planInstall(facts: PlanFacts, next: ReleaseParts, given: Config): DeployPlan {
   requireNotInstalled(facts.deployments);
   requireUsable(facts, next.release.manifest);
+  if (facts.volumes.length > 0) requireFitsData(facts, next.release.manifest);
   return plan("install", facts, next, completeConfig(next.configSchema, given), { stage: true });
 }
 
@@ -149,6 +155,41 @@ function requireUsable({ hostPlatform, sealiftVersion, deployments }: PlanFacts,
   }
 }
 
+function requireFitsData({ deployments, volumes, site }: PlanFacts, manifest: ReleaseManifest): void {
+  const { data } = deployments;
+  if (!data) {
+    throw lifecycleError(
+      "INSTALL_DATA_UNKNOWN",
+      `the engine has data of this site, and nobody knows which release wrote it: ${volumes.join(", ")}`,
+      { hints: [`docker volume ls --filter label=sealift.site=${site.siteId}: save what you need, then remove them`] },
+    );
+  }
+  const { appliance, version, upgradeFrom } = manifest;
+  if (appliance !== data.appliance) {
+    throw lifecycleError("RELEASE_OTHER_APPLIANCE", `got ${appliance}, but the data kept here is of ${data.appliance}`);
+  }
+  const hints = [`sealift install BUNDLE of ${data.version}, which wrote the data; then go on from there`];
+  if (lt(version, data.version) && !isIn(data.rollbackTo, version)) {
+    throw lifecycleError(
+      "ROLLBACK_NOT_ALLOWED",
+      `the data kept here is of ${data.version}, which lets a site return to ${JSON.stringify(data.rollbackTo)}, not to ${version}`,
+      { hints },
+    );
+  }
+  if (gt(version, data.version) && !isIn(upgradeFrom, data.version)) {
+    throw lifecycleError(
+      "UPGRADE_NOT_ALLOWED",
+      `${version} takes upgrades from ${JSON.stringify(upgradeFrom)}, but the data kept here is of ${data.version}`,
+      { hints },
+    );
+  }
+}
+
+/** The newest release decides: what its migrations added stays, whoever runs after it. */
+function dataAfter(before: DataMark | null, { appliance, version, rollbackTo }: ReleaseManifest): DataMark {
+  return before && gt(before.version, version) ? before : { appliance, version, rollbackTo };
+}
+
 /** A release's "" is no version at all; semver's is every one. */
 function isIn(range: string, version: string): boolean {
   return range !== "" && satisfies(version, range, { includePrerelease: true });
@@ -194,6 +235,7 @@ function plan(
       // A change of the configuration leaves the way back to the older release as it is.
       previous: action === "config" ? deployments.previous : before,
       securityFloor: highest(deployments.securityFloor, manifest.securityFloor),
+      data: dataAfter(before || volumes.length > 0 ? deployments.data : null, manifest),
       engineId,
     },
     config: configBytes(config).toString("utf8"),
@@ -232,13 +274,14 @@ function subjectOf(facts: PlanFacts, parameters: DeployParameters, next: Release
 
 /** The plan for the person who signs it. */
 function detailsOf(facts: PlanFacts, parameters: DeployParameters, next: ReleaseParts): string[] {
-  const { to, before, after, parts, newSecrets, watchSeconds, drainSeconds, config } = parameters;
+  const { to, before, after, parts, hasOldVolumes, newSecrets, watchSeconds, drainSeconds, config } = parameters;
   const { manifest } = next.release;
   const old = facts.current?.release.manifest;
   const lines = [
     before.current
       ? `${to.appliance} ${before.current.version} in ${before.current.colour} -> ${to.version} in ${to.colour}`
       : `${to.appliance} ${to.version} in ${to.colour}, on a site where nothing runs yet`,
+    ...(!before.current && hasOldVolumes ? [`data: kept from ${before.data?.version}, and used again`] : []),
     ...imageLines(manifest, old),
     `configuration: ${config}`,
   ];

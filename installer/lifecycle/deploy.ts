@@ -4,7 +4,11 @@ import { deploySteps } from "./deploy-steps.ts";
 import type { OperationKind } from "./step.ts";
 
 function kindOf(action: DeployAction): OperationKind<DeployContext> {
-  return { name: action, steps: (context, parameters) => deploySteps(context, parseDeployParameters(parameters)) };
+  return {
+    name: action,
+    steps: (context, parameters) => deploySteps(context, parseDeployParameters(parameters)),
+    facts: (parameters) => ({ deployments: parseDeployParameters(parameters).after }),
+  };
 }
 
 export const DEPLOY_KINDS: Readonly<Record<DeployAction, OperationKind<DeployContext>>> = Object.fromEntries(

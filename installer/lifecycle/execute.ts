@@ -66,7 +66,7 @@ export async function execute<Context>(
     authorization,
     time: now(ground),
   });
-  const run = new Run(ground, journal, kind.name, steps);
+  const run = new Run(ground, journal, kind, steps);
   try {
     await run.forward();
   } finally {
@@ -103,16 +103,17 @@ export async function recover<Context>(
   const { tornBytes } = content;
   const last = content.records.at(-1);
   if (last?.type === "end") {
-    closeInLedger(ground, content, last.result);
+    closeInLedger(ground, content, last.result, kinds.get(operation));
     return { operation, result: last.result, tornBytes };
   }
-  const steps = kinds.get(operation)?.steps(context, parameters);
-  if (!steps || steps.map(({ name }) => name).join() !== names.join()) {
+  const kind = kinds.get(operation);
+  const steps = kind?.steps(context, parameters);
+  if (!kind || !steps || steps.map(({ name }) => name).join() !== names.join()) {
     throw lifecycleError("OPERATION_UNKNOWN", `the open operation ${operation} is not one that this version knows`, {
       hints: ["run `sealift recover` of the version that began it"],
     });
   }
-  const run = new Run(ground, Journal.reopen(disk, path, content), operation, checkedSteps(steps), content);
+  const run = new Run(ground, Journal.reopen(disk, path, content), kind, checkedSteps(steps), content);
   try {
     return { operation, result: await run.recover(), tornBytes };
   } finally {
@@ -132,12 +133,18 @@ function now({ clock }: Ground): string {
 }
 
 /** The journal has its end: the ledger gets its digest, then it is put away. Each part may have happened before. */
-function closeInLedger(ground: Ground, content: JournalContent, result: OperationResult): void {
+function closeInLedger(
+  ground: Ground,
+  content: JournalContent,
+  result: OperationResult,
+  kind: Pick<OperationKind<never>, "facts"> | undefined,
+): void {
   const { paths, disk, clock } = ground;
-  const { id, operation, authorization } = content.begin;
+  const { id, operation, authorization, parameters } = content.begin;
   let ledger = readLedger(paths.ledger);
   if (!ledger.entries.some(({ type, data }) => type === "operation" && data["id"] === id)) {
-    const data = { id, operation, authorization, result, journal: content.digest };
+    const facts = result === "committed" ? kind?.facts?.(parameters) : {};
+    const data = { ...facts, id, operation, authorization, result, journal: content.digest };
     ledger = appendEntry(disk, paths.ledger, "operation", data, clock());
   }
   renameDurably(disk, openJournalPath(paths), join(paths.journal, `${id}.journal`));
@@ -147,6 +154,7 @@ class Run {
   readonly #ground: Ground;
   #journal: Journal;
   readonly #operation: string;
+  readonly #kind: Pick<OperationKind<never>, "facts">;
   readonly #steps: readonly Step[];
   readonly #commit: number;
   /** What the journal says of each step: the last word. */
@@ -154,10 +162,17 @@ class Run {
   readonly #isTorn: boolean;
   readonly #direction: "forward" | "back" | undefined;
 
-  constructor(ground: Ground, journal: Journal, operation: string, steps: readonly Step[], before?: JournalContent) {
+  constructor(
+    ground: Ground,
+    journal: Journal,
+    kind: Pick<OperationKind<never>, "name" | "facts">,
+    steps: readonly Step[],
+    before?: JournalContent,
+  ) {
     this.#ground = ground;
     this.#journal = journal;
-    this.#operation = operation;
+    this.#operation = kind.name;
+    this.#kind = kind;
     this.#steps = steps;
     this.#commit = steps.findIndex((step) => step.isCommit);
     for (const record of before?.records ?? []) {
@@ -283,7 +298,7 @@ class Run {
       this.#write({ type: "end", result, time: now(this.#ground) });
       const content = readJournal(openJournalPath(this.#ground.paths));
       if (content?.records.at(-1)?.type !== "end") throw new TypeError("the journal has not kept its end");
-      closeInLedger(this.#ground, content, result);
+      closeInLedger(this.#ground, content, result, this.#kind);
     } catch (endCause) {
       throw this.#unknown(`${why}; its end: ${reasonOf(endCause)}`, cause ?? endCause);
     }

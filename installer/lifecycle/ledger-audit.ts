@@ -9,6 +9,7 @@ import { type Digest, isDigest } from "../../bundles/model/digest.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { type Authority, parseAuthority } from "../site/authority.ts";
 import { judgeClock } from "../site/clock.ts";
+import type { Deployments } from "../site/deployment.ts";
 import { parseTrustPin } from "../site/trust.ts";
 import { checkSignatures, parseRequest } from "./authorization.ts";
 import { lifecycleError } from "./error.ts";
@@ -128,9 +129,18 @@ class Audit {
   }
 
   #operation(entry: LedgerEntry): void {
-    const { authorization, operation } = entry.data;
-    if (isDigest(authorization) && this.#granted.delete(authorization)) return;
-    this.#find("LEDGER_UNAUTHORIZED", entry, `${JSON.stringify(operation)} ran without an authorization of its own`);
+    const { authorization, operation, deployments } = entry.data;
+    const granted = isDigest(authorization) ? this.#granted.get(authorization) : undefined;
+    if (!granted || !isDigest(authorization)) {
+      this.#find("LEDGER_UNAUTHORIZED", entry, `${JSON.stringify(operation)} ran without an authorization of its own`);
+      return;
+    }
+    this.#granted.delete(authorization);
+    if (deployments === undefined) return;
+    const release = (deployments as Partial<Deployments> | null)?.current?.release ?? null;
+    if (release === granted.to) return;
+    const what = `${JSON.stringify(operation)} left release ${release}, but ${granted.to} was authorized`;
+    this.#find("LEDGER_UNAUTHORIZED", entry, what);
   }
 
   #time(entry: LedgerEntry, index: number): void {

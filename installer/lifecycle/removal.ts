@@ -9,6 +9,7 @@ import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { downProject } from "../../compose/engine/project.ts";
 import { type NamedImage, removeImages } from "../../compose/engine/remove-images.ts";
+import { removeSiteVolumes } from "../../compose/engine/remove-volumes.ts";
 import {
   type Deployments,
   deploymentPaths,
@@ -184,13 +185,19 @@ function backupIds({ paths }: SiteNames): string[] {
     .map(({ name }) => name);
 }
 
+/** The floor outlives it: no release below it runs here again. */
+function uninstalled({ before, purgeData }: RemovalParameters): Deployments {
+  return { ...before, current: null, previous: null, engineId: null, data: purgeData ? null : before.data };
+}
+
 export const uninstallKind: OperationKind<DeployContext> = {
   name: "uninstall",
+  facts: (given) => ({ deployments: uninstalled(parse(given)) }),
   steps: (context, given) => {
     const parameters = parse(given);
     const { paths, disk } = context;
     const { before, purgeData, backups } = parameters;
-    const gone: Deployments = { ...before, current: null, previous: null, engineId: null };
+    const gone = uninstalled(parameters);
     const steps: NewStep[] = [
       {
         name: "commit",
@@ -212,6 +219,7 @@ export const uninstallKind: OperationKind<DeployContext> = {
           const options = { stopSeconds: STOP_SECONDS, volumes: purgeData };
           await downProject(engine, colourProject(context, current), options);
           await downProject(engine, baseProject(context, current), options);
+          if (purgeData) await removeSiteVolumes(engine, context.siteId);
         },
       },
       ...storeSteps(context, parameters),

@@ -9,6 +9,7 @@ import { renderedFile } from "./deploy-steps.ts";
 import { openJournalPath } from "./execute.ts";
 import { type AnsweredBy, askFront, clientAddress, clientUrl, readSwitch } from "./front.ts";
 import { readJournal } from "./journal.ts";
+import { requireDeploymentsOfLedger } from "./ledger-deployments.ts";
 import type { Site } from "./site.ts";
 import { withStoredRelease } from "./stored-release.ts";
 
@@ -32,6 +33,8 @@ export async function siteStatus(site: Site, engine: Engine | { readonly problem
     const problem = `${operation} of ${time} did not end: run sealift recover, if it is not under way`;
     return { ...nothing, state: "unknown", problems: [problem] };
   }
+  const changed = changedDeployments(site);
+  if (changed.length > 0) return { ...nothing, state: "unknown", problems: changed };
   const { current } = deployments;
   if (!current) return { ...nothing, state: "not-installed", problems: [] };
   if ("problem" in engine) return { ...nothing, state: "unknown", problems: [engine.problem] };
@@ -56,6 +59,17 @@ export async function siteStatus(site: Site, engine: Engine | { readonly problem
     containers,
     front: { address: front.address, answer: front.answer },
   };
+}
+
+/** Whoever edited it decides what this site is compared with, so nothing else is worth a look. */
+function changedDeployments(site: Site): readonly string[] {
+  try {
+    requireDeploymentsOfLedger(site);
+    return [];
+  } catch (cause) {
+    if (cause instanceof SealiftError && cause.code === "DEPLOYMENT_CHANGED") return [cause.message, ...cause.hints];
+    throw cause;
+  }
 }
 
 function fileProblems(site: Site, current: Deployment): string[] {

@@ -18,6 +18,7 @@ import {
 import { lifecycleError } from "./error.ts";
 import { type Ground, requireNoOpenJournal } from "./execute.ts";
 import { firstEntry, type Ledger, type LedgerEntry, readLedger } from "./ledger.ts";
+import { requireDeploymentsOfLedger } from "./ledger-deployments.ts";
 
 export const SITE_CREATED = "site-created";
 export const AUTHORITY_CHANGED = "authority-changed";
@@ -74,11 +75,12 @@ export function openSite(directory: string, options: SiteOptions = {}): Site {
   return { paths, disk, clock, siteId, ledger, authority };
 }
 
-/** As `openSite`, for what changes the site: no operation is open, and the authority is the ledger's. */
+/** As `openSite`, for what changes the site: no operation is open, and authority and deployments are the ledger's. */
 export function openSiteForChange(directory: string, options: SiteOptions = {}): Site {
   const site = openSite(directory, options);
   requireNoOpenJournal(site.paths);
   requireAuthorityOfLedger(site);
+  requireDeploymentsOfLedger(site);
   return site;
 }
 

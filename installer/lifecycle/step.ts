@@ -30,4 +30,6 @@ export interface OperationKind<Context> {
   readonly name: string;
   /** The same steps for the same parameters, always. @throws if the parameters are not of this kind */
   readonly steps: (context: Context, parameters: Parameters) => readonly Step[];
+  /** What the ledger shall say of the site once the operation is committed. */
+  readonly facts?: (parameters: Parameters) => Parameters;
 }

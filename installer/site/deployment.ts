@@ -6,9 +6,14 @@ import { join } from "node:path";
 import type { Digest } from "../../bundles/model/digest.ts";
 import { NAME_PATTERN, VERSION_PATTERN } from "../../bundles/model/release-manifest.ts";
 import type { JsonSchema } from "../../bundles/model/schema.ts";
+import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import type { Colour } from "../../compose/render.ts";
 import type { Disk } from "./disk.ts";
+import { siteError } from "./error.ts";
 import { readStateDocument, type StatePaths, writeStateDocument } from "./state.ts";
+
+export const MEND_HINT =
+  "sealift recover writes site/deployment.json anew, as the ledger says; keep a copy as evidence";
 
 /** One release with one configuration, as it was or is started. */
 export interface Deployment {
@@ -25,6 +30,15 @@ export interface Deployment {
   readonly containers: Digest;
 }
 
+/** What the data that is kept here (volumes) was written for. */
+export interface DataMark {
+  readonly appliance: string;
+  /** The newest release that ran on it. Its schema is never taken back. */
+  readonly version: string;
+  /** Which older releases that one lets work on it: a semver range, "" for none. */
+  readonly rollbackTo: string;
+}
+
 export interface Deployments {
   readonly schemaVersion: 1;
   readonly current: Deployment | null;
@@ -32,6 +46,8 @@ export interface Deployments {
   readonly previous: Deployment | null;
   /** Highest `securityFloor` of all releases that were ever committed here. */
   readonly securityFloor: string | null;
+  /** Outlives an uninstall that leaves the data. */
+  readonly data: DataMark | null;
   /** Of the engine that runs the site. */
   readonly engineId: string | null;
 }
@@ -60,21 +76,43 @@ const orNull = (schema: object): object => ({ oneOf: [{ type: "null" }, schema] 
 export const deploymentsSchema: JsonSchema = {
   type: "object",
   additionalProperties: false,
-  required: ["schemaVersion", "current", "previous", "securityFloor", "engineId"],
+  required: ["schemaVersion", "current", "previous", "securityFloor", "data", "engineId"],
   properties: {
     schemaVersion: { const: 1 },
     current: orNull(deploymentSchema),
     previous: orNull(deploymentSchema),
     securityFloor: orNull({ type: "string", pattern: VERSION_PATTERN }),
+    data: orNull({
+      type: "object",
+      additionalProperties: false,
+      required: ["appliance", "version", "rollbackTo"],
+      properties: {
+        appliance: properties.appliance,
+        version: properties.version,
+        rollbackTo: { type: "string", maxLength: 256 },
+      },
+    }),
     engineId: orNull({ type: "string", minLength: 1, maxLength: 256 }),
   },
 };
 
-const NOTHING: Deployments = { schemaVersion: 1, current: null, previous: null, securityFloor: null, engineId: null };
+export const NOTHING_DEPLOYED: Deployments = {
+  schemaVersion: 1,
+  current: null,
+  previous: null,
+  securityFloor: null,
+  data: null,
+  engineId: null,
+};
 
 /** @throws STATE_DAMAGED | STATE_TOO_NEW | STATE_UNREADABLE */
 export function readDeployments(paths: StatePaths): Deployments {
-  return (readStateDocument(paths.deployment, deploymentsSchema) as Deployments | undefined) ?? NOTHING;
+  try {
+    return (readStateDocument(paths.deployment, deploymentsSchema) as Deployments | undefined) ?? NOTHING_DEPLOYED;
+  } catch (cause) {
+    if (!(cause instanceof SealiftError) || cause.code !== "STATE_DAMAGED") throw cause;
+    throw siteError("STATE_DAMAGED", cause.message, { cause, hints: [MEND_HINT] });
+  }
 }
 
 /** @throws STATE_WRITE_FAILED | STATE_DISK_FULL */

@@ -322,9 +322,16 @@ function defineTests(): void {
     };
     await harm("site/deployment.json", (text) => text.slice(0, 100), 6, /\[STATE_DAMAGED\].*\n {2}hint: /);
     const otherDigest = (text: string): string => text.replace(/"base":"sha256:.{8}/, '"base":"sha256:00000000');
-    await harm("site/deployment.json", otherDigest, 3, /\[DEPLOYMENT_DAMAGED\]/);
-    // Not what was authorized is written then, but nothing.
-    await harm("site/deployment.json", otherDigest, 3, /\[DEPLOYMENT_DAMAGED\].* cannot be rendered/, ["start"]);
+    for (const verb of ["upgrade", "start"] as const) {
+      const args = verb === "start" ? ["start"] : undefined;
+      await harm(
+        "site/deployment.json",
+        otherDigest,
+        3,
+        /\[DEPLOYMENT_CHANGED\].*\n.*\n {2}hint: sealift recover /,
+        args,
+      );
+    }
     const siteFile = (await readdir(join(state, "site"))).find((name) =>
       readFileSync(join(state, "site", name), "utf8").includes('"siteId"'),
     );

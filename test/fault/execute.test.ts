@@ -53,8 +53,9 @@ function assertWhole(directory: string, clock: TestClock, what: string): "old" |
   const state = toyState(directory);
   assert.ok(state === TOY_OLD || state === TOY_NEW, `${what}: between: ${state}`);
   assert.ok(!existsSync(openJournalPath(site.paths)), `${what}: a journal is open`);
-  const result = lastOfType(site.ledger, "operation")?.data["result"] ?? "restored";
+  const { result = "restored", toy } = lastOfType(site.ledger, "operation")?.data ?? {};
   assert.equal(result, state === TOY_NEW ? "committed" : "restored", what);
+  assert.equal(toy, state === TOY_NEW ? "NEW" : undefined, `${what}: the facts in the ledger`);
   return state === TOY_NEW ? "new" : "old";
 }
 

@@ -18,7 +18,7 @@ import {
 } from "../../installer/lifecycle/deploy-plan.ts";
 import type { ReleaseParts } from "../../installer/lifecycle/stored-release.ts";
 import { type Config, completeConfig } from "../../installer/site/config.ts";
-import type { Deployments } from "../../installer/site/deployment.ts";
+import { type Deployments, NOTHING_DEPLOYED } from "../../installer/site/deployment.ts";
 import { statePaths } from "../../installer/site/state.ts";
 
 const SCHEMA: JsonSchema = {
@@ -97,7 +97,7 @@ function release(version: string, options: ReleaseOptions = {}): ReleaseParts {
   return { layout: {} as Layout, release: bundled, template, rules, configSchema: schema };
 }
 
-const EMPTY: Deployments = { schemaVersion: 1, current: null, previous: null, securityFloor: null, engineId: null };
+const EMPTY: Deployments = NOTHING_DEPLOYED;
 
 function facts(deployments: Deployments, current?: ReleaseParts, changed: Partial<PlanFacts> = {}): PlanFacts {
   return {
@@ -149,6 +149,7 @@ test("an install begins in blue, with all that a first start needs", () => {
     current: to,
     previous: null,
     securityFloor: "1.0.0",
+    data: { appliance: "sealift-gateway", version: "1.0.0", rollbackTo: ">=1.0.0" },
     engineId: "the engine",
   });
   assert.deepEqual(parts, {
@@ -167,8 +168,41 @@ test("an install begins in blue, with all that a first start needs", () => {
 
 test("volumes that are there before an install are not its to remove", () => {
   const volumes = ["sealift-01234567-base_postgres"];
-  assert.equal(planInstall(facts(EMPTY, undefined, { volumes }), release("1.0.0"), {}).parameters.hasOldVolumes, true);
+  const data = { appliance: "sealift-gateway", version: "1.0.0", rollbackTo: "" };
+  const kept = planInstall(facts({ ...EMPTY, data }, undefined, { volumes }), release("1.0.0"), {});
+  assert.equal(kept.parameters.hasOldVolumes, true);
+  assert.ok(kept.subject.details.includes("data: kept from 1.0.0, and used again"));
   assert.equal(planInstall(facts(EMPTY), release("1.0.0"), {}).parameters.hasOldVolumes, false);
+});
+
+test("on data that an uninstall left runs only what could have run on it without one", () => {
+  const volumes = ["sealift-01234567-base_postgres"];
+  const on = (data: Deployments["data"], next: ReleaseParts): DeployPlan =>
+    planInstall(facts({ ...EMPTY, data }, undefined, { volumes }), next, {});
+  const data = { appliance: "sealift-gateway", version: "1.2.0", rollbackTo: ">=1.1.0" };
+  assert.deepEqual(on(data, release("1.2.0", { rollbackTo: "" })).parameters.after.data, { ...data, rollbackTo: "" });
+  const older = on(data, release("1.1.0"));
+  assert.deepEqual(older.parameters.after.data, data, "what 1.2.0 added to the schema stays");
+  assert.equal(on(data, release("1.3.0")).parameters.after.data?.version, "1.3.0");
+  assert.throws(() => on(data, release("1.0.0")), code("ROLLBACK_NOT_ALLOWED", /data kept here is of 1\.2\.0/));
+  assert.throws(
+    () => on({ ...data, rollbackTo: "" }, release("1.1.0")),
+    code("ROLLBACK_NOT_ALLOWED", /data kept here is of 1\.2\.0/),
+  );
+  const later = release("2.0.0", { upgradeFrom: ">=1.5.0" });
+  assert.throws(() => on(data, later), code("UPGRADE_NOT_ALLOWED", /data kept here is of 1\.2\.0/));
+  const other = { ...data, appliance: "another" };
+  assert.throws(() => on(other, release("1.2.0")), code("RELEASE_OTHER_APPLIANCE", /data kept here is of another/));
+  assert.throws(() => on(null, release("1.2.0")), code("INSTALL_DATA_UNKNOWN", /sealift-01234567-base_postgres/));
+  const gone = planInstall(facts({ ...EMPTY, data }), release("1.0.0"), {});
+  assert.equal(gone.parameters.after.data?.version, "1.0.0", "without volumes there is no data");
+});
+
+test("a rollback does not make the data older", () => {
+  const [first, next] = [release("1.0.0"), release("1.1.0", { rollbackTo: "1.0.0" })];
+  const upgraded = after(planUpgrade(installed(first), next, defaults), next);
+  const { parameters } = planRollback(upgraded, first, defaults);
+  assert.deepEqual(parameters.after.data, { appliance: "sealift-gateway", version: "1.1.0", rollbackTo: "1.0.0" });
 });
 
 test("an upgrade goes to the other colour and remembers where it came from", () => {

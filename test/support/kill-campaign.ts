@@ -11,7 +11,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { dockerCall } from "../../compose/engine/engine.ts";
 import { runCall } from "../../compose/engine/run-call.ts";
 import { projectName } from "../../compose/render.ts";
-import type { Deployments } from "../../installer/site/deployment.ts";
+import { type Deployments, NOTHING_DEPLOYED } from "../../installer/site/deployment.ts";
 import { sealift } from "./command-line.ts";
 import { type KilledResult, type KillPoint, runKilledAt } from "./kill-at.ts";
 import { realRelease } from "./real-release.ts";
@@ -71,7 +71,7 @@ export class KillCampaign {
   deployments(): Deployments {
     const path = join(this.#site.site.state, "site/deployment.json");
     if (!existsSync(path)) {
-      return { schemaVersion: 1, current: null, previous: null, securityFloor: null, engineId: null };
+      return NOTHING_DEPLOYED;
     }
     return JSON.parse(readFileSync(path, "utf8")) as Deployments;
   }

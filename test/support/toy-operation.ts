@@ -42,6 +42,7 @@ const answer = (isDone: boolean): Probe => (isDone ? "done" : "not-done");
 
 export const toyOperation: OperationKind<Ground> = {
   name: "toy",
+  facts: () => ({ toy: "NEW" }),
   steps: ({ paths, disk }, parameters) => {
     const { directory } = paths;
     const at = (...names: string[]): string => join(directory, ...names);
