@@ -10,7 +10,10 @@ import { changesWithRelease, variableUses } from "./template-variables.ts";
 export interface ApplianceRules {
   /** Services that stay through an upgrade. All others but the tasks are made anew in each colour. */
   readonly base: readonly string[];
-  /** Services that run once and end; `up` never starts them. */
+  /**
+   * Services that run once and end; `up` never starts them. `migrate` brings the database's schema forward,
+   * `credentials` makes the first ones, `tenants` does what an operator orders (installer/lifecycle/tenants.ts).
+   */
   readonly tasks: Readonly<Partial<Record<TaskName, string>>>;
   /** `service` publishes the clients' port and hands connections to `target` of the live colour. */
   readonly front: { readonly service: string; readonly target: string };
@@ -31,7 +34,8 @@ export interface ApplianceRules {
   readonly secrets: readonly SecretRule[];
 }
 
-export type TaskName = "migrate" | "credentials";
+const TASK_NAMES = ["migrate", "credentials", "tenants"] as const;
+export type TaskName = (typeof TASK_NAMES)[number];
 
 /** Path below the site's secrets directory → the one uid that may read the file; mode 0400. */
 export type SecretFiles = Readonly<Record<string, number>>;
@@ -79,7 +83,7 @@ export const applianceRulesSchema: JsonSchema = {
   ...closed(
     {
       base: { type: "array", minItems: 1, maxItems: 64, uniqueItems: true, items: serviceName },
-      tasks: closed({ migrate: serviceName, credentials: serviceName }, ["migrate", "credentials"]),
+      tasks: closed(Object.fromEntries(TASK_NAMES.map((name) => [name, serviceName])), TASK_NAMES),
       front: closed({ service: serviceName, target: serviceName }),
       database: closed({
         service: serviceName,

@@ -26,6 +26,10 @@ export interface ProjectRun {
   readonly onLine?: (line: string) => void;
   /** Of `upProject`: only these and what they depend on. */
   readonly services?: readonly string[];
+  /** Of `runTask`: what its program gets in place of the file's `command`. Never a secret. */
+  readonly taskArguments?: readonly string[];
+  /** Of `runTask`: it changes nothing, so one that is under way goes on beside it. */
+  readonly isLook?: boolean;
 }
 
 /**
@@ -102,8 +106,8 @@ export async function runTask(
   maxSeconds: number,
   run: ProjectRun = {},
 ): Promise<string> {
-  await stopTask(engine, project.name, service);
-  const args = ["run", "--rm", "--no-deps", "-T", service];
+  if (run.isLook !== true) await stopTask(engine, project.name, service);
+  const args = ["run", "--rm", "--no-deps", "-T", service, ...(run.taskArguments ?? [])];
   const result = await compose(engine, project, args, maxSeconds * 1000, run);
   if (result.status === 0) return result.stdout;
   // The program's own words are the last lines; before them Compose tells of networks and containers.

@@ -11,6 +11,7 @@ import { planLines } from "../lifecycle/plan-text.ts";
 import { planPrune, planUninstall } from "../lifecycle/removal.ts";
 import { openSiteForChange, type Site } from "../lifecycle/site.ts";
 import { signWithSshKeygen } from "../lifecycle/ssh-keygen.ts";
+import { planTenants } from "../lifecycle/tenants.ts";
 import { planTrustChange, trustChangeTo } from "../lifecycle/trust-change.ts";
 import { type Action, isAction } from "../site/authority.ts";
 import { CONFIG_MAX_BYTES, parseConfigFile } from "../site/config.ts";
@@ -28,6 +29,7 @@ import { configuration } from "./install.ts";
 import { changedAuthority } from "./operator.ts";
 import { keepOption } from "./prune.ts";
 import { rollbackTarget } from "./rollback.ts";
+import { withSiteEngine } from "./site-engine.ts";
 import {
   existsError,
   missingApprovals,
@@ -37,6 +39,7 @@ import {
   STATE_OPTION,
   stateDirectory,
 } from "./site-options.ts";
+import { WISH_OPTIONS, wishOf } from "./tenant.ts";
 import { configOf, upgradeConfiguration } from "./upgrade.ts";
 
 const NAME = "authorize";
@@ -47,8 +50,8 @@ export const authorize: Command = {
   usage: "ACTION [ARGS] --out FILE.request [--key K…] [--reason TEXT] [--valid-for HOURS] [--state DIR]",
   details: [
     "ACTION [ARGS]         install BUNDLE | upgrade BUNDLE | rollback | config FILE | operator add FILE | operator remove NAME |",
-    "                      trust DIR | prune | uninstall, with the options of the verb:",
-    "--config FILE, --to VERSION, --keep N, --purge-data",
+    "                      trust DIR | prune | uninstall | tenant add NAME … | api-key add …, with the",
+    "                      options of the verb",
     "--key K               sign at once into FILE.request.sig, FILE.request.2.sig …",
     ...REQUEST_DETAILS,
   ],
@@ -59,6 +62,7 @@ export const authorize: Command = {
     to: { type: "string" },
     keep: { type: "string" },
     "purge-data": { type: "boolean" },
+    ...WISH_OPTIONS,
     ...REQUEST_OPTIONS,
     ...STATE_OPTION,
   },
@@ -86,6 +90,12 @@ export const authorize: Command = {
     return 0;
   },
 };
+
+/** Both `tenant` and `api-key`: one database, one task. */
+const planWish: Planner = async (invocation, site) =>
+  withSiteEngine(site, async (engine) => {
+    return (await planTenants(site, engine, wishOf(invocation, invocation.args))).subject;
+  });
 
 type Planner = (invocation: Invocation, site: Site, args: readonly string[]) => Promise<PlanSubject | undefined>;
 
@@ -122,6 +132,8 @@ const PLANNERS: Readonly<Partial<Record<Action, Planner>>> = {
   },
   trust: async (_invocation, site, args) =>
     planTrustChange(trustChangeTo(site, readTrustDirectory(only(args, "trust DIR")))),
+  tenant: planWish,
+  "api-key": planWish,
   prune: async (invocation, site, args) => {
     none(args, "prune [--keep N]");
     return (await planPrune(site, keepOption(invocation))).subject;

@@ -10,8 +10,9 @@ import type { Invocation } from "./command.ts";
 import { printPlan } from "./deploy-verb.ts";
 import { withLazyEngine } from "./site-engine.ts";
 import { obtainAuthorization } from "./site-options.ts";
+import { unstopped } from "./unstopped.ts";
 
-const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+const GOES_ON = "what was removed does not come back: it goes on to its end";
 
 /** A signal does not stop it: half a removal is of no use to anybody. */
 export async function carryOutRemoval(
@@ -28,23 +29,20 @@ export async function carryOutRemoval(
   const authorization = await obtainAuthorization(invocation, kind.name, site, subject);
   if (!authorization) return 0;
   const report = stepReport(terminal);
-  const onSignal = (): void => report.detail("what was removed does not come back: it goes on to its end");
-  for (const signal of SIGNALS) process.on(signal, onSignal);
-  await withLazyEngine(site, async (engine) => {
-    const context: DeployContext = {
-      ...site,
-      engine,
-      source: undefined,
-      report,
-      signal: undefined,
-      showOnce: () => {},
-    };
-    const entry = spendAuthorization(site, authorization);
-    await execute(site, kind, context, { ...parameters }, entry);
-  }).finally(async () => {
-    for (const signal of SIGNALS) process.off(signal, onSignal);
-    await report.close();
-  });
+  const work = (): Promise<void> =>
+    withLazyEngine(site, async (engine) => {
+      const context: DeployContext = {
+        ...site,
+        engine,
+        source: undefined,
+        report,
+        signal: undefined,
+        showOnce: () => {},
+      };
+      const entry = spendAuthorization(site, authorization);
+      await execute(site, kind, context, { ...parameters }, entry);
+    });
+  await unstopped(report, GOES_ON, work).finally(() => report.close());
   for (const line of subject.details) terminal.result(line);
   terminal.document({ plan: subject, approvals: authorization.approvals });
   return 0;

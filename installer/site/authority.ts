@@ -17,6 +17,8 @@ export const ACTIONS = [
   "config",
   "operator",
   "trust",
+  "tenant",
+  "api-key",
   "rotate",
   "tls",
   "prune",

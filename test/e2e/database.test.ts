@@ -67,10 +67,15 @@ interface TaskRun {
 }
 
 /** A task of the gateway image, run from the sources. */
-async function task(script: string, port: number, env: Readonly<Record<string, string>> = {}): Promise<TaskRun> {
+async function task(
+  script: string,
+  port: number,
+  env: Readonly<Record<string, string>> = {},
+  args: readonly string[] = [],
+): Promise<TaskRun> {
   const passwordFile = join(work, "owner-password");
   await writeFile(passwordFile, PASSWORDS.gateway_owner);
-  const child = spawn(process.execPath, [join(PROJECT, "compose/services/gateway/src", script)], {
+  const child = spawn(process.execPath, [join(PROJECT, "compose/services/gateway/src", script), ...args], {
     env: {
       DATABASE_HOST: "127.0.0.1",
       DATABASE_PORT: String(port),
@@ -847,6 +852,71 @@ test("credentials makes a key that works, another while it was not used, and non
   assert.equal(wrong.status, 78);
   const nonsense = await run({ MODELS: "a b" });
   assert.deepEqual([nonsense.status, nonsense.result], [1, undefined], nonsense.log);
+});
+
+test("an operator's orders make, change and list tenants and keys; the same order twice does it once", {
+  skip,
+}, async (t) => {
+  const { db, database } = await migrated(t);
+  const pepperFile = join(work, "pepper");
+  await writeFile(pepperFile, PEPPER);
+  const env = { API_KEY_PEPPER_FILE: pepperFile, MODELS: "small,large" };
+  const order = async (given: Record<string, unknown>): Promise<Record<string, unknown>> => {
+    const { status, log, result } = await task("tenants.ts", db.port, env, [JSON.stringify(given)]);
+    assert.equal(status, 0, log);
+    return result ?? {};
+  };
+  const refused = async (reason: string, given: Record<string, unknown>): Promise<void> =>
+    assert.deepEqual(await order(given), { kind: "refused", reason });
+  const login = (key: unknown): Promise<Login | undefined> =>
+    database.login(proveApiKey(String(key), PEPPER) ?? assert.fail());
+  const key = {
+    do: "key-add",
+    tenant: "acme",
+    holder: "robot",
+    prefix: "abcdefghij23",
+    capabilities: ["chat"],
+    days: 7,
+  };
+
+  await refused("tenant-unknown", key);
+  await refused("model-unknown", { do: "tenant-add", tenant: "acme", models: ["huge"] });
+  await refused("tenant-unknown", { do: "tenant-active", tenant: "acme", active: false });
+  await refused("key-unknown", { do: "key-revoke", prefix: "abcdefghij23" });
+  assert.equal((await order({ do: "tenant-add", tenant: "acme", models: ["small"] }))["kind"], "tenant");
+  await refused("tenant-exists", { do: "tenant-add", tenant: "acme", models: ["small"] });
+
+  const unseen = await order(key);
+  const made = await order(key);
+  assert.equal(await login(unseen["key"]), undefined, "nobody saw it: another took its place");
+  const held = await login(made["key"]);
+  assert.deepEqual([held?.tenantName, held?.models, held?.capabilities], ["acme", ["small"], ["chat"]]);
+  await refused("key-in-use", key);
+  assert.ok(await login(made["key"]), "a key in use stays as it is");
+
+  await order({ do: "tenant-models", tenant: "acme", models: ["large"] });
+  assert.deepEqual((await login(made["key"]))?.models, ["large"]);
+  await order({ do: "tenant-active", tenant: "acme", active: false });
+  assert.equal(await login(made["key"]), undefined);
+  await order({ do: "tenant-active", tenant: "acme", active: true });
+  assert.ok(await login(made["key"]));
+  const revoked = await order({ do: "key-revoke", prefix: "abcdefghij23" });
+  assert.equal(await login(made["key"]), undefined);
+  assert.deepEqual(await order({ do: "key-revoke", prefix: "abcdefghij23" }), revoked);
+  await refused("key-in-use", key);
+
+  await order({ do: "tenant-add", tenant: "other", models: [] });
+  const list = await order({ do: "list", tenant: null });
+  assert.deepEqual(
+    (list["tenants"] as { name: string }[]).map(({ name }) => name),
+    ["acme", "default", "other"],
+  );
+  const [listed, ...more] = (await order({ do: "list", tenant: "acme" }))["keys"] as Record<string, unknown>[];
+  assert.deepEqual([listed?.["prefix"], listed?.["holder"], more.length], ["abcdefghij23", "robot", 0]);
+  assert.ok(!JSON.stringify(list).includes(String(made["key"]).slice(-43)));
+  assert.deepEqual((await order({ do: "list", tenant: "other" }))["keys"], []);
+  const none = await task("tenants.ts", db.port, env, ["{}"]);
+  assert.deepEqual([none.status, none.result], [78, undefined], none.log);
 });
 
 test("with an identity, postgres takes TLS with a certificate of the site and a password, and nothing less", {

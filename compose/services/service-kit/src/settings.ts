@@ -48,6 +48,11 @@ export class SettingsReader {
     return new URL(`${scheme}//invalid`);
   }
 
+  /** What only the caller can see to be wrong. */
+  refuse(problem: string): void {
+    this.#problems.push(problem);
+  }
+
   /** @throws SettingsError */
   done(): void {
     if (this.#problems.length > 0) throw new SettingsError(this.#problems);

@@ -35,11 +35,15 @@ export function proveApiKey(text: string, pepper: string): ApiKeyProof | undefin
   return { prefix, presented: createHmac("sha256", pepper).update(`sealift api key v1|${text}`).digest() };
 }
 
-export function makeApiKey(pepper: string): NewApiKey {
-  // 256 is a multiple of 32, so every letter is equally likely.
-  const letters = [...randomBytes(PREFIX_LENGTH)].map((byte) => PREFIX_ALPHABET[byte % PREFIX_ALPHABET.length]);
-  const prefix = letters.join("");
+/** `prefix` is one that nobody has yet. */
+export function makeApiKey(pepper: string, prefix: string = makePrefix()): NewApiKey {
   const key = `slk_${prefix}_${randomBytes(SECRET_BYTES).toString("base64url")}`;
   const proof = proveApiKey(key, pepper) as ApiKeyProof;
   return { key, prefix, hash: createHash("sha256").update(proof.presented).digest() };
+}
+
+function makePrefix(): string {
+  // 256 is a multiple of 32, so every letter is equally likely.
+  const letters = [...randomBytes(PREFIX_LENGTH)].map((byte) => PREFIX_ALPHABET[byte % PREFIX_ALPHABET.length]);
+  return letters.join("");
 }
