@@ -9,6 +9,8 @@ import { siteError } from "./error.ts";
 export type Config = Readonly<Record<string, unknown>>;
 
 export const CONFIG_MAX_BYTES = 256 * 1024;
+/** Whole and canonical: an operator signs a plan that shows all of it. */
+const COMPLETE_MAX_BYTES = 30 * 1024;
 
 /** One member of a configuration, as the schema describes it to a person. */
 export interface ConfigMember {
@@ -20,10 +22,11 @@ export interface ConfigMember {
 
 /** The schema's members in its order. Nested objects are one member. */
 export function configMembers(schema: JsonSchema): ConfigMember[] {
+  const { $defs } = schema;
   return Object.entries(propertiesOf(schema)).map(([name, member]) => ({
     name,
     description: String(member["description"] ?? ""),
-    schema: member,
+    schema: $defs === undefined ? member : { ...member, $defs },
     defaultValue: member["default"],
   }));
 }
@@ -57,6 +60,10 @@ export function completeConfig(schema: JsonSchema, given: Config): Config {
     throw siteError("CONFIG_MALFORMED", `configuration: ${problem}`, {
       hints: [`it has the members ${Object.keys(propertiesOf(schema)).join(", ") || "(none)"}`],
     });
+  }
+  const { length } = configBytes(completed);
+  if (length > COMPLETE_MAX_BYTES) {
+    throw siteError("CONFIG_MALFORMED", `configuration: got ${length} bytes, want at most ${COMPLETE_MAX_BYTES}`);
   }
   return completed;
 }

@@ -8,14 +8,19 @@ import type { Terminal } from "./terminal.ts";
 
 /**
  * Every member of the schema with its description and default, then all of them once more, until the person
- * agrees and the schema allows it as a whole. An empty answer leaves out what has no default.
+ * agrees and the schema allows it as a whole. An empty answer leaves out what has no default. A member of
+ * members is nothing to type at a first look: its default holds until the person changes it.
  */
 export async function askConfig(terminal: Terminal, schema: JsonSchema): Promise<Config> {
   const members = configMembers(schema);
   if (members.length === 0) return {};
   terminal.note("");
   let config: Config = {};
-  for (const member of members) config = await answered(terminal, config, member);
+  for (const member of members) {
+    const { name, schema: kind, defaultValue } = member;
+    const isDeep = kind["type"] === "object" && defaultValue !== undefined;
+    config = isDeep ? { ...config, [name]: defaultValue } : await answered(terminal, config, member);
+  }
   for (;;) {
     const problem = wholeProblem(schema, config);
     const changed = await askChoice<ConfigMember | undefined>(

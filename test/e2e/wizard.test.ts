@@ -191,14 +191,15 @@ function suite(): void {
 
 let known: readonly string[] | undefined;
 
-/** The members of the first release's configuration. */
+/** The members of the first release's configuration that are asked for one by one. */
 async function members(site: RunningSite): Promise<readonly string[]> {
   if (known) return known;
   const { bundle } = await realRelease("first");
   const { stdout } = await site.run("install", bundle, "--plan", "--json");
   const { plan } = JSON.parse(stdout) as { plan: { details: string[] } };
   const line = plan.details.find((detail) => detail.startsWith("configuration: ")) ?? "configuration: {}";
-  known = Object.keys(JSON.parse(line.slice("configuration: ".length)) as object);
+  const config = JSON.parse(line.slice("configuration: ".length)) as Readonly<Record<string, unknown>>;
+  known = Object.keys(config).filter((name) => name !== "piiPolicy");
   return known;
 }
 

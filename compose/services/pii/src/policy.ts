@@ -2,8 +2,7 @@
  * What happens with what is found: by tenant, channel and class. A JSON document, closed: an unknown member,
  * class or mode is an error, so that a misspelt rule is not a rule that silently does nothing.
  *
- *     { "version": 1,
- *       "default": { "request": { "email": { "mode": "redact" }, "*": { "mode": "flag", "minScore": 0.5 } } },
+ *     { "default": { "request": { "email": { "mode": "redact" }, "*": { "mode": "flag", "minScore": 0.5 } } },
  *       "tenants": { "acme": { "response": { "payment-card": { "mode": "strict" } } } } }
  *
  * The first rule of these holds: the tenant's for the class, the tenant's for "*", the default's for the class,
@@ -58,17 +57,16 @@ function builtInRule(channel: Channel, piiClass: PiiClass): Rule {
 export const BUILT_IN_POLICY: Policy = { rule: (_, channel, piiClass) => builtInRule(channel, piiClass) };
 
 /** @throws SettingsError naming every place that is wrong */
-export function parsePolicy(bytes: Buffer): Policy {
-  if (bytes.length > DOCUMENT_MAX_BYTES) throw new SettingsError(["policy: larger than 1 MiB"]);
+export function parsePolicy(text: string): Policy {
+  if (Buffer.byteLength(text) > DOCUMENT_MAX_BYTES) throw new SettingsError(["policy: larger than 1 MiB"]);
   let document: unknown;
   try {
-    document = JSON.parse(bytes.toString("utf8"));
+    document = JSON.parse(text);
   } catch {
     throw new SettingsError(["policy: not JSON"]);
   }
   const problems: string[] = [];
-  const top = members(document, "policy", ["version", "default", "tenants"], problems);
-  if (top["version"] !== 1) problems.push("policy.version: want 1");
+  const top = members(document, "policy", ["default", "tenants"], problems);
   const fallback = channelPolicies(top["default"] ?? {}, "policy.default", problems);
   const tenants = new Map<string, ChannelPolicies>();
   const given = Object.entries(members(top["tenants"] ?? {}, "policy.tenants", undefined, problems));

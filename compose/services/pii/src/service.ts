@@ -1,11 +1,9 @@
 /** The pii service put together: one listener for the gateway, one for the appliance itself. */
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
 import { Identity } from "@sealift/service-kit/identity.ts";
 import type { Log } from "@sealift/service-kit/log.ts";
 import { PROBLEMS, sendJson, sendProblem } from "@sealift/service-kit/problem.ts";
 import { type Route, startServer } from "@sealift/service-kit/server.ts";
-import { SettingsError } from "@sealift/service-kit/settings.ts";
 import { Admission } from "./admission.ts";
 import { canaryHolds } from "./canary.ts";
 import { piiRoutes, type ServedPolicy } from "./pii.ts";
@@ -23,12 +21,12 @@ export interface RunningPii {
 const UNDER_WAY_MAX_BYTES = 8 * 1024 * 1024;
 const CLIENTS = ["gateway"];
 
-/** @throws SettingsError if the policy or the identity is not one, and what reading their files throws */
+/** @throws SettingsError if the policy or the identity is not one, and what reading the identity's file throws */
 export async function startPii(settings: PiiSettings, log: Log): Promise<RunningPii> {
   const { host, release, drainTimeoutMs } = settings;
   const identity = await Identity.open(settings.identityFile, "pii");
-  const served = await readPolicy(settings.policyFile);
-  log("info", "policy", { digest: served.digest, builtIn: settings.policyFile === undefined });
+  const served = servedPolicy(settings.policy);
+  log("info", "policy", { digest: served.digest, builtIn: settings.policy === undefined });
   const server = await startServer({
     host,
     port: settings.port,
@@ -56,20 +54,11 @@ export async function startPii(settings: PiiSettings, log: Log): Promise<Running
   };
 }
 
-async function readPolicy(path: string | undefined): Promise<ServedPolicy> {
-  const bytes = path === undefined ? undefined : await readPolicyFile(path);
+function servedPolicy(text: string | undefined): ServedPolicy {
   const digest = createHash("sha256")
-    .update(bytes ?? "built-in")
+    .update(text ?? "built-in")
     .digest("hex");
-  return { policy: bytes ? parsePolicy(bytes) : BUILT_IN_POLICY, digest };
-}
-
-async function readPolicyFile(path: string): Promise<Buffer> {
-  try {
-    return await readFile(path);
-  } catch {
-    throw new SettingsError(["POLICY_FILE: want a file that can be read"]);
-  }
+  return { policy: text === undefined ? BUILT_IN_POLICY : parsePolicy(text), digest };
 }
 
 /** A service whose detectors do not find what they must is not ready: nothing may pass it. */

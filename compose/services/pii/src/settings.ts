@@ -10,17 +10,17 @@ export interface PiiSettings {
   readonly release: string;
   readonly drainTimeoutMs: number;
   readonly identityFile: string;
-  /** None: the built-in policy. */
-  readonly policyFile?: string;
+  /** JSON, as policy.ts has it. None: the built-in policy. */
+  readonly policy?: string;
 }
 
 /**
- * RELEASE and IDENTITY_FILE; POLICY_FILE, LISTEN_HOST, LISTEN_PORT, ADMIN_PORT, DRAIN_TIMEOUT_MS.
+ * RELEASE and IDENTITY_FILE; POLICY, LISTEN_HOST, LISTEN_PORT, ADMIN_PORT, DRAIN_TIMEOUT_MS.
  * @throws SettingsError
  */
 export function readSettings(environment: Environment): PiiSettings {
   const reader = new SettingsReader(environment);
-  const policyFile = reader.optionalText("POLICY_FILE");
+  const policy = reader.optionalText("POLICY");
   const settings: PiiSettings = {
     host: reader.optionalText("LISTEN_HOST") ?? "0.0.0.0",
     port: reader.integer("LISTEN_PORT", 8443, 0, 65535),
@@ -28,7 +28,7 @@ export function readSettings(environment: Environment): PiiSettings {
     release: reader.text("RELEASE"),
     drainTimeoutMs: reader.integer("DRAIN_TIMEOUT_MS", 60_000, 0, 3_600_000),
     identityFile: reader.text("IDENTITY_FILE"),
-    ...(policyFile !== undefined && { policyFile }),
+    ...(policy !== undefined && { policy }),
   };
   reader.done();
   return settings;

@@ -6,11 +6,10 @@ import { BUILT_IN_POLICY, parsePolicy } from "../../../../compose/services/pii/s
 import { scanText } from "../../../../compose/services/pii/src/scan.ts";
 import { SettingsError } from "../../../../compose/services/service-kit/src/settings.ts";
 
-const parse = (document: unknown) => parsePolicy(Buffer.from(JSON.stringify(document)));
+const parse = (document: unknown) => parsePolicy(JSON.stringify(document));
 
 test("the first of five rules holds", () => {
   const policy = parse({
-    version: 1,
     default: { request: { email: { mode: "redact" }, "*": { mode: "off" } } },
     tenants: { acme: { request: { phone: { mode: "strict" }, "*": { mode: "flag", minScore: 0.6 } } } },
   });
@@ -34,19 +33,15 @@ test("by itself blocks harmful classes in requests, redacts them in responses an
 
 test("tells every place that is wrong and takes nothing that it does not know", () => {
   const wrong: [unknown, RegExp][] = [
-    [{}, /policy\.version: want 1/],
-    [{ version: 2 }, /policy\.version/],
-    [{ version: 1, defualt: {} }, /policy: unknown member "defualt"/],
-    [{ version: 1, default: [] }, /policy\.default: want an object/],
-    [{ version: 1, default: { log: {} } }, /policy\.default: unknown member "log"/],
-    [{ version: 1, default: { request: { emial: { mode: "off" } } } }, /unknown member "emial"/],
-    [{ version: 1, default: { request: { email: { mode: "none" } } } }, /\["email"\]\.mode: want one of off, flag/],
-    [
-      { version: 1, default: { request: { email: { mode: "flag", minScore: 2 } } } },
-      /minScore: want a number from 0 to 1/,
-    ],
-    [{ version: 1, default: { request: { email: { mode: "flag", min: 1 } } } }, /unknown member "min"/],
-    [{ version: 1, tenants: { "a b": {} } }, /policy\.tenants\["a b"\]: want 1 to 64/],
+    [{ version: 2 }, /policy: unknown member "version"/],
+    [{ defualt: {} }, /policy: unknown member "defualt"/],
+    [{ default: [] }, /policy\.default: want an object/],
+    [{ default: { log: {} } }, /policy\.default: unknown member "log"/],
+    [{ default: { request: { emial: { mode: "off" } } } }, /unknown member "emial"/],
+    [{ default: { request: { email: { mode: "none" } } } }, /\["email"\]\.mode: want one of off, flag/],
+    [{ default: { request: { email: { mode: "flag", minScore: 2 } } } }, /minScore: want a number from 0 to 1/],
+    [{ default: { request: { email: { mode: "flag", min: 1 } } } }, /unknown member "min"/],
+    [{ tenants: { "a b": {} } }, /policy\.tenants\["a b"\]: want 1 to 64/],
     [null, /policy: want an object/],
   ];
   for (const [document, message] of wrong) {
@@ -55,15 +50,15 @@ test("tells every place that is wrong and takes nothing that it does not know", 
       (cause) => cause instanceof SettingsError && message.test(cause.message),
     );
   }
-  assert.throws(() => parsePolicy(Buffer.from("{")), /policy: not JSON/);
-  assert.throws(() => parsePolicy(Buffer.alloc(1024 * 1024 + 1)), /larger than 1 MiB/);
+  assert.throws(() => parsePolicy("{"), /policy: not JSON/);
+  assert.throws(() => parsePolicy(" ".repeat(1024 * 1024 + 1)), /larger than 1 MiB/);
   assert.throws(() => parse({ version: 2, default: { log: {} } }), /version.*log/);
 });
 
 test("each mode does what it says: off, flag, redact, strict", () => {
   const text = "me@example.com or 4111 1111 1111 1111!";
   const under = (mode: string) => {
-    const policy = parse({ version: 1, default: { request: { "*": { mode } } } });
+    const policy = parse({ default: { request: { "*": { mode } } } });
     const findings = judge(scanText(text), policy, "t", "request");
     return [decide(findings), findings.length, redact(text, text.length, findings)];
   };
@@ -75,7 +70,7 @@ test("each mode does what it says: off, flag, redact, strict", () => {
 
 test("a finding below the rule's score does not count; one too weak to block or redact for is flagged", () => {
   const actions = (mode: string, minScore: number, text: string) => {
-    const policy = parse({ version: 1, default: { request: { phone: { mode, minScore } } } });
+    const policy = parse({ default: { request: { phone: { mode, minScore } } } });
     return judge(scanText(text), policy, "t", "request").map(({ action }) => action);
   };
   assert.deepEqual(actions("flag", 0.9, "+44 20 7946 0958"), []);

@@ -1,9 +1,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { writeFile } from "node:fs/promises";
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import { type Agent, request } from "node:https";
-import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { Admission } from "../../../../compose/services/pii/src/admission.ts";
 import { NOT_DETECTED, PII_CLASSES } from "../../../../compose/services/pii/src/classes.ts";
@@ -23,8 +21,6 @@ interface Service extends RunningPii {
 async function service(t: TestContext, policy?: unknown): Promise<Service> {
   const directory = await scratch(t);
   const identities = testIdentities(directory);
-  const policyFile = join(directory, "policy.json");
-  if (policy !== undefined) await writeFile(policyFile, JSON.stringify(policy));
   const lines: string[] = [];
   const running = await startPii(
     {
@@ -34,7 +30,7 @@ async function service(t: TestContext, policy?: unknown): Promise<Service> {
       release: "1.2.3",
       drainTimeoutMs: 200,
       identityFile: identities.path("pii"),
-      ...(policy !== undefined && { policyFile }),
+      ...(policy !== undefined && { policy: JSON.stringify(policy) }),
     },
     createLog("pii", (line) => lines.push(line)),
   );
@@ -124,7 +120,6 @@ test("tells places and classes, flags by itself and blocks what is harmful", asy
 
 test("a denied request brings back no text at all, also not of its other parts", async (t) => {
   const { port, agent } = await service(t, {
-    version: 1,
     default: { request: { email: { mode: "redact" }, iban: { mode: "strict" } } },
   });
   const texts = [
@@ -164,7 +159,6 @@ test("lists a thousand findings and every kind of the others, counts all and red
 
 test("a tenant's policy is its own", async (t) => {
   const { port, agent } = await service(t, {
-    version: 1,
     tenants: { acme: { request: { email: { mode: "strict" } } } },
   });
   const gateway = await agent("gateway");
@@ -329,22 +323,22 @@ test("writes nothing of a text into its log", async (t) => {
 
 test("does not start with settings, a policy or an identity that is wrong", async (t) => {
   assert.throws(() => readSettings({}), /RELEASE is not set; IDENTITY_FILE is not set/);
-  assert.deepEqual(readSettings({ RELEASE: "1.0.0", IDENTITY_FILE: "/i", POLICY_FILE: "/p" }), {
+  assert.deepEqual(readSettings({ RELEASE: "1.0.0", IDENTITY_FILE: "/i", POLICY: "{}" }), {
     host: "0.0.0.0",
     port: 8443,
     adminPort: 8081,
     release: "1.0.0",
     drainTimeoutMs: 60_000,
     identityFile: "/i",
-    policyFile: "/p",
+    policy: "{}",
   });
-  await assert.rejects(service(t, { version: 3 }), (cause) => cause instanceof SettingsError);
+  await assert.rejects(service(t, { defualt: {} }), (cause) => cause instanceof SettingsError);
   const directory = await scratch(t);
   const settings = { host: "127.0.0.1", port: 0, adminPort: 0, release: "1", drainTimeoutMs: 0 };
   const log = createLog("pii", () => {});
   const identityFile = testIdentities(directory).path("pii");
-  const missing = startPii({ ...settings, identityFile, policyFile: join(directory, "none") }, log);
-  await assert.rejects(missing, /POLICY_FILE: want a file/);
+  const broken = startPii({ ...settings, identityFile, policy: "{" }, log);
+  await assert.rejects(broken, /policy: not JSON/);
   const foreign = testIdentities(await scratch(t)).path("gateway");
   await assert.rejects(startPii({ ...settings, identityFile: foreign }, log));
 });
