@@ -1,30 +1,41 @@
-/** A verdict for a person: what was decided, what is wrong first, then every finding, then what was not checked. */
-
+/**
+ * A verdict for a person: what was decided, what is wrong first, who signed, then every finding, then what
+ * was not checked.
+ */
 import { plain } from "../bundles/model/plain-text.ts";
-import type { Finding, Verdict } from "./verdict.ts";
+import type { Finding, Verdict, VerdictSignature } from "./verdict.ts";
+import { clockName, countFindings, expiryWarning, releaseName } from "./verdict-facts.ts";
 
 const MARKS = { pass: "pass", fail: "FAIL", error: "ERROR", "not-checked": "not checked" } as const;
 
 /** The lines, without colour. Text from the bundle is escaped. */
 export function renderVerdictText(verdict: Verdict): string[] {
-  const { subject, trust, time, findings } = verdict;
+  const { subject, trust, time, findings, signatures } = verdict;
   const wrong = findings.filter(({ status }) => status === "fail" || status === "error");
   const unmade = findings.filter(({ status }) => status === "not-checked");
-  const name = subject.appliance === null ? "unread release" : `${subject.appliance} ${subject.version}`;
+  const counts = countFindings(verdict);
+  const warning = expiryWarning(verdict);
+  const ofRelease = signatures.filter((signature) => signature.subject === subject.digest);
   return [
-    `${verdict.decision === "allow" ? "ALLOWED" : "DENIED"}  ${plain(name)}`,
+    `${verdict.decision === "allow" ? "ALLOWED" : "DENIED"}  ${plain(releaseName(verdict))}`,
     `release   ${subject.digest ?? "unknown"}`,
     `trust     root ${trust.rootVersion ?? "-"}, targets ${trust.targetsVersion ?? "-"}; policy ${verdict.policy.digest}`,
-    `time      ${plain(time.at)} (${time.source === "option" ? "given with --at" : "this machine's clock"})`,
+    `time      ${plain(time.at)} (${clockName(verdict)})`,
     ...(verdict.scope === "advisory" ? ["scope     advisory: this verdict authorizes nothing on a site"] : []),
+    ...(warning === undefined ? [] : [`warning   ${warning}`]),
+    ...ofRelease.map(signatureLine),
     "",
     ...wrong.map(findingLine),
     ...(wrong.length > 0 ? [""] : []),
     ...findings.filter(({ status }) => status === "pass").map(findingLine),
     ...unmade.map(findingLine),
     "",
-    `${wrong.length} wrong, ${findings.length - wrong.length - unmade.length} passed, ${unmade.length} not checked`,
+    `${counts.wrong} wrong, ${counts.passed} passed, ${counts.unmade} not checked`,
   ];
+}
+
+function signatureLine({ role, holder, key }: VerdictSignature): string {
+  return `signed    ${role.padEnd(9)} ${plain(holder)}, key ${key}`;
 }
 
 function findingLine({ check, subject, status, code, message, reason }: Finding): string {

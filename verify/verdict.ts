@@ -4,6 +4,7 @@
  * deploy.
  */
 import type { Digest } from "../bundles/model/digest.ts";
+import type { Role } from "../bundles/model/signing-roles.ts";
 import type { Policy } from "./policy.ts";
 
 /** Every check, in the order of a report. `verify/checks/` has one file for each that does something. */
@@ -40,6 +41,19 @@ export interface Finding {
   readonly reason: string;
 }
 
+/** A signature that holds, by a role that may give it. Whether there are enough of them is for the findings to say. */
+export interface VerdictSignature {
+  readonly subject: Digest;
+  /** `release`, or the image's name in the release. */
+  readonly name: string;
+  readonly predicateType: string;
+  readonly role: Role;
+  /** Who holds the key, by the release trust. */
+  readonly holder: string;
+  /** The key's fingerprint (bundles/model/public-key.ts). */
+  readonly key: string;
+}
+
 export interface Verdict {
   readonly schemaVersion: 1;
   readonly decision: "allow" | "deny";
@@ -52,8 +66,17 @@ export interface Verdict {
     readonly version: string | null;
   };
   readonly policy: { readonly digest: Digest };
-  readonly trust: { readonly rootVersion: number | null; readonly targetsVersion: number | null };
+  /** All null if the release trust does not hold. */
+  readonly trust: {
+    readonly rootVersion: number | null;
+    readonly targetsVersion: number | null;
+    /** SHA-256 of the first root, 64 hexadecimal digits: what the publisher's paper says. */
+    readonly rootFingerprint: string | null;
+    /** The earliest expiry of the metadata in use, RFC 3339. */
+    readonly expires: string | null;
+  };
   readonly time: { readonly at: string; readonly source: "host-clock" | "option" };
+  readonly signatures: readonly VerdictSignature[];
   readonly findings: readonly Finding[];
 }
 

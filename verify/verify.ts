@@ -19,7 +19,7 @@ import { checkClosedWorld } from "./checks/closed-world.ts";
 import { checkCompose } from "./checks/compose.ts";
 import { checkIdentity } from "./checks/identity.ts";
 import { checkImageConfigs } from "./checks/images.ts";
-import { checkDemand, type Signable, verifySignatures } from "./checks/signatures.ts";
+import { checkDemand, type Signable, type Signed, verifySignatures } from "./checks/signatures.ts";
 import { type Policy, parsePolicy } from "./policy.ts";
 import { loadTrust, type Trust } from "./trust/trust.ts";
 import {
@@ -33,6 +33,7 @@ import {
   passed,
   sortFindings,
   type Verdict,
+  type VerdictSignature,
 } from "./verdict.ts";
 
 export interface VerifyInput {
@@ -83,8 +84,14 @@ export async function verifyRelease(input: VerifyInput): Promise<Verdict> {
       version: report.release?.manifest.version ?? null,
     },
     policy: { digest: policyDigest },
-    trust: { rootVersion: trust?.rootVersion ?? null, targetsVersion: trust?.targetsVersion ?? null },
+    trust: {
+      rootVersion: trust?.rootVersion ?? null,
+      targetsVersion: trust?.targetsVersion ?? null,
+      rootFingerprint: trust?.rootFingerprint ?? null,
+      expires: trust?.expires ?? null,
+    },
     time: input.time,
+    signatures: report.signatures(),
     findings,
   };
 }
@@ -92,10 +99,28 @@ export async function verifyRelease(input: VerifyInput): Promise<Verdict> {
 /** Findings as they come, and the one place where an exception becomes one. */
 class Report {
   readonly #findings: Finding[] = [];
+  readonly #signed: Signed[] = [];
   release: BundleRelease | undefined;
 
   add(...findings: readonly Finding[]): void {
     this.#findings.push(...findings);
+  }
+
+  addSigned(signed: readonly Signed[]): void {
+    this.#signed.push(...signed);
+  }
+
+  /** What was signed, by the names that the release gives; each signature once, though it lies there in two forms. */
+  signatures(): VerdictSignature[] {
+    const images = this.release?.manifest.images ?? [];
+    const nameOf = (subject: Digest): string => images.find(({ digest }) => digest === subject)?.name ?? "release";
+    const once = new Map(
+      this.#signed.map(({ subject, predicateType, role, key }) => [
+        `${subject} ${predicateType} ${key.fingerprint}`,
+        { subject, name: nameOf(subject), predicateType, role, holder: key.holder, key: key.fingerprint },
+      ]),
+    );
+    return [...once.values()];
   }
 
   /** The result of `work`; if it throws, a finding and undefined. */
@@ -157,6 +182,7 @@ function checkReleaseSignatures(report: Report, { release, objects }: FoundSigna
     ),
   );
   report.add(...findings, ...demands);
+  report.addSigned(signed);
   return [...findings, ...demands].every((finding) => finding.status === "pass");
 }
 
@@ -198,6 +224,7 @@ function checkContents(
   const others = found.objects.filter((object) => object.subject !== release.descriptor.digest);
   const { signed, findings } = verifySignatures(others, signables, trust, "images");
   report.add(...findings);
+  report.addSigned(signed);
   for (const { name, digest: subject, sbom, provenance } of images) {
     const role = "builder";
     report.add(

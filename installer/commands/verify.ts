@@ -17,13 +17,13 @@ const POLICY_MAX_BYTES = 64 * 1024;
 export const verify: Command = {
   name: "verify",
   summary: "verify a bundle offline: every byte, every signature, every document",
-  usage: "BUNDLE [--trust DIR] [--policy FILE] [--at TIME] [--format text|json] [--report FILE]",
+  usage: "BUNDLE [--trust DIR] [--policy FILE] [--at TIME] [--format text|json|sarif|html] [--report FILE]",
   details: [
     "--trust DIR      release trust to judge by; the site's own if absent (`sealift trust import`)",
     "--policy FILE    policy to judge by (schema: `sealift schema policy`); the site's own or the default if absent",
     "--at TIME        judge as of this time (RFC 3339) instead of the host's clock",
-    "--format F       text (default) or json",
-    "--report FILE    write the verdict there too, in the format chosen",
+    "--format F       text (default), json, sarif (2.1.0), or html (one file, nothing loaded, good in print)",
+    "--report FILE    write the verdict there too, in the format chosen; with --json stdout gets JSON nevertheless",
     "--state DIR      the site's state directory (default /var/lib/sealift)",
     "With --trust, --policy or --at the verdict is advisory: it authorizes nothing.",
     "Exit 0: allowed. Exit 3: denied.",
@@ -39,10 +39,7 @@ export const verify: Command = {
   run: async (invocation) => {
     const [path = ""] = positionals(invocation, "verify", "BUNDLE");
     const { terminal } = invocation;
-    const asked = optionalOption(invocation, "format") ?? "text";
-    if (asked !== "text" && asked !== "json")
-      throw usageError("verify", `--format: got ${JSON.stringify(asked)}, want text or json`);
-    const format = terminal.json ? "json" : asked;
+    const formats = readFormats(invocation);
     const progress = terminal.progress("verifying");
     const onProgress = (done: number, total: number): void =>
       progress.update(`${Math.round(done / 1e6)} of ${Math.round(total / 1e6)} MB hashed`);
@@ -50,17 +47,44 @@ export const verify: Command = {
       ? await verifyAdvisory(invocation, path, onProgress)
       : await verifyAtSite(invocation, path, onProgress);
     progress.done(verdict.decision === "allow" ? "allowed" : "denied");
-    const text = format === "json" ? `${plainJson(verdict)}\n` : `${renderVerdictText(verdict).join("\n")}\n`;
-    process.stdout.write(text);
+    process.stdout.write(await renderers[formats.stdout](verdict));
     const report = optionalOption(invocation, "report");
     if (report !== undefined) {
-      await writeFile(report, text).catch((cause: unknown) => {
+      await writeFile(report, await renderers[formats.report](verdict)).catch((cause: unknown) => {
         throw installerError("FILE_WRITE_FAILED", `report ${JSON.stringify(report)}: ${String(cause)}`, { cause });
       });
     }
     return verdict.decision === "allow" ? 0 : 3;
   },
 };
+
+const FORMATS = ["text", "json", "sarif", "html"] as const;
+type Format = (typeof FORMATS)[number];
+
+/** Loaded only for the form that was asked for. */
+const renderers: Readonly<Record<Format, (verdict: Verdict) => Promise<string>>> = {
+  text: async (verdict) => `${renderVerdictText(verdict).join("\n")}\n`,
+  json: async (verdict) => `${plainJson(verdict)}\n`,
+  sarif: async (verdict) => {
+    const { renderVerdictSarif } = await import("../../verify/verdict-sarif.ts");
+    return `${plainJson(renderVerdictSarif(verdict, sealiftVersion()))}\n`;
+  },
+  html: async (verdict) => {
+    const { renderVerdictHtml } = await import("../../verify/verdict-html.ts");
+    return renderVerdictHtml(verdict, sealiftVersion());
+  },
+};
+
+/** `--json` decides what stdout gets, `--format` what the report gets, and stdout too if there is no `--json`. */
+function readFormats({ terminal, options }: Invocation): { readonly stdout: Format; readonly report: Format } {
+  const asked = options["format"];
+  const format = FORMATS.find((known) => known === asked);
+  if (asked !== undefined && format === undefined) {
+    throw usageError("verify", `--format: got ${JSON.stringify(asked)}, want one of ${FORMATS.join(", ")}`);
+  }
+  const stdout = terminal.json ? "json" : (format ?? "text");
+  return { stdout, report: format ?? stdout };
+}
 
 type OnProgress = (doneBytes: number, totalBytes: number) => void;
 

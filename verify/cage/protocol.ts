@@ -5,6 +5,7 @@
 import type { Store } from "../../bundles/layout/layout.ts";
 import type { Digest } from "../../bundles/model/digest.ts";
 import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
+import { ROLES } from "../../bundles/model/signing-roles.ts";
 import { verifyError } from "../error.ts";
 import { CHECKS, type Verdict } from "../verdict.ts";
 import type { HashTask } from "./hash-tasks.ts";
@@ -45,6 +46,7 @@ export interface Judgement {
 const text = { type: "string", maxLength: 65_536 };
 const nullable = (schema: object): object => ({ anyOf: [schema, { type: "null" }] });
 const digest = { type: "string", pattern: "^sha256:[0-9a-f]{64}$" };
+const hex = { type: "string", pattern: "^[0-9a-f]{64}$" };
 const closed = (properties: Record<string, object>): JsonSchema => ({
   type: "object",
   additionalProperties: false,
@@ -58,8 +60,25 @@ const verdictShape = closed({
   scope: { enum: ["site", "advisory"] },
   subject: closed({ digest: nullable(digest), appliance: nullable(text), version: nullable(text) }),
   policy: closed({ digest }),
-  trust: closed({ rootVersion: nullable({ type: "integer" }), targetsVersion: nullable({ type: "integer" }) }),
+  trust: closed({
+    rootVersion: nullable({ type: "integer" }),
+    targetsVersion: nullable({ type: "integer" }),
+    rootFingerprint: nullable(hex),
+    expires: nullable(text),
+  }),
   time: closed({ at: text, source: { enum: ["host-clock", "option"] } }),
+  signatures: {
+    type: "array",
+    maxItems: 100_000,
+    items: closed({
+      subject: digest,
+      name: text,
+      predicateType: text,
+      role: { enum: [...ROLES] },
+      holder: text,
+      key: hex,
+    }),
+  },
   findings: {
     type: "array",
     maxItems: 100_000,

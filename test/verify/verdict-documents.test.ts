@@ -1,0 +1,188 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
+import test from "node:test";
+import { Ajv } from "ajv";
+import { digestOf } from "../../bundles/model/digest.ts";
+import { schemaProblem } from "../../bundles/model/schema.ts";
+import { verdictSchema } from "../../verify/cage/protocol.ts";
+import { CHECKS, failed, notChecked, passed, type Verdict } from "../../verify/verdict.ts";
+import { CHECK_QUESTIONS, expiryWarning } from "../../verify/verdict-facts.ts";
+import { renderVerdictHtml } from "../../verify/verdict-html.ts";
+import { renderVerdictSarif } from "../../verify/verdict-sarif.ts";
+import { renderVerdictText } from "../../verify/verdict-text.ts";
+
+/** Of what a bundle could carry to act on a terminal, a browser or a viewer. */
+const HOSTILE =
+  "\u001b]0;x\u0007\u202e</td><script>alert(1)</script><img src=x onerror=alert(2)>\" ' & [here](https://evil.invalid) {0} \n\r";
+
+/** Control and format characters, but for the end of a line. */
+const ACTING = /[^\P{Cc}\n]|\p{Cf}/u;
+
+const verdict: Verdict = {
+  schemaVersion: 1,
+  decision: "deny",
+  scope: "advisory",
+  subject: { digest: digestOf("release"), appliance: HOSTILE, version: HOSTILE },
+  policy: { digest: digestOf("policy") },
+  trust: { rootVersion: 1, targetsVersion: 2, rootFingerprint: "ab".repeat(32), expires: "2026-06-11T00:00:00Z" },
+  time: { at: "2026-06-01T00:00:00.000Z", source: "host-clock" },
+  signatures: [
+    {
+      subject: digestOf("release"),
+      name: HOSTILE,
+      predicateType: HOSTILE,
+      role: "release",
+      holder: HOSTILE,
+      key: "cd".repeat(32),
+    },
+  ],
+  findings: [
+    ...CHECKS.map((check) => passed(check, "release", "good")),
+    failed("layout", HOSTILE, "LAYOUT_FOREIGN_FILE", HOSTILE),
+    notChecked("scan", HOSTILE, HOSTILE),
+    { check: "images", subject: HOSTILE, status: "error", code: "INTERNAL", message: HOSTILE, reason: "" },
+  ],
+};
+
+const good: Verdict = {
+  ...verdict,
+  decision: "allow",
+  scope: "site",
+  subject: { digest: digestOf("release"), appliance: "gateway", version: "1.0.0" },
+  signatures: [],
+  findings: CHECKS.map((check) => passed(check, "release", "good")),
+};
+
+test("the published schema accepts these verdicts, and none without its signatures or with something more", () => {
+  for (const one of [verdict, good]) assert.equal(schemaProblem(verdictSchema, one), undefined);
+  const { signatures: _, ...without } = good;
+  assert.notEqual(schemaProblem(verdictSchema, without), undefined);
+  assert.notEqual(schemaProblem(verdictSchema, { ...good, comment: "" }), undefined);
+});
+
+test("the text names signer, trust, time and clock, and lets no character act", () => {
+  const lines = renderVerdictText(verdict);
+  const text = lines.join("\n");
+  assert.match(text, /^DENIED/);
+  assert.match(text, /trust {5}root 1, targets 2/);
+  assert.match(text, /2026-06-01T00:00:00.000Z \(this machine's clock\)/);
+  assert.match(text, new RegExp(`signed {4}release .*key ${"cd".repeat(32)}`));
+  assert.match(text, /warning {3}the release trust expires on 2026-06-11T00:00:00Z, in 10 days/);
+  assert.doesNotMatch(text, ACTING);
+  assert.equal(lines.filter((line) => line.includes("\n")).length, 0);
+});
+
+test("expiry is warned about ahead, and not when it is far away", () => {
+  const expiring = (expires: string | null) => expiryWarning({ ...good, trust: { ...good.trust, expires } });
+  assert.equal(expiring(null), undefined);
+  assert.equal(expiring("2027-06-01T00:00:00Z"), undefined);
+  assert.match(expiring("2026-07-30T00:00:00Z") ?? "", /in 59 days/);
+});
+
+function script(html: string): string {
+  return /<script>(.*)<\/script>/s.exec(html)?.[1] ?? "";
+}
+
+test("the HTML holds every finding, loads nothing, and its policy allows its own script and style only", () => {
+  for (const one of [verdict, good]) {
+    const html = renderVerdictHtml(one, "0.1.0");
+    const hash = (text: string): string => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
+    const policy = /Content-Security-Policy" content="([^"]*)"/.exec(html)?.[1] ?? "";
+    const style = /<style>(.*)<\/style>/s.exec(html)?.[1] ?? "";
+    assert.equal(
+      policy,
+      `default-src 'none'; style-src ${hash(style)}; script-src ${hash(script(html))}; base-uri 'none'; form-action 'none'`,
+    );
+    assert.equal(html.match(/<script/g)?.length, 1);
+    assert.doesNotMatch(
+      html,
+      /<(?:img|link|iframe|object|embed|form|base)\b|<[^>]*\s(?:src|href|style|on[a-z]+)\s*=|url\(|@import/,
+    );
+    const rows = html.match(/<tr data-status=/g)?.length;
+    assert.equal(rows, one.findings.length);
+    for (const { rootFingerprint } of [one.trust]) {
+      for (const group of rootFingerprint?.match(/.{8}/g) ?? []) assert.ok(html.includes(group));
+    }
+    assert.ok(html.includes(one.policy.digest) && html.includes(one.time.at));
+  }
+});
+
+test("in the HTML no string of the bundle is markup, ends a line or turns the text around", () => {
+  const html = renderVerdictHtml(verdict, "0.1.0");
+  const body = html.slice(html.indexOf("<body>")).replace(script(html), "");
+  assert.doesNotMatch(body, /<script>alert|<img/);
+  assert.doesNotMatch(body, ACTING);
+  assert.match(body, /&lt;script&gt;alert\(1\)&lt;\/script&gt;/);
+  assert.match(body, /\\u\{202e\}/);
+});
+
+interface Result {
+  readonly ruleId: string;
+  readonly ruleIndex: number;
+  readonly kind: string;
+  readonly level: string;
+  readonly message: { readonly text: string };
+}
+
+interface Log {
+  readonly runs: readonly {
+    readonly tool: { readonly driver: { readonly rules: readonly { readonly id: string }[] } };
+    readonly invocations: readonly { readonly executionSuccessful: boolean; readonly exitCode: number }[];
+    readonly results: readonly Result[];
+    readonly properties: object;
+  }[];
+}
+
+test("the SARIF log has a rule for each check and a result for each finding, and says what was not checked", () => {
+  const [run] = (renderVerdictSarif(verdict, "0.1.0") as Log).runs;
+  assert.ok(run);
+  assert.deepEqual(
+    run.tool.driver.rules.map(({ id }) => id),
+    [...CHECKS],
+  );
+  assert.equal(run.results.length, verdict.findings.length);
+  for (const { ruleId, ruleIndex } of run.results) assert.equal(ruleId.split("/")[0], CHECKS[ruleIndex]);
+  const [failure, unmade, broken] = run.results.slice(-3);
+  assert.deepEqual([failure?.ruleId, failure?.kind, failure?.level], ["layout/LAYOUT_FOREIGN_FILE", "fail", "error"]);
+  assert.deepEqual([unmade?.kind, unmade?.level], ["open", "none"]);
+  assert.match(unmade?.message.text ?? "", /^not checked: /);
+  assert.deepEqual([broken?.kind, broken?.level], ["fail", "error"]);
+  assert.deepEqual([run.invocations[0]?.executionSuccessful, run.invocations[0]?.exitCode], [false, 3]);
+  assert.partialDeepStrictEqual(run.properties, { decision: "deny", scope: "advisory", trust: verdict.trust });
+  const [fine] = (renderVerdictSarif(good, "0.1.0") as Log).runs;
+  assert.deepEqual([fine?.invocations[0]?.executionSuccessful, fine?.invocations[0]?.exitCode], [true, 0]);
+});
+
+test("in SARIF no string of the bundle is a link or a placeholder, or acts on a terminal", () => {
+  const text = JSON.stringify(renderVerdictSarif(verdict, "0.1.0"));
+  assert.doesNotMatch(text, /\\u001b/);
+  assert.doesNotMatch(text, ACTING);
+  const [run] = (renderVerdictSarif(verdict, "0.1.0") as Log).runs;
+  for (const { message } of run?.results ?? []) {
+    assert.doesNotMatch(message.text, /(?<!\\)\[|(?<!\{)\{0\}(?!\})/);
+  }
+});
+
+const SARIF_SCHEMA = new URL(
+  "../../node_modules/@microsoft/jest-sarif/lib/schemas/sarif-2.1.0-rtm.5.json",
+  import.meta.url,
+);
+
+test("the SARIF log is valid by the schema of OASIS", {
+  skip: existsSync(SARIF_SCHEMA) ? false : "the SARIF schema (@microsoft/jest-sarif) is not installed",
+}, () => {
+  const ajv = new Ajv({ strict: false, validateFormats: false, unicodeRegExp: false });
+  // Draft 4, of which it uses nothing that draft 7 reads otherwise but these two names.
+  const { $schema: _, id, ...schema } = JSON.parse(readFileSync(SARIF_SCHEMA, "utf8")) as { [name: string]: unknown };
+  assert.match(String(id), /sarif/);
+  const validate = ajv.compile(schema);
+  for (const one of [verdict, good]) {
+    assert.ok(validate(JSON.parse(JSON.stringify(renderVerdictSarif(one, "0.1.0")))), JSON.stringify(validate.errors));
+  }
+  assert.equal(validate({ version: "2.1.0", runs: [{}] }), false);
+});
+
+test("every check has a question", () => {
+  assert.deepEqual(Object.keys(CHECK_QUESTIONS), [...CHECKS]);
+});

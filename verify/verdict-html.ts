@@ -1,0 +1,166 @@
+/**
+ * A verdict as one HTML file that a reviewer can keep, print and open anywhere: nothing is loaded, and
+ * everything is there with scripting off. The one inline script only hides rows that are filtered out; the
+ * page's own policy names it, and the style, by hash, so that nothing else could ever run.
+ */
+import { createHash } from "node:crypto";
+import { plain } from "../bundles/model/plain-text.ts";
+import { CHECKS, type Finding, type Verdict, type VerdictSignature } from "./verdict.ts";
+import { CHECK_QUESTIONS, clockName, countFindings, expiryWarning, releaseName } from "./verdict-facts.ts";
+
+const STYLE = `
+:root { color-scheme: light dark; --line: #8884; --dim: #8882; --bad: #b3261e; --good: #1b6e3c; --open: #8a5a00 }
+@media (prefers-color-scheme: dark) { :root { --bad: #ff897d; --good: #7bd69b; --open: #ffc25c } }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto; padding: 1.5rem }
+h1 { font-size: 1.5rem; margin: 0 0 .25rem }
+h2 { font-size: 1.1rem; margin: 2rem 0 .5rem }
+.decision { font-weight: 700; border: 2px solid; border-radius: .4rem; padding: .1rem .6rem; margin-right: .5rem }
+.allow, .pass { color: var(--good) }
+.deny, .fail, .error { color: var(--bad) }
+.not-checked { color: var(--open) }
+.warning { border-left: 4px solid var(--open); padding: .3rem .8rem; background: var(--dim) }
+code, td.code { font: 13px/1.4 ui-monospace, monospace; overflow-wrap: anywhere }
+table { border-collapse: collapse; width: 100% }
+th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0; border-bottom: 1px solid var(--line) }
+th { font-weight: 600 }
+td { overflow-wrap: anywhere }
+td.status { font-weight: 600; white-space: nowrap }
+.facts th { width: 11rem }
+.scroll { overflow-x: auto }
+#filter { margin: .5rem 0 }
+#filter label { margin-right: 1rem }
+[hidden] { display: none }
+@media print {
+  :root { color-scheme: light; --bad: #000; --good: #000; --open: #000 }
+  body { font-size: 10pt; max-width: none; padding: 0 }
+  #filter { display: none }
+  tr, .warning { break-inside: avoid }
+  h2 { break-after: avoid }
+  tr[hidden] { display: table-row }
+}
+`;
+
+const SCRIPT = `
+const place = document.getElementById("filter");
+for (const [status, name] of [["pass", "passed"], ["not-checked", "not checked"], ["fail", "failed"], ["error", "broken"]]) {
+  const rows = document.querySelectorAll("tr[data-status=" + status + "]");
+  if (rows.length === 0) continue;
+  const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: true });
+  box.addEventListener("change", () => rows.forEach((row) => { row.hidden = !box.checked; }));
+  const label = document.createElement("label");
+  label.append(box, " " + name + " (" + rows.length + ")");
+  place.append(label);
+}
+`;
+
+const hashOf = (text: string): string => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
+
+const CONTENT_POLICY = [
+  "default-src 'none'",
+  `style-src ${hashOf(STYLE)}`,
+  `script-src ${hashOf(SCRIPT)}`,
+  "base-uri 'none'",
+  "form-action 'none'",
+].join("; ");
+
+const ENTITIES: Readonly<Record<string, string>> = {
+  "&": "&amp;",
+  "<": "&lt;",
+  ">": "&gt;",
+  '"': "&quot;",
+  "'": "&#39;",
+};
+
+/** Text for an element or a quoted attribute. */
+function html(text: string): string {
+  return plain(text).replace(/[&<>"']/g, (character) => ENTITIES[character] as string);
+}
+
+const STATUS_NAMES = { pass: "pass", fail: "FAIL", error: "ERROR", "not-checked": "not checked" } as const;
+
+/** The whole file, UTF-8. `sealiftVersion` made the verdict. */
+export function renderVerdictHtml(verdict: Verdict, sealiftVersion: string): string {
+  const counts = countFindings(verdict);
+  const title = `${verdict.decision === "allow" ? "ALLOWED" : "DENIED"}: ${releaseName(verdict)}`;
+  const wrong = verdict.findings.filter(({ status }) => status === "fail" || status === "error");
+  const unmade = verdict.findings.filter(({ status }) => status === "not-checked");
+  const warning = expiryWarning(verdict);
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${CONTENT_POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<title>${html(title)}</title>
+<style>${STYLE}</style>
+</head>
+<body>
+<main>
+<h1><span class="decision ${verdict.decision}">${verdict.decision === "allow" ? "ALLOWED" : "DENIED"}</span>${html(releaseName(verdict))}</h1>
+<p>${counts.wrong} wrong, ${counts.passed} passed, ${counts.unmade} not checked.</p>
+${verdict.scope === "advisory" ? '<p class="warning">Advisory: made with a trust, a policy or a time that somebody chose. It authorizes nothing on a site.</p>' : ""}
+${warning === undefined ? "" : `<p class="warning">${html(warning)}</p>`}
+${facts(verdict, sealiftVersion)}
+${wrong.length === 0 ? "" : `<h2>What is wrong</h2>\n${findingTable(wrong)}`}
+<h2>Who signed</h2>
+${signatureTable(verdict.signatures)}
+<h2>What was not checked, and why</h2>
+${unmade.length === 0 ? "<p>Every check was made.</p>" : findingTable(unmade)}
+<h2>Every finding</h2>
+<div id="filter"></div>
+${findingTable(verdict.findings, true)}
+<h2>What each check asks</h2>
+<div class="scroll"><table>
+${CHECKS.map((check) => `<tr><th scope="row">${check}</th><td>${html(CHECK_QUESTIONS[check])}</td></tr>`).join("\n")}
+</table></div>
+<p>This page is a copy of what one verification found. It proves nothing by itself: verify the bundle again, or
+with tools that are not ours (runbooks/verify-independently.md).</p>
+</main>
+<script>${SCRIPT}</script>
+</body>
+</html>
+`;
+}
+
+function facts(verdict: Verdict, sealiftVersion: string): string {
+  const { subject, trust, policy, time } = verdict;
+  const fingerprint = trust.rootFingerprint === null ? "-" : (trust.rootFingerprint.match(/.{8}/g) ?? []).join(" ");
+  const rows: [string, string][] = [
+    ["Release", subject.digest ?? "unknown"],
+    ["Release trust", `root ${trust.rootVersion ?? "-"}, targets ${trust.targetsVersion ?? "-"}`],
+    ["First root (compare with paper)", fingerprint],
+    ["Trust expires", trust.expires ?? "-"],
+    ["Policy", policy.digest],
+    ["Judged as of", `${time.at} (${clockName(verdict)})`],
+    ["Verifier", `Sealift ${sealiftVersion}`],
+  ];
+  const lines = rows.map(
+    ([name, value]) => `<tr><th scope="row">${name}</th><td class="code">${html(value)}</td></tr>`,
+  );
+  return `<div class="scroll"><table class="facts">\n${lines.join("\n")}\n</table></div>`;
+}
+
+function signatureTable(signatures: readonly VerdictSignature[]): string {
+  if (signatures.length === 0) return "<p>No signature holds.</p>";
+  const rows = signatures.map(
+    ({ name, predicateType, role, holder, key }) =>
+      `<tr><td><bdi>${html(name)}</bdi></td><td>${role}</td><td><bdi>${html(holder)}</bdi></td><td class="code">${key}</td><td class="code">${html(predicateType)}</td></tr>`,
+  );
+  return table(["Signed", "Role", "Holder", "Key (SHA-256 of its SPKI)", "Statement"], rows);
+}
+
+function findingTable(findings: readonly Finding[], filtered = false): string {
+  const rows = findings.map(({ check, subject, status, code, message, reason }) => {
+    const what = status === "not-checked" ? reason : message;
+    const tail = code === "" || status === "not-checked" ? "" : ` <code>${html(code)}</code>`;
+    const mark = filtered ? ` data-status="${status}"` : "";
+    return `<tr${mark}><td class="status ${status}">${STATUS_NAMES[status]}</td><td>${check}</td><td><bdi>${html(subject)}</bdi></td><td><bdi>${html(what)}</bdi>${tail}</td></tr>`;
+  });
+  return table(["Status", "Check", "About", "Found"], rows);
+}
+
+function table(names: readonly string[], rows: readonly string[]): string {
+  const head = names.map((name) => `<th scope="col">${name}</th>`).join("");
+  return `<div class="scroll"><table>\n<thead><tr>${head}</tr></thead>\n<tbody>\n${rows.join("\n")}\n</tbody>\n</table></div>`;
+}
