@@ -1,9 +1,9 @@
 /**
- * The inspector that asks the pii service. Questions of a tenant that come while others are under way go
- * together: for the service a text is a text, and a question costs more than scanning a short one.
+ * The inspector that asks the pii service. Questions that come while another is under way go together: a
+ * request costs the service, and this process, more than scanning a short text. Each is answered by itself.
  */
 import { setImmediate } from "node:timers/promises";
-import type { Peer } from "@sealift/service-kit/peer-client.ts";
+import { type Peer, PeerError } from "@sealift/service-kit/peer-client.ts";
 import type { Findings } from "./call.ts";
 import { addFindings, type InspectedText, type Inspection, type Inspector, type Question } from "./inspector.ts";
 
@@ -15,7 +15,6 @@ interface ScanAnswer {
 }
 
 interface ScannedText extends InspectedText {
-  readonly decision: Inspection["decision"];
   readonly counts: Findings;
 }
 
@@ -27,7 +26,8 @@ interface Waiting {
 
 /** One is scanned while the next one travels. */
 const UNDER_WAY_MAX = 2;
-/** What the service takes is twice as much; a question by itself may be larger than this. */
+/** What the service takes is four and twice as much; a question by itself may be larger than this. */
+const BATCH_MAX_QUESTIONS = 64;
 const BATCH_MAX_TEXTS = 500;
 const BATCH_MAX_CHARACTERS = 256 * 1024;
 
@@ -37,22 +37,15 @@ export function piiInspector(peer: Pick<Peer, "post">): Inspector {
 
   const ask = async (batch: readonly Waiting[]): Promise<void> => {
     try {
-      const { decision, policy, texts } = await scan(
+      const answers = await scan(
         peer,
         batch.map(({ question }) => question),
       );
-      // Then the service gives no text back, also none of those that it only changed.
-      if (decision === "deny" && batch.length > 1) {
-        await Promise.all(batch.map((one) => ask([one])));
-        return;
-      }
-      let from = 0;
-      for (const { question, resolve } of batch) {
-        resolve(inspectionOf(policy, texts.slice(from, from + question.texts.length)));
-        from += question.texts.length;
-      }
+      for (const [index, { resolve }] of batch.entries()) resolve(inspectionOf(answers[index] as ScanAnswer));
     } catch (cause) {
-      for (const { reject } of batch) reject(cause);
+      // One that the service refuses must not take the others with it.
+      if (batch.length > 1 && isRefusal(cause)) await Promise.all(batch.map((one) => ask([one])));
+      else for (const { reject } of batch) reject(cause);
     }
   };
   const pump = async (): Promise<void> => {
@@ -71,36 +64,41 @@ export function piiInspector(peer: Pick<Peer, "post">): Inspector {
   };
 }
 
-/** The first that waits, and as many of the same tenant and channel as go with it. */
+/** The first that wait, as many as go together. */
 function takeBatch(waiting: Waiting[]): Waiting[] {
-  const [first] = waiting;
-  const batch: Waiting[] = [];
+  let count = 0;
   let texts = 0;
   let characters = 0;
-  for (const one of waiting) {
-    const { tenant, channel, texts: more } = one.question;
-    if (tenant !== first?.question.tenant || channel !== first.question.channel) continue;
-    texts += more.length;
-    for (const { text } of more) characters += text.length;
-    if (one !== first && (texts > BATCH_MAX_TEXTS || characters > BATCH_MAX_CHARACTERS)) break;
-    batch.push(one);
+  for (const { question } of waiting) {
+    texts += question.texts.length;
+    for (const { text, before = "" } of question.texts) characters += text.length + before.length;
+    const isFull = count === BATCH_MAX_QUESTIONS || texts > BATCH_MAX_TEXTS || characters > BATCH_MAX_CHARACTERS;
+    if (count > 0 && isFull) break;
+    count += 1;
   }
-  const taken = new Set(batch);
-  waiting.splice(0, waiting.length, ...waiting.filter((one) => !taken.has(one)));
-  return batch;
+  return waiting.splice(0, count);
 }
 
-async function scan(peer: Pick<Peer, "post">, questions: readonly Question[]): Promise<ScanAnswer> {
-  const [{ requestId, tenant, channel }] = questions as readonly [Question];
-  const texts = questions.flatMap((question) => question.texts).map((text, index) => ({ id: String(index), ...text }));
-  const answer = (await peer.post("/v1/scan", { tenant, channel, texts }, requestId)) as ScanAnswer;
-  if (answer.texts.length !== texts.length) throw new Error("another number of texts");
-  return answer;
+async function scan(peer: Pick<Peer, "post">, questions: readonly Question[]): Promise<readonly ScanAnswer[]> {
+  const [{ requestId }] = questions as readonly [Question];
+  const body = questions.map(({ tenant, channel, texts }) => ({
+    tenant,
+    channel,
+    texts: texts.map((text, index) => ({ id: String(index), ...text })),
+  }));
+  const answers = (await peer.post("/v1/scan", body, requestId)) as readonly ScanAnswer[];
+  const isAnswered = ({ texts }: Question, index: number) => answers[index]?.texts.length === texts.length;
+  if (answers.length !== questions.length || !questions.every(isAnswered)) throw new Error("another number of answers");
+  return answers;
 }
 
-function inspectionOf(policy: string, texts: readonly ScannedText[]): Inspection {
+function isRefusal(cause: unknown): boolean {
+  const status = cause instanceof PeerError ? cause.status : undefined;
+  return status !== undefined && status >= 400 && status < 500;
+}
+
+function inspectionOf({ decision, policy, texts }: ScanAnswer): Inspection {
   let findings: Findings = {};
   for (const { counts } of texts) findings = addFindings(findings, counts);
-  const is = (wanted: Inspection["decision"]): boolean => texts.some(({ decision }) => decision === wanted);
-  return { decision: is("deny") ? "deny" : is("redact") ? "redact" : "allow", policy, findings, texts };
+  return { decision, policy, findings, texts };
 }

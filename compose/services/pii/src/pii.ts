@@ -4,11 +4,11 @@
  * Port 8443, mutual TLS, only the gateway may connect. Every answer is JSON, errors are problem+json.
  *
  *     POST /v1/scan      at most 2 MiB, 1000 texts; with Content-Length, else it takes the room of the largest
- *     {
+ *     {                                          a question; or a list of at most 256
  *       "tenant": "acme", "channel": "request" | "response",
  *       "texts": [{ "id": "messages[0].content", "text": "…" }]
  *     }
- *     200 {
+ *     200 {                                      its answer; or the list of theirs, in their order
  *       "decision": "allow" | "redact" | "deny",
  *       "policy": "<64 hex digits>",               which policy decided, for the audit record
  *       "texts": [{
@@ -24,8 +24,8 @@
  * Of more than 1000 findings in an answer those behind are not listed, but in each text one of every class and
  * action always is; `decision`, `counts` and `text` know them all.
  *
- * `start` and `end` are UTF-16 code units of the text as it was sent. With `deny` no text comes back: the
- * request must not go on. `score` 0.3 to 0.99. `action`: flag, redact or deny. The value that was found is
+ * `start` and `end` are UTF-16 code units of the text as it was sent. With `deny` no text comes back: what was
+ * asked about must not go on. Each question of a list is decided on by itself. `score` 0.3 to 0.99. `action`: flag, redact or deny. The value that was found is
  * never repeated, logged or kept.
  *
  * A stream (an answer, token by token) is scanned in windows, without state here:
@@ -57,7 +57,7 @@ import type { Admission } from "./admission.ts";
 import { NOT_DETECTED, PII_CLASSES, type PiiClass } from "./classes.ts";
 import { type Decision, decide, type JudgedFinding, judge, redact, strictest } from "./judge.ts";
 import type { Policy } from "./policy.ts";
-import { parseScanRequest, type ScanRequest, ScanRequestError } from "./scan-request.ts";
+import { parseScanRequest, type ScanQuestion, type ScanRequest, ScanRequestError } from "./scan-request.ts";
 import { SLICE, scanSlices } from "./scan-slices.ts";
 
 export const BODY_MAX_BYTES = 2 * 1024 * 1024;
@@ -123,21 +123,48 @@ interface TextAnswer {
 
 const pause = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-export async function answerScan({ tenant, channel, texts }: ScanRequest, { policy, digest }: ServedPolicy) {
+interface Answer {
+  readonly decision: Decision;
+  readonly policy: string;
+  readonly texts: readonly TextAnswer[];
+}
+
+/** One answer, or a list of them where a list was asked. */
+export async function answerScan(
+  { questions, isList }: ScanRequest,
+  served: ServedPolicy,
+): Promise<Answer | readonly Answer[]> {
+  const progress: Progress = { room: FINDINGS_MAX, sincePause: 0 };
+  const answers: Answer[] = [];
+  for (const question of questions) answers.push(await answerQuestion(question, served, progress));
+  return isList ? answers : (answers[0] as Answer);
+}
+
+/** Of a whole request. */
+interface Progress {
+  /** Findings that may still be listed. */
+  room: number;
+  /** Characters scanned. */
+  sincePause: number;
+}
+
+async function answerQuestion(
+  { tenant, channel, texts }: ScanQuestion,
+  { policy, digest }: ServedPolicy,
+  progress: Progress,
+): Promise<Answer> {
   const answers: TextAnswer[] = [];
-  let room = FINDINGS_MAX;
-  let sincePause = 0;
   for (const { id, ...window } of texts) {
-    sincePause += window.text.length;
-    if (sincePause > SLICE) {
-      sincePause = 0;
+    progress.sincePause += window.text.length;
+    if (progress.sincePause > SLICE) {
+      progress.sincePause = 0;
       await pause();
     }
     const { findings, consumed, running } = await scanSlices(window, pause);
     const judged = judge(findings, policy, tenant, channel);
     const decision = decide(judged);
-    const listed = list(judged, room);
-    room = Math.max(0, room - listed.length);
+    const listed = list(judged, progress.room);
+    progress.room = Math.max(0, progress.room - listed.length);
     answers.push({
       id,
       decision,

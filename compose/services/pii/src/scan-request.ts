@@ -11,12 +11,21 @@ export interface ScanText {
   readonly more?: boolean;
 }
 
-export interface ScanRequest {
+/** What belongs together: it is decided on as one. */
+export interface ScanQuestion {
   readonly tenant: string;
   readonly channel: Channel;
   readonly texts: readonly ScanText[];
 }
 
+export interface ScanRequest {
+  readonly questions: readonly ScanQuestion[];
+  /** Whether they came as a list, and are answered as one. */
+  readonly isList: boolean;
+}
+
+const QUESTIONS_MAX = 256;
+/** Of all questions together. */
 const TEXTS_MAX = 1000;
 const ID_MAX = 128;
 const RUNNING: readonly unknown[] = ["token", "key-file"] satisfies RunningSecret[];
@@ -39,16 +48,29 @@ export function parseScanRequest(bytes: Buffer): ScanRequest {
   } catch {
     throw new ScanRequestError("body", "JSON in UTF-8");
   }
-  const { tenant, channel, texts } = closed(body, "body", ["tenant", "channel", "texts"]);
+  if (!Array.isArray(body)) return { questions: [parseQuestion(body, "")], isList: false };
+  if (body.length === 0 || body.length > QUESTIONS_MAX) {
+    throw new ScanRequestError("body", `one question, or 1 to ${QUESTIONS_MAX}`);
+  }
+  const questions = body.map((value, index) => parseQuestion(value, `[${index}]`));
+  if (questions.reduce((sum, { texts }) => sum + texts.length, 0) > TEXTS_MAX) {
+    throw new ScanRequestError("body", `at most ${TEXTS_MAX} texts`);
+  }
+  return { questions, isList: true };
+}
+
+function parseQuestion(value: unknown, path: string): ScanQuestion {
+  const at = (name: string): string => (path === "" ? name : `${path}.${name}`);
+  const { tenant, channel, texts } = closed(value, path || "body", ["tenant", "channel", "texts"]);
   if (typeof tenant !== "string" || !TENANT.test(tenant)) {
-    throw new ScanRequestError("tenant", "1 to 64 of A-Z a-z 0-9 . _ -");
+    throw new ScanRequestError(at("tenant"), "1 to 64 of A-Z a-z 0-9 . _ -");
   }
   const known = CHANNELS.find((name) => name === channel);
-  if (known === undefined) throw new ScanRequestError("channel", `one of ${CHANNELS.join(", ")}`);
+  if (known === undefined) throw new ScanRequestError(at("channel"), `one of ${CHANNELS.join(", ")}`);
   if (!Array.isArray(texts) || texts.length > TEXTS_MAX) {
-    throw new ScanRequestError("texts", `an array of at most ${TEXTS_MAX}`);
+    throw new ScanRequestError(at("texts"), `an array of at most ${TEXTS_MAX}`);
   }
-  return { tenant, channel: known, texts: texts.map((value, index) => parseText(value, `texts[${index}]`)) };
+  return { tenant, channel: known, texts: texts.map((text, index) => parseText(text, at(`texts[${index}]`))) };
 }
 
 function parseText(value: unknown, path: string): ScanText {

@@ -2,56 +2,74 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import type { Inspection } from "../../../../compose/services/gateway/src/inspector.ts";
 import { piiInspector } from "../../../../compose/services/gateway/src/pii-inspector.ts";
+import { PeerError } from "../../../../compose/services/service-kit/src/peer-client.ts";
 
-interface Body {
+interface Asked {
   readonly tenant: string;
   readonly channel: string;
   readonly texts: readonly { readonly id: string; readonly text: string }[];
 }
 
-/** Denies `deny`, replaces `redact`, and like the service gives no text back when it denies anything. */
-function service() {
-  const bodies: Body[] = [];
+/** Denies `deny`, replaces `redact`, and like the service gives no text back of a question that it denies. */
+function service(refuses: (asked: readonly Asked[]) => boolean = () => false) {
+  const requests: (readonly Asked[])[] = [];
   const post = async (path: string, given: unknown) => {
     assert.equal(path, "/v1/scan");
-    const body = given as Body;
-    bodies.push(body);
+    const asked = given as readonly Asked[];
+    requests.push(asked);
     await new Promise((resolve) => setTimeout(resolve, 5));
-    const isDenied = body.texts.some(({ text }) => text === "deny");
-    return {
-      decision: isDenied ? "deny" : "allow",
-      policy: "p",
-      texts: body.texts.map(({ id, text }) => ({
-        id,
-        decision: text === "deny" ? "deny" : text === "redact" ? "redact" : "allow",
-        counts: text === "allow" ? {} : { thing: 1 },
-        consumed: text.length,
-        ...(text === "redact" && !isDenied && { text: "[X]" }),
-      })),
-    };
+    if (refuses(asked)) throw new PeerError("PEER_REFUSED", 400);
+    return asked.map(({ texts }) => {
+      const isDenied = texts.some(({ text }) => text === "deny");
+      const isRedacted = texts.some(({ text }) => text === "redact");
+      return {
+        decision: isDenied ? "deny" : isRedacted ? "redact" : "allow",
+        policy: "p",
+        texts: texts.map(({ id, text }) => ({
+          id,
+          counts: text === "allow" ? {} : { thing: 1 },
+          consumed: text.length,
+          ...(text === "redact" && !isDenied && { text: "[X]" }),
+        })),
+      };
+    });
   };
-  return { bodies, inspector: piiInspector({ post }) };
+  return { requests, inspector: piiInspector({ post }) };
 }
 
 function question(tenant: string, ...texts: readonly string[]) {
   return { requestId: "r", tenant, channel: "request" as const, texts: texts.map((text) => ({ text })) };
 }
 
-test("questions of one tenant go together, those of two never", async () => {
-  const { bodies, inspector } = service();
-  const asked = Array.from({ length: 20 }, (_, index) =>
-    inspector.inspect(question(index % 2 ? "a" : "b", `${index}`, "x")),
-  );
+test("questions go together, each with its own tenant and channel", async () => {
+  const { requests, inspector } = service();
+  const asked = Array.from({ length: 20 }, (_, index) => {
+    const channel = index % 3 ? "request" : "response";
+    return inspector.inspect({ ...question(index % 2 ? "a" : "b", `${index}`, "x"), channel });
+  });
   const answers = await Promise.all(asked);
-  assert.ok(bodies.length <= 4, `${bodies.length} requests`);
-  for (const { tenant, texts } of bodies) {
-    for (const { text } of texts) if (text !== "x") assert.equal(Number(text) % 2 ? "a" : "b", tenant);
+  assert.ok(requests.length <= 2, `${requests.length} requests`);
+  const questions = requests.flat();
+  assert.equal(questions.length, 20);
+  for (const { tenant, channel, texts } of questions) {
+    const index = Number(texts[0]?.text);
+    assert.equal(tenant, index % 2 ? "a" : "b");
+    assert.equal(channel, index % 3 ? "request" : "response");
     assert.deepEqual(
       texts.map(({ id }) => id),
-      texts.map((_, index) => String(index)),
+      ["0", "1"],
     );
   }
   for (const { texts } of answers) assert.equal(texts.length, 2);
+});
+
+test("a question that the service refuses takes no other with it", async () => {
+  const { inspector } = service((asked) => asked.some(({ texts }) => texts.some(({ text }) => text === "bad")));
+  const answers = await Promise.allSettled(["1", "bad", "2"].map((text) => inspector.inspect(question("a", text))));
+  assert.deepEqual(
+    answers.map(({ status }) => status),
+    ["fulfilled", "rejected", "fulfilled"],
+  );
 });
 
 test("each question gets its own answer, also beside one that is denied", async () => {
@@ -71,23 +89,22 @@ test("each question gets its own answer, also beside one that is denied", async 
 });
 
 test("a question that is large by itself still goes, and alone", async () => {
-  const { bodies, inspector } = service();
+  const { requests, inspector } = service();
   const large = "x".repeat(600_000);
-  await Promise.all([
-    inspector.inspect(question("a", "1")),
-    ...[large, large, "2"].map((text) => inspector.inspect(question("a", text))),
-  ]);
-  for (const { texts } of bodies) {
-    assert.ok(texts.length === 1 || texts.every(({ text }) => text !== large) || texts.length === 2);
-  }
-  assert.ok(bodies.filter(({ texts }) => texts.some(({ text }) => text === large)).length === 2);
+  await Promise.all(["1", large, large, "2"].map((text) => inspector.inspect(question("a", text))));
+  const withLarge = requests.filter((asked) => asked.some(({ texts }) => texts[0]?.text === large));
+  assert.deepEqual(
+    withLarge.map(({ length }) => length),
+    [1, 1],
+  );
 });
 
 test("what the service does not answer as it should, nobody takes for an answer", async () => {
-  const short = piiInspector({ post: async () => ({ decision: "allow", policy: "p", texts: [] }) });
-  await assert.rejects(short.inspect(question("a", "x")));
+  const answering = (answer: unknown) => piiInspector({ post: async () => answer });
+  const answer = { decision: "allow", policy: "p", texts: [] };
+  for (const wrong of [[answer], [], [answer, answer], { nothing: true }, null, [{}], [null]]) {
+    await assert.rejects(answering(wrong).inspect(question("a", "x")), JSON.stringify(wrong));
+  }
   const away = piiInspector({ post: () => Promise.reject(new Error("away")) });
   await assert.rejects(Promise.all([away.inspect(question("a", "x")), away.inspect(question("a", "y"))]));
-  const odd = piiInspector({ post: async () => ({ nothing: true }) });
-  await assert.rejects(odd.inspect(question("a", "x")));
 });

@@ -118,6 +118,27 @@ test("tells places and classes, flags by itself and blocks what is harmful", asy
   assert.ok(redacted.text.includes('"text":"card [PAYMENT_CARD]."'));
 });
 
+test("answers a list of questions in its order, each decided on by itself", async (t) => {
+  const { port, agent } = await service(t);
+  const texts = [{ id: "a", text: "card 4111 1111 1111 1111" }];
+  const questions = [
+    { tenant: "acme", channel: "response", texts },
+    { tenant: "acme", channel: "request", texts },
+    { tenant: "other", channel: "request", texts: [{ id: "b", text: "nothing" }] },
+  ];
+  const { status, text } = await post(port, await agent("gateway"), JSON.stringify(questions));
+  assert.equal(status, 200);
+  const answers = JSON.parse(text) as { decision: string; texts: { id: string; text?: string }[] }[];
+  assert.deepEqual(
+    answers.map(({ decision, texts: [own] }) => [decision, own?.id, own?.text]),
+    [
+      ["redact", "a", "card [PAYMENT_CARD]"],
+      ["deny", "a", undefined],
+      ["allow", "b", undefined],
+    ],
+  );
+});
+
 test("a denied request brings back no text at all, also not of its other parts", async (t) => {
   const { port, agent } = await service(t, {
     default: { request: { email: { mode: "redact" }, iban: { mode: "strict" } } },
@@ -220,6 +241,11 @@ test("refuses a body that is not a scan request, and says where, not what", asyn
     [text({ running: "secret-word" }), "texts[0].running"],
     [text({ more: "secret-word" }), "texts[0].more"],
     [text({ "secret-word": 1 }), "texts[0]"],
+    [[whole, "secret-word"], "[1]"],
+    [[whole, { ...whole, channel: "secret-word" }], "[1].channel"],
+    [[text({ id: "" })], "[0].texts[0].id"],
+    [Array.from({ length: 257 }, () => whole), "body"],
+    [Array.from({ length: 2 }, () => ({ ...whole, texts: Array(501).fill(whole.texts[0]) })), "body"],
   ];
   for (const [body, param] of wrong) {
     const answer = await post(port, gateway, JSON.stringify(body));
