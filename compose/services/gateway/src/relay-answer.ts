@@ -77,15 +77,27 @@ async function relayStream(answer: IncomingMessage, client: Client, stream: Answ
   }
 }
 
-async function collect(answer: IncomingMessage, maxBytes: number, call: Call): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of answer) {
-    length += chunk.length;
-    if (length > maxBytes || !known(call.place).reserve(2 * chunk.length)) throw new AnswerError("ANSWER_TOO_LARGE");
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
+function collect(answer: IncomingMessage, maxBytes: number, call: Call): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let length = 0;
+    answer.on("data", (chunk: Buffer) => {
+      length += chunk.length;
+      if (length > maxBytes || !known(call.place).reserve(2 * chunk.length)) {
+        answer.destroy(new AnswerError("ANSWER_TOO_LARGE"));
+      } else {
+        chunks.push(chunk);
+      }
+    });
+    answer.once("end", () => resolve(Buffer.concat(chunks)));
+    answer.once("error", reject);
+    const refuseCut = (): void => {
+      if (!answer.readableEnded) reject(new AnswerError("ANSWER_MALFORMED"));
+    };
+    answer.once("close", refuseCut);
+    // It may have been cut while its record was awaited.
+    if (answer.destroyed) refuseCut();
+  });
 }
 
 function parse(bytes: Buffer): Record<string, unknown> {

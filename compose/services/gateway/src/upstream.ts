@@ -53,7 +53,11 @@ export function openUpstream({ origin, silenceMs }: UpstreamOptions): Upstream {
       }
       const { hostname, port } = origin;
       const { method, path, signal } = call;
-      const sent = request({ agent, hostname, port, method, path, headers, signal });
+      if (signal.aborted) return reject(new UpstreamError("UPSTREAM_STOPPED"));
+      const sent = request({ agent, hostname, port, method, path, headers });
+      // Not given to the request: Node would watch its every end for it, which costs a fifth of a request.
+      const stop = (): void => void sent.destroy(new UpstreamError("UPSTREAM_STOPPED"));
+      signal.addEventListener("abort", stop);
       let connecting: NodeJS.Timeout | undefined;
       sent.once("socket", (socket) => {
         if (!socket.connecting) return;
@@ -66,7 +70,10 @@ export function openUpstream({ origin, silenceMs }: UpstreamOptions): Upstream {
         if (isStale(sent, cause) && !signal.aborted) reject(new StaleConnection());
         else reject(cause instanceof UpstreamError ? cause : new UpstreamError(errorCode(cause)));
       });
-      sent.once("close", () => clearTimeout(connecting));
+      sent.once("close", () => {
+        clearTimeout(connecting);
+        signal.removeEventListener("abort", stop);
+      });
       sent.end(call.body);
     });
   return {

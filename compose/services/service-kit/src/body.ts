@@ -34,6 +34,9 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<Bu
       }
     });
     request.on("end", () => resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)));
-    request.on("close", () => reject(new BodyError("BODY_CUT")));
+    request.on("close", () => {
+      // An error that nobody sees would cost its stack all the same.
+      if (!request.readableEnded) reject(new BodyError("BODY_CUT"));
+    });
   });
 }

@@ -164,10 +164,16 @@ export class Identity {
   }
 }
 
+/** By connection, as its handshake said: a certificate is read once, not for each request. */
+const PEERS = new WeakMap<TLSSocket, string>();
+
 /** The service at the other end of a connection that a guarded server accepted. */
 export function peerService(socket: TLSSocket): string | undefined {
-  const names = socket.getPeerX509Certificate()?.subjectAltName ?? "";
-  return /^DNS:([a-z0-9-]+)\.sealift\.internal$/.exec(names)?.[1];
+  return PEERS.get(socket);
+}
+
+function serviceOf(names: string | undefined): string {
+  return /^DNS:([a-z0-9-]+)\.sealift\.internal$/.exec(names ?? "")?.[1] ?? "";
 }
 
 /** As Node writes the alternative names of a leaf that names `service` and nothing else. */
@@ -187,11 +193,14 @@ function guardServer(server: Server, clients: ReadonlySet<string>): void {
   const handlers = server.listeners("secureConnection") as ((socket: TLSSocket) => void)[];
   server.removeAllListeners("secureConnection");
   server.on("secureConnection", (socket) => {
-    if (socket.authorized && clients.has(peerService(socket) ?? "")) {
+    const names = socket.getPeerX509Certificate()?.subjectAltName;
+    const service = serviceOf(names);
+    if (socket.authorized && clients.has(service)) {
+      PEERS.set(socket, service);
       for (const handler of handlers) handler.call(server, socket);
       return;
     }
-    const error = notAllowed(socket.getPeerX509Certificate()?.subjectAltName);
+    const error = notAllowed(names);
     socket.destroy();
     server.emit("tlsClientError", error, socket);
   });
