@@ -201,14 +201,29 @@ async function listen(
     return await serve(layout, { ...options, host: ENDPOINT_HOST, port: ENDPOINT_PORT });
   } catch (cause) {
     if (!(cause instanceof SealiftError) || cause.code !== "LAYOUT_ENDPOINT_UNAVAILABLE") throw cause;
-    throw engineError("ENGINE_PORT_BUSY", cause.message, {
-      cause,
-      hints: [
-        `ss --listening --tcp --processes 'sport = :${ENDPOINT_PORT}' shows who holds it`,
-        "or another Sealift is loading images",
-      ],
-    });
+    throw endpointBusy(cause.message, cause);
   }
+}
+
+export function endpointBusy(message: string, cause?: unknown): Error {
+  return engineError("ENGINE_PORT_BUSY", message, {
+    cause,
+    hints: [
+      `ss --listening --tcp --processes 'sport = :${ENDPOINT_PORT}' shows who holds it`,
+      "or another Sealift is loading images",
+    ],
+  });
+}
+
+/** Names of the images of `release` that `loadImages` would have to pull. @throws ENGINE_UNREACHABLE | ENGINE_PERMISSION */
+export async function absentImages(engine: Pick<Engine, "socketPath">, release: BundleRelease): Promise<string[]> {
+  const docker = await connect(engine);
+  const { appliance, images } = release.manifest;
+  const absent: string[] = [];
+  for (const { name, digest } of images) {
+    if (!(await inspect(engine, docker, imageReference(appliance, `${name}@${digest}`)))) absent.push(name);
+  }
+  return absent;
 }
 
 /** The engine pulls an image that only this run's endpoint has. @throws ENGINE_FOREIGN */

@@ -5,9 +5,17 @@ import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { writeNew } from "../host/write-new.ts";
 import { makeRequest, type PlanSubject } from "../lifecycle/authorization.ts";
-import { planConfig, planInstall, planRollback, planUpgrade, requireInstalled } from "../lifecycle/deploy-plan.ts";
+import {
+  type DeployPlan,
+  planConfig,
+  planInstall,
+  planRollback,
+  planUpgrade,
+  requireInstalled,
+} from "../lifecycle/deploy-plan.ts";
 import { planOperatorChange } from "../lifecycle/operator-change.ts";
 import { planLines } from "../lifecycle/plan-text.ts";
+import { type Prepared, requirePreconditions } from "../lifecycle/preconditions.ts";
 import { planPrune, planUninstall } from "../lifecycle/removal.ts";
 import { openSiteForChange, type Site } from "../lifecycle/site.ts";
 import { signWithSshKeygen } from "../lifecycle/ssh-keygen.ts";
@@ -99,29 +107,37 @@ const planWish: Planner = async (invocation, site) =>
 
 type Planner = (invocation: Invocation, site: Site, args: readonly string[]) => Promise<PlanSubject | undefined>;
 
+/** What others shall sign must be possible now. @throws what `requirePreconditions` throws */
+async function asked(prepared: Prepared, { subject, parameters }: DeployPlan): Promise<PlanSubject> {
+  await requirePreconditions(prepared, parameters);
+  return subject;
+}
+
 /** The plan of each action, made as its verb makes it; undefined if the release is denied. */
 const PLANNERS: Readonly<Partial<Record<Action, Planner>>> = {
   install: async (invocation, site, args) =>
-    withPrepared(invocation, site, only(args, "install BUNDLE"), async ({ facts, next }) => {
-      return planInstall(facts, next, await configuration(invocation, next)).subject;
+    withPrepared(invocation, site, only(args, "install BUNDLE"), async (prepared) => {
+      const { facts, next } = prepared;
+      return asked(prepared, planInstall(facts, next, await configuration(invocation, next)));
     }),
   upgrade: async (invocation, site, args) =>
-    withPrepared(invocation, site, only(args, "upgrade BUNDLE"), async ({ facts, next }) => {
-      return planUpgrade(facts, next, await upgradeConfiguration(invocation, site, facts, next)).subject;
+    withPrepared(invocation, site, only(args, "upgrade BUNDLE"), async (prepared) => {
+      const { facts, next } = prepared;
+      return asked(prepared, planUpgrade(facts, next, await upgradeConfiguration(invocation, site, facts, next)));
     }),
   rollback: async (invocation, site, args) => {
     none(args, "rollback [--to VERSION]");
     const target = rollbackTarget(site, optionalOption(invocation, "to"));
-    return withPrepared(invocation, site, storedBundle(site, target.release), async ({ facts, next }) => {
-      return planRollback(facts, next, configOf(site, target)).subject;
+    return withPrepared(invocation, site, storedBundle(site, target.release), async (prepared) => {
+      return asked(prepared, planRollback(prepared.facts, prepared.next, configOf(site, target)));
     });
   },
   config: async (invocation, site, args) => {
     const file = only(args, "config FILE");
     const given = parseConfigFile(await readBoundedFile(file, CONFIG_MAX_BYTES), file);
     const { release } = requireInstalled(readDeployments(site.paths));
-    return withPrepared(invocation, site, storedBundle(site, release), async ({ facts, next }) => {
-      return planConfig(facts, next, given).subject;
+    return withPrepared(invocation, site, storedBundle(site, release), async (prepared) => {
+      return asked(prepared, planConfig(prepared.facts, prepared.next, given));
     });
   },
   operator: async (_invocation, site, [word, argument, ...more]) => {

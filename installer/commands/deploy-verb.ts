@@ -13,20 +13,14 @@ import { renderedFile } from "../lifecycle/deploy-steps.ts";
 import { execute } from "../lifecycle/execute.ts";
 import { clientAddress, clientUrl } from "../lifecycle/front.ts";
 import { planLines } from "../lifecycle/plan-text.ts";
-import { requireFreePort, requireRoom } from "../lifecycle/preconditions.ts";
+import { type Prepared, requirePreconditions } from "../lifecycle/preconditions.ts";
 import type { Site } from "../lifecycle/site.ts";
 import { verifyForSite } from "../lifecycle/site-verify.ts";
-import {
-  RESTORE_HINT,
-  type ReleaseParts,
-  releaseParts,
-  renderFor,
-  withStoredRelease,
-} from "../lifecycle/stored-release.ts";
+import { RESTORE_HINT, type ReleaseParts, releaseParts, withStoredRelease } from "../lifecycle/stored-release.ts";
 import { type Deployments, readDeployments } from "../site/deployment.ts";
 import { clientAuthorityPath } from "../site/secret-makers.ts";
 import { missingSecrets } from "../site/secrets.ts";
-import { requireStoreRoom, storedPath } from "../site/store.ts";
+import { storedPath } from "../site/store.ts";
 import { showCredentials } from "../ui/show-credentials.ts";
 import { type OperationReport, stepReport } from "../ui/step-report.ts";
 import type { Invocation } from "./command.ts";
@@ -46,14 +40,6 @@ export const DEPLOY_DETAILS = [
   "--plan                print the plan and change nothing; exit 3 if it would be denied",
   "--state DIR           the site's state directory (default /var/lib/sealift)",
 ];
-
-/** A release that was verified for this site just now, and what the plan needs. */
-export interface Prepared {
-  readonly facts: PlanFacts;
-  readonly next: ReleaseParts;
-  readonly source: AllowedRelease;
-  readonly engine: Engine;
-}
 
 /** Prints why and returns undefined if the release is denied. */
 export async function withPrepared<Value>(
@@ -169,22 +155,6 @@ export async function carryOut(
   await showCredentials(terminal, shown);
   terminal.result("Next: sealift status; sealift logs SERVICE; sealift config show");
   return 0;
-}
-
-/** @throws STATE_DISK_FULL | SITE_DISK_SHORT | SITE_PORT_BUSY */
-async function requirePreconditions(
-  { facts, next, source, engine }: Prepared,
-  { parts, to, config }: DeployPlan["parameters"],
-): Promise<void> {
-  const { site, deployments, current } = facts;
-  if (parts.stage) {
-    requireStoreRoom(site.paths.directory, source);
-    requireRoom(engine, next);
-  }
-  const wanted = clientAddress(renderFor(site, next, to.colour, JSON.parse(config)).base.bytes, next.rules);
-  const held =
-    deployments.current && current && clientAddress(renderedFile(site, deployments.current, "base"), current.rules);
-  if (!held || held.host !== wanted.host || held.port !== wanted.port) await requireFreePort(wanted);
 }
 
 export function printPlan({ terminal }: Invocation, site: Site, subject: PlanSubject): void {

@@ -18,6 +18,7 @@ type Database = NonNullable<ApplianceRules["database"]>;
 /** The superuser, whom PostgreSQL lets in only through the socket inside its container. */
 const SUPERUSER = "postgres";
 const BACKUP_MAX_MS = 4 * 3_600_000;
+const ASK_MAX_MS = 30_000;
 const REASON_MAX_LENGTH = 2000;
 
 export function backupDirectory(paths: StatePaths, id: string): string {
@@ -53,6 +54,33 @@ export async function backUpDatabases(
     bytes += statSync(path).size;
   }
   return bytes;
+}
+
+/**
+ * What the databases take on the engine's disk; a backup takes less, a restored copy about as much.
+ * @throws SITE_DATABASE_DOWN if nobody answers
+ */
+export async function databaseBytes(
+  engine: Engine,
+  base: ComposeProject,
+  { service, names }: Database,
+): Promise<number> {
+  const list = names.map((name) => `'${name.replaceAll("'", "''")}'`).join();
+  const query = `SELECT coalesce(sum(pg_database_size(datname)), 0) FROM pg_database WHERE datname IN (${list})`;
+  const command = ["psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--username", SUPERUSER];
+  const { status, stdout, stderr } = await execInService(
+    engine,
+    base,
+    service,
+    [...command, "--dbname", "postgres", "--command", query],
+    { timeoutMs: ASK_MAX_MS },
+  );
+  const bytes = Number(stdout.trim() || Number.NaN);
+  if (status === 0 && Number.isSafeInteger(bytes)) return bytes;
+  const said = `${stdout}${stderr}`.trim().slice(-REASON_MAX_LENGTH);
+  throw lifecycleError("SITE_DATABASE_DOWN", `database ${JSON.stringify(service)} does not answer: ${said}`, {
+    hints: ["sealift start starts it", `sealift logs ${service} says what it wrote`],
+  });
 }
 
 /** Into databases that exist and are as the first start made them. @throws BACKUP_FAILED */

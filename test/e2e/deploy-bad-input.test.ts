@@ -64,6 +64,7 @@ function defineTests(): void {
     await writeFile(file, JSON.stringify(value));
     return file;
   };
+  const ledger = (): Buffer => readFileSync(join(site.site.state, "ledger"));
   const installing = async (bundle = first): Promise<string[]> => [
     ...["install", bundle, "--config", await config({ clientPort: PORT })],
   ];
@@ -118,10 +119,17 @@ function defineTests(): void {
 
   it("the endpoint's port is taken", async () => {
     const server = await listen("127.83.76.1", 5000);
-    const { stderr } = await site.refused(5, "OPERATION_FAILED", ...(await installing()));
-    assert.match(stderr, /"load": ENGINE_PORT_BUSY: /);
+    const before = ledger();
+    const { stderr } = await site.refused(4, "ENGINE_PORT_BUSY", ...(await installing()));
     assert.match(stderr, /hint: ss /);
+    assert.deepEqual(ledger(), before, "no authorization was spent");
     await close(server);
+    let late: Server | undefined;
+    const take = async (): Promise<void> => {
+      late = await listen("127.83.76.1", 5000);
+    };
+    await harmed(await installing(), "load", take, { exit: 5, says: /"load": ENGINE_PORT_BUSY: / });
+    if (late) await close(late);
     await whole.assertWhole();
   });
 
@@ -148,13 +156,12 @@ function defineTests(): void {
 
   it("the state's disk is full: before anything begins, and before the release is copied", async () => {
     const disk = new Filler(join(directory, "site"));
-    const ledger = join(site.site.state, "ledger");
-    const before = readFileSync(ledger);
+    const before = ledger();
     for (const bytes of [0, 20_000_000]) {
       disk.leave(bytes);
       await site.refused(5, "STATE_DISK_FULL", ...(await installing()));
       disk.free();
-      assert.deepEqual(readFileSync(ledger), before, "no authorization was spent");
+      assert.deepEqual(ledger(), before, "no authorization was spent");
     }
     await whole.assertWhole();
     await harmed(await installing(), "stage", () => disk.leave(20_000_000), {
@@ -228,11 +235,16 @@ function defineTests(): void {
     await whole.assertWhole();
   });
 
-  it("the database does not run: the upgrade cannot back it up, and is taken back", async () => {
+  it("the database does not run: the upgrade is refused before it spends anything, or taken back", async () => {
     const postgres = await whole.docker("ps", "--quiet", "--filter", "label=com.docker.compose.service=postgres");
-    await whole.docker("stop", postgres);
-    const { stderr } = await site.refused(5, "OPERATION_FAILED", "upgrade", next);
-    assert.match(stderr, /"backup": BACKUP_FAILED: /);
+    await harmed(["upgrade", next], "backup", async () => void (await whole.docker("stop", postgres)), {
+      exit: 5,
+      says: /"backup": BACKUP_FAILED: /,
+    });
+    const before = ledger();
+    const { stderr } = await site.refused(4, "SITE_DATABASE_DOWN", "upgrade", next);
+    assert.match(stderr, /hint: sealift start/);
+    assert.deepEqual(ledger(), before, "no authorization was spent");
     await started();
     await whole.assertWhole();
   });
