@@ -1,6 +1,6 @@
 import { plain } from "../../bundles/model/plain-text.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
-import { openSite, type Site } from "../lifecycle/site.ts";
+import { clockFinding, openSite, type Site } from "../lifecycle/site.ts";
 import { type SiteStatus, siteStatus } from "../lifecycle/site-status.ts";
 import { errorLines } from "../ui/terminal.ts";
 import { type Command, positionals } from "./command.ts";
@@ -38,6 +38,9 @@ export const status: Command = {
     for (const { project, service, text } of containers) {
       terminal.result(`  ${plain(project)}  ${plain(service).padEnd(12)} ${plain(text)}`);
     }
+    const clock = clockFinding(site);
+    // It stops nothing that runs; the next change of the site asks an operator about it.
+    if (clock) terminal.note(`note: ${clock.code}: ${clock.message}`);
     for (const problem of problems) terminal.result(`  PROBLEM ${plain(problem)}`);
     if (state === "degraded") terminal.note(DEGRADED_HINT);
     terminal.document({
@@ -48,6 +51,7 @@ export const status: Command = {
       securityFloor: deployments.securityFloor,
       front,
       problems,
+      clock: clock ?? null,
       containers: containers.map(({ project, service, healthy, restarts, text }) => ({
         ...{ project, service, healthy, restarts, text },
       })),
