@@ -4,8 +4,11 @@
  */
 import { canonicalJson } from "../bundles/model/canonical-json.ts";
 import { type Digest, digestOf } from "../bundles/model/digest.ts";
+import { duplicateMember } from "../bundles/model/duplicate-member.ts";
+import { keyFingerprint, parsePublicKey } from "../bundles/model/public-key.ts";
 import { NAME_PATTERN, VERSION_MAX_LENGTH, VERSION_PATTERN } from "../bundles/model/release-manifest.ts";
 import { type JsonSchema, schemaProblem } from "../bundles/model/schema.ts";
+import { reasonOf } from "../bundles/model/sealift-error.ts";
 import { verifyError } from "./error.ts";
 
 export const POLICY_MAX_BYTES = 64 * 1024;
@@ -24,6 +27,12 @@ export interface Policy {
   readonly minimumVersion?: string;
   /** Accepted SLSA `builder.id`s; any that the builder role signed if absent. */
   readonly builders?: readonly string[];
+  /** Reviewers who must have approved the release (`sealift approve`); none if absent. */
+  readonly approvals?: {
+    /** How many of them. */
+    readonly threshold: number;
+    readonly reviewers: readonly { readonly holder: string; readonly publicKey: string }[];
+  };
   /** Checks whose finding may be `not-checked`. */
   readonly acceptNotChecked: readonly string[];
 }
@@ -47,6 +56,28 @@ export const policySchema: JsonSchema = {
       uniqueItems: true,
       items: { type: "string", minLength: 1, maxLength: 512 },
     },
+    approvals: {
+      type: "object",
+      additionalProperties: false,
+      required: ["threshold", "reviewers"],
+      properties: {
+        threshold: { type: "integer", minimum: 1, maximum: 64 },
+        reviewers: {
+          type: "array",
+          minItems: 1,
+          maxItems: 64,
+          items: {
+            type: "object",
+            additionalProperties: false,
+            required: ["holder", "publicKey"],
+            properties: {
+              holder: { type: "string", minLength: 1, maxLength: 128 },
+              publicKey: { type: "string", maxLength: 4096 },
+            },
+          },
+        },
+      },
+    },
     acceptNotChecked: { type: "array", uniqueItems: true, items: { enum: [...MAY_STAY_UNCHECKED] } },
   },
 };
@@ -60,22 +91,45 @@ export const DEFAULT_POLICY: Policy = {
 
 export const DEFAULT_POLICY_BYTES: Buffer = canonicalJson(DEFAULT_POLICY);
 
+/** What would let one person approve twice, or nobody often enough. */
+function lintReviewers({ threshold, reviewers }: NonNullable<Policy["approvals"]>): void {
+  const refuse = (what: string, cause?: unknown): never => {
+    throw verifyError("POLICY_MALFORMED", `policy: approvals: ${what}`, { cause });
+  };
+  const fingerprints = reviewers.map(({ holder, publicKey }) => {
+    try {
+      return keyFingerprint(parsePublicKey(publicKey, `reviewer ${JSON.stringify(holder)}`));
+    } catch (cause) {
+      return refuse(reasonOf(cause), cause);
+    }
+  });
+  if (new Set(fingerprints).size !== reviewers.length) refuse("one key is there twice");
+  if (new Set(reviewers.map(({ holder }) => holder)).size !== reviewers.length) refuse("one reviewer is there twice");
+  if (threshold > reviewers.length) refuse(`got threshold ${threshold} of ${reviewers.length} reviewers`);
+}
+
 /** @throws POLICY_MALFORMED, naming the first member that is wrong. */
 export function parsePolicy(bytes: Buffer): { readonly policy: Policy; readonly digest: Digest } {
   if (bytes.length > POLICY_MAX_BYTES) {
     throw verifyError("POLICY_MALFORMED", `policy: got ${bytes.length} bytes, want at most ${POLICY_MAX_BYTES}`);
   }
+  let text: string;
   let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    value = JSON.parse(text);
   } catch (cause) {
     throw verifyError("POLICY_MALFORMED", "policy: not JSON in UTF-8", { cause });
   }
-  const problem = schemaProblem(policySchema, value);
+  const twice = duplicateMember(text);
+  const problem =
+    twice === undefined ? schemaProblem(policySchema, value) : `member ${JSON.stringify(twice)} is there twice`;
   if (problem !== undefined) {
     throw verifyError("POLICY_MALFORMED", `policy: ${problem}`, {
       hints: [`only these checks may be accepted unmade: ${MAY_STAY_UNCHECKED.join(", ")}`],
     });
   }
-  return { policy: value as Policy, digest: digestOf(bytes) };
+  const policy = value as Policy;
+  if (policy.approvals) lintReviewers(policy.approvals);
+  return { policy, digest: digestOf(bytes) };
 }

@@ -52,6 +52,8 @@ export interface VerdictSignature {
   readonly holder: string;
   /** The key's fingerprint (bundles/model/public-key.ts). */
   readonly key: string;
+  /** The manifests of the signature objects in which it lies: one for each of cosign's forms. */
+  readonly objects: readonly Digest[];
 }
 
 export interface Verdict {

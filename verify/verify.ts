@@ -14,6 +14,7 @@ import { type Digest, digestOf } from "../bundles/model/digest.ts";
 import { PREDICATE_COSIGN_SIGN, PREDICATE_CYCLONEDX, PREDICATE_SLSA_PROVENANCE } from "../bundles/model/media-types.ts";
 import { reasonOf, SealiftError } from "../bundles/model/sealift-error.ts";
 import { HASHED_BY_JUDGE_MAX_BYTES } from "./cage/hash-tasks.ts";
+import { checkApprovals } from "./checks/approvals.ts";
 import { checkProvenance, checkSboms } from "./checks/attestations.ts";
 import { checkClosedWorld } from "./checks/closed-world.ts";
 import { checkCompose } from "./checks/compose.ts";
@@ -40,6 +41,8 @@ export interface VerifyInput {
   readonly store: Store;
   readonly trustFiles: ReadonlyMap<string, Buffer>;
   readonly policyBytes: Buffer;
+  /** Reviewers' approvals as Sigstore bundles; looked at only if the policy demands some. */
+  readonly approvals?: readonly Buffer[];
   readonly time: Verdict["time"];
   readonly scope: Verdict["scope"];
   readonly sealiftVersion: string;
@@ -65,6 +68,12 @@ export async function verifyRelease(input: VerifyInput): Promise<Verdict> {
     );
   const found = layout && report.try("layout", "index.json", () => findSignatures(layout));
   const trusted = found && trust && checkReleaseSignatures(report, found, trust);
+  if (found && trust) {
+    const { approvals = [] } = input;
+    report.try("signatures", "approvals", () =>
+      report.add(...checkApprovals({ release: found.release.digest, policy, policyDigest, trust, approvals })),
+    );
+  }
   if (layout && found && trusted) {
     const release = report.try("release", found.release.digest, () => readRelease(layout, found.release));
     if (release) checkContents(report, input, { layout, release, found, trust, policy });
@@ -114,12 +123,13 @@ class Report {
   signatures(): VerdictSignature[] {
     const images = this.release?.manifest.images ?? [];
     const nameOf = (subject: Digest): string => images.find(({ digest }) => digest === subject)?.name ?? "release";
-    const once = new Map(
-      this.#signed.map(({ subject, predicateType, role, key }) => [
-        `${subject} ${predicateType} ${key.fingerprint}`,
-        { subject, name: nameOf(subject), predicateType, role, holder: key.holder, key: key.fingerprint },
-      ]),
-    );
+    const once = new Map<string, VerdictSignature>();
+    for (const { subject, predicateType, role, key, object } of this.#signed) {
+      const id = `${subject} ${predicateType} ${key.fingerprint}`;
+      const objects = [...new Set([...(once.get(id)?.objects ?? []), object])].sort();
+      const signer = { role, holder: key.holder, key: key.fingerprint };
+      once.set(id, { subject, name: nameOf(subject), predicateType, ...signer, objects });
+    }
     return [...once.values()];
   }
 

@@ -36,4 +36,6 @@ export const IN_TOTO_PAYLOAD = "application/vnd.in-toto+json";
 export const IN_TOTO_STATEMENT = "https://in-toto.io/Statement/v1";
 export const PREDICATE_COSIGN_SIGN = "https://sigstore.dev/cosign/sign/v1";
 export const PREDICATE_SLSA_PROVENANCE = "https://slsa.dev/provenance/v1";
+/** A verification summary (VSA): somebody verified the release, and says by what. */
+export const PREDICATE_VSA = "https://slsa.dev/verification_summary/v1";
 export const PREDICATE_CYCLONEDX = "https://cyclonedx.org/bom";

@@ -18,6 +18,7 @@ export const commands: ReadonlyMap<string, Loader> = new Map<string, Loader>([
   ["bundle serve", async () => (await import("./bundle-serve.ts")).bundleServe],
   ["bundle inspect", async () => (await import("./bundle-inspect.ts")).bundleInspect],
   ["verify", async () => (await import("./verify.ts")).verify],
+  ["approve", async () => (await import("./approve.ts")).approve],
   ["verify-blob", async () => (await import("./verify-blob.ts")).verifyBlobCommand],
   ["sbom generate", async () => (await import("./sbom-generate.ts")).sbomGenerate],
   ["sbom show", async () => (await import("./sbom-show.ts")).sbomShow],

@@ -1,6 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { closeStore, openStore } from "../../bundles/layout/layout.ts";
 import { plainJson } from "../../bundles/model/plain-text.ts";
+import { readApprovals } from "../../verify/approval-files.ts";
 import { type CageOptions, verifyInCage } from "../../verify/cage/run-cage.ts";
 import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
 import type { Verdict } from "../../verify/verdict.ts";
@@ -25,6 +26,7 @@ export const verify: Command = {
     "--format F       text (default), json, sarif (2.1.0), or html (one file, nothing loaded, good in print)",
     "--report FILE    write the verdict there too, in the format chosen; with --json stdout gets JSON nevertheless",
     "--state DIR      the site's state directory (default /var/lib/sealift)",
+    "Approvals (`sealift approve`) are read from BUNDLE.approval-*.json; the policy says how many it takes.",
     "With --trust, --policy or --at the verdict is advisory: it authorizes nothing.",
     "Exit 0: allowed. Exit 3: denied.",
   ],
@@ -115,6 +117,7 @@ async function verifyAdvisory(invocation: Invocation, path: string, onProgress: 
       store,
       trustFiles,
       policyBytes: ownPolicy ?? policyBytes,
+      approvals: readApprovals(path),
       time: { at: (at ?? new Date()).toISOString(), source: at === undefined ? "host-clock" : "option" },
       scope: "advisory",
       sealiftVersion: sealiftVersion(),

@@ -1,6 +1,7 @@
 /** Verification with the site's own trust, policy and time: the only verdict from which a site moves. */
 import { closeStore, openStore, readLayout } from "../../bundles/layout/layout.ts";
 import { type AllowedRelease, allowRelease } from "../../verify/allowed-release.ts";
+import { readApprovals } from "../../verify/approval-files.ts";
 import { type CageOptions, verifyInCage } from "../../verify/cage/run-cage.ts";
 import type { Verdict } from "../../verify/verdict.ts";
 import { sealiftVersion } from "../host/this-host.ts";
@@ -54,7 +55,8 @@ export async function verifyForSite(
   const time = { at: site.clock().now.toISOString(), source: "host-clock" } as const;
   const store = openStore(path);
   try {
-    const question = { ...standards, store, time, scope: "site", sealiftVersion: sealiftVersion() } as const;
+    const approvals = readApprovals(path);
+    const question = { ...standards, approvals, store, time, scope: "site", sealiftVersion: sealiftVersion() } as const;
     const verdict = await verifyInCage({ ...question, onProgress });
     const allowed = verdict.decision === "allow" ? allowRelease(verdict, readLayout(store)) : undefined;
     return { verdict, allowed, close: () => closeStore(store) };

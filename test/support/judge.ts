@@ -16,6 +16,7 @@ export interface JudgeOptions {
   /** RFC 3339; SMALL_NOW if not given. */
   readonly at?: string;
   readonly sealiftVersion?: string;
+  readonly approvals?: readonly Buffer[];
 }
 
 /** The verdict on the bundle at `path`. Throws what `openStore` throws. */
@@ -26,6 +27,7 @@ export async function judge(path: string, options: JudgeOptions): Promise<Verdic
       store,
       trustFiles: options.trustFiles,
       policyBytes: canonicalJson({ ...DEFAULT_POLICY, ...options.policy }),
+      approvals: options.approvals ?? [],
       time: { at: options.at ?? SMALL_NOW, source: "option" },
       scope: "advisory",
       sealiftVersion: options.sealiftVersion ?? "0.1.0",

@@ -35,6 +35,7 @@ const verdict: Verdict = {
       role: "release",
       holder: HOSTILE,
       key: "cd".repeat(32),
+      objects: [digestOf("object")],
     },
   ],
   findings: [

@@ -35,6 +35,7 @@ const verdict = await verifyRelease({
   ...question,
   trustFiles: new Map(Object.entries(question.trustFiles).map(([name, bytes]) => [name, Buffer.from(bytes, "base64")])),
   policyBytes: Buffer.from(question.policy, "base64"),
+  approvals: question.approvals.map((base64) => Buffer.from(base64, "base64")),
   hashed: async () => {
     const { got } = JSON.parse(await nextLine()) as HashResults;
     return new Map(Object.entries(got));

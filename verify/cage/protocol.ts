@@ -20,6 +20,8 @@ export interface Case {
   /** Name → base64. */
   readonly trustFiles: Readonly<Record<string, string>>;
   readonly policy: string;
+  /** Base64 of each. */
+  readonly approvals: readonly string[];
   readonly time: Verdict["time"];
   readonly scope: Verdict["scope"];
   readonly sealiftVersion: string;
@@ -77,6 +79,7 @@ const verdictShape = closed({
       role: { enum: [...ROLES] },
       holder: text,
       key: hex,
+      objects: { type: "array", maxItems: 1000, items: digest },
     }),
   },
   findings: {

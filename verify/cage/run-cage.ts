@@ -51,6 +51,8 @@ export interface CageOptions {
   readonly trustFiles: ReadonlyMap<string, Buffer>;
   /** The default policy if undefined. */
   readonly policyBytes: Buffer | undefined;
+  /** Reviewers' approvals (approval-files.ts); none if undefined. */
+  readonly approvals?: readonly Buffer[];
   readonly time: Verdict["time"];
   readonly scope: Verdict["scope"];
   readonly sealiftVersion: string;
@@ -78,6 +80,7 @@ export async function verifyInCage(options: CageOptions, trial: CageTrial = IN_E
       store: { ...options.store, files: options.store.files.map((file, i) => ({ ...file, fd: FIRST_FD + i })) },
       trustFiles: Object.fromEntries([...options.trustFiles].map(([name, bytes]) => [name, bytes.toString("base64")])),
       policy: policyBytes.toString("base64"),
+      approvals: (options.approvals ?? []).map((bytes) => bytes.toString("base64")),
       time: options.time,
       scope: options.scope,
       sealiftVersion: options.sealiftVersion,

@@ -32,6 +32,8 @@ export interface Signed {
   readonly predicate: Digest;
   readonly role: Role;
   readonly key: TrustKey;
+  /** The object's manifest that holds it. */
+  readonly object: Digest;
 }
 
 const EMPTY_PREDICATE = digestOf("{}");
@@ -88,7 +90,7 @@ export function verifySignatures(
           );
           continue;
         }
-        held.push({ ...verified, role: signer.role, key: signer.key });
+        held.push({ ...verified, role: signer.role, key: signer.key, object: object.descriptor.digest });
       } catch (cause) {
         refuse(cause instanceof SealiftError ? cause.code : "SIGNATURE_MALFORMED", reasonOf(cause));
       }

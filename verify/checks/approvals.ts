@@ -1,0 +1,94 @@
+/**
+ * Approvals (bundles/sign/approval.ts) that the site's policy demands, part of check `signatures`: as many
+ * distinct reviewers of the policy as its threshold asks have signed a verification summary that passed,
+ * about this release and under this policy.
+ */
+import type { Digest } from "../../bundles/model/digest.ts";
+import { hexOf } from "../../bundles/model/digest.ts";
+import { PREDICATE_VSA } from "../../bundles/model/media-types.ts";
+import { keyFingerprint, keyHint, parsePublicKey } from "../../bundles/model/public-key.ts";
+import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
+import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
+import { verifyError } from "../error.ts";
+import type { Policy } from "../policy.ts";
+import { verifySigstoreBundle } from "../signature/signature.ts";
+import type { Trust, TrustKey } from "../trust/trust.ts";
+import { type Finding, failed, passed } from "../verdict.ts";
+
+const summarySchema: JsonSchema = {
+  type: "object",
+  required: ["verificationResult", "policy"],
+  properties: {
+    verificationResult: { const: "PASSED" },
+    policy: {
+      type: "object",
+      required: ["digest"],
+      properties: { digest: { type: "object", required: ["sha256"], properties: { sha256: { type: "string" } } } },
+    },
+  },
+};
+
+export interface ApprovalQuestion {
+  readonly release: Digest;
+  readonly policy: Policy;
+  readonly policyDigest: Digest;
+  readonly trust: Trust;
+  /** Sigstore bundles. */
+  readonly approvals: readonly Buffer[];
+}
+
+/** Nothing if the policy demands no approvals: then those that are there are not looked at. */
+export function checkApprovals({ release, policy, policyDigest, trust, approvals }: ApprovalQuestion): Finding[] {
+  const { approvals: demand } = policy;
+  if (demand === undefined) return [];
+  const reviewers = demand.reviewers.map(({ holder, publicKey }) => reviewerKey(holder, publicKey));
+  const role = [...trust.roles].find(([, { keys }]) => keys.some((key) => reviewers.some((one) => isSame(key, one))));
+  if (role) {
+    return [
+      failed("signatures", "approvals", "APPROVAL_KEY_REUSED", `a reviewer of the policy has the key of a ${role[0]}`),
+    ];
+  }
+  const findings: Finding[] = [];
+  const holders = new Set<string>();
+  for (const bundle of approvals) {
+    try {
+      holders.add(approvedBy(bundle, reviewers, release, policyDigest));
+    } catch (cause) {
+      const code = cause instanceof SealiftError ? cause.code : "SIGNATURE_MALFORMED";
+      findings.push(failed("signatures", "approvals", code, `approval: ${reasonOf(cause)}`));
+    }
+  }
+  const names = [...holders].sort().join(", ") || "nobody";
+  const have = `${holders.size} of ${demand.threshold} approvals: ${names}`;
+  findings.push(
+    holders.size >= demand.threshold
+      ? passed("signatures", "approvals", have)
+      : failed("signatures", "approvals", "APPROVAL_MISSING", `got ${have}`),
+  );
+  return findings;
+}
+
+function isSame(one: TrustKey, other: TrustKey): boolean {
+  return one.fingerprint === other.fingerprint || one.holder === other.holder;
+}
+
+function reviewerKey(holder: string, pem: string): TrustKey {
+  const publicKey = parsePublicKey(pem, `reviewer ${JSON.stringify(holder)}`);
+  return { fingerprint: keyFingerprint(publicKey), hint: keyHint(publicKey), holder, publicKey };
+}
+
+/** The reviewer's name. @throws SealiftError */
+function approvedBy(bundle: Buffer, reviewers: readonly TrustKey[], release: Digest, policy: Digest): string {
+  const { holder, statement } = verifySigstoreBundle(bundle, reviewers);
+  const refuse = (what: string): never => {
+    throw verifyError("APPROVAL_OTHER", `${holder} approved ${what}`);
+  };
+  if (statement.subject !== release) refuse(`${statement.subject}, not this release`);
+  if (statement.predicateType !== PREDICATE_VSA)
+    refuse(`nothing: the statement is ${JSON.stringify(statement.predicateType)}`);
+  const problem = schemaProblem(summarySchema, statement.predicate);
+  if (problem !== undefined) refuse(`nothing: ${problem}`);
+  const { digest } = (statement.predicate as { policy: { digest: { sha256: string } } }).policy;
+  if (digest.sha256 !== hexOf(policy)) refuse(`under policy sha256:${digest.sha256}, not under this one`);
+  return holder;
+}
