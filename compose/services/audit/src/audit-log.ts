@@ -9,11 +9,12 @@
  * Directory: `checkpoint`, `tile/…` (C2SP tlog-tiles), `segments/<index of the first entry>`,
  * `segments/spare`. The caller holds the directory's lock.
  */
-import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setImmediate as turn } from "node:timers/promises";
 import { errorCode, type Log } from "@sealift/service-kit/log.ts";
 import { type CheckpointSigner, readCheckpoint, signCheckpoint } from "./checkpoint.ts";
-import { hostDisk, type LogDisk, replaceFile, writeNewFiles } from "./durable-files.ts";
+import { hostDisk, type LogDisk, replaceFile, syncPath, writeNewFiles } from "./durable-files.ts";
 import { leafHash } from "./merkle.ts";
 import { FRAME_BODY_MAX_BYTES, readSegment, SEGMENT_BYTES, SegmentDamagedError, SegmentWriter } from "./segment.ts";
 import { decodeEntries, encodedSize, TILE_WIDTH, tilePath } from "./tile-path.ts";
@@ -79,7 +80,11 @@ export class AuditLog {
   readonly #segments: string;
   readonly #queue: Request[] = [];
   #queuedBytes = 0;
+  /** Its files are durable; its checkpoint follows. */
   #tree: TileTree;
+  #checkpointSize: number;
+  /** Full tiles whose partial ones are perhaps still there. */
+  readonly #filled: string[] = [];
   /** Durable, and not in the tree yet. */
   readonly #pending: Leaf[] = [];
   #pendingBytes = 0;
@@ -100,6 +105,7 @@ export class AuditLog {
     this.#disk = options.disk ?? hostDisk;
     this.#segments = join(options.directory, "segments");
     this.#tree = tree;
+    this.#checkpointSize = tree.size;
   }
 
   /**
@@ -111,7 +117,9 @@ export class AuditLog {
   static async open(options: AuditLogOptions): Promise<AuditLog> {
     const { directory, signer, disk = hostDisk } = options;
     const segments = join(directory, "segments");
-    await mkdir(segments, { recursive: true, mode: 0o750 });
+    await disk.makeDirectory(segments);
+    // Who was here before may not have lived to do it; what the names say now must stay so.
+    for (const path of [directory, segments]) await syncPath(disk, path);
     const names = (await readdir(segments)).filter((name) => SEGMENT_NAME.test(name)).sort();
     const note = await readFile(join(directory, "checkpoint")).catch((cause) => {
       if (errorCode(cause) !== "ENOENT") throw cause;
@@ -137,7 +145,7 @@ export class AuditLog {
   }
 
   get checkpointSize(): number {
-    return this.#tree.size;
+    return this.#checkpointSize;
   }
 
   /** `open` takes entries; else what appends are refused with. `full` ends by itself when there is room. */
@@ -175,6 +183,8 @@ export class AuditLog {
 
   async #writeQueued(): Promise<void> {
     while (this.#queue.length > 0) {
+      // Who was just answered, or arrives in this turn, may come along.
+      await turn();
       const group = this.#takeGroup();
       const leaves = group.flatMap((request) => request.leaves);
       const refused = await this.#write(leaves);
@@ -249,20 +259,34 @@ export class AuditLog {
   /** Leaves the segment for a new one, and has the one after it prepared meanwhile. */
   async #nextSegment(): Promise<void> {
     const { segmentBytes = SEGMENT_BYTES } = this.#options;
-    const spare = join(this.#segments, "spare");
     const left = this.#segment;
     this.#segment = undefined;
     await left?.close();
-    const prepare = () => SegmentWriter.prepare(this.#disk, spare, segmentBytes);
-    const prepared = this.#spare ?? prepare();
-    this.#spare = undefined;
-    await prepared;
-    const first = this.size;
-    this.#segment = await SegmentWriter.begin(this.#disk, spare, this.#segmentPath(first), first, segmentBytes);
-    this.#firsts.push(first);
-    this.#spare = prepare();
-    // Whoever needs it is told; until then nobody waits for it.
-    this.#spare.catch(() => {});
+    this.#spare ??= this.#prepareSpare();
+    try {
+      await this.#spare;
+      const first = this.size;
+      const path = this.#segmentPath(first);
+      this.#segment = await SegmentWriter.begin(this.#disk, this.#sparePath, path, first, segmentBytes);
+      this.#firsts.push(first);
+    } finally {
+      this.#spare = undefined;
+    }
+    // What was left is the next spare as soon as the tree has its entries.
+    if (left) this.#startIntegration();
+    else this.#spare = this.#prepareSpare();
+  }
+
+  /** Whoever needs it is told of a failure; until then nobody waits for it. */
+  #prepareSpare(): Promise<void> {
+    const { segmentBytes = SEGMENT_BYTES } = this.#options;
+    const prepared = SegmentWriter.prepare(this.#disk, this.#sparePath, segmentBytes);
+    prepared.catch(() => {});
+    return prepared;
+  }
+
+  get #sparePath(): string {
+    return join(this.#segments, "spare");
   }
 
   #segmentPath(first: number): string {
@@ -287,34 +311,57 @@ export class AuditLog {
       while (this.#pending.length >= this.#checkpointEntries);
     } catch (cause) {
       this.#integrationFailure = cause;
-      this.#options.log("error", "checkpoint-failed", { code: errorCode(cause), size: this.#tree.size });
+      this.#options.log("error", "checkpoint-failed", { code: errorCode(cause), size: this.#checkpointSize });
     }
     this.#integrating = undefined;
   }
 
-  /** Puts what waits into the tree and signs a checkpoint. Whatever fails, it can be done again. */
+  /** Puts what waits into the tree and signs a checkpoint. Whatever fails, it goes on from there the next time. */
   async #integrate(): Promise<void> {
     const { directory, signer } = this.#options;
     this.#integratedAt = performance.now();
+    await this.#growTree();
+    const tree = this.#tree;
+    if (tree.size > this.#checkpointSize) {
+      const note = signCheckpoint(signer, { size: tree.size, root: tree.root() });
+      await replaceFile(this.#disk, join(directory, "checkpoint"), note);
+      this.#checkpointSize = tree.size;
+    }
+    await this.#removeObsolete();
+  }
+
+  async #growTree(): Promise<void> {
     const leaves = this.#pending.slice(0, INTEGRATION_MAX_ENTRIES);
     if (leaves.length === 0) return;
-    const { tree, files } = this.#tree.grow(leaves);
-    await writeNewFiles(this.#disk, directory, files);
-    const note = signCheckpoint(signer, { size: tree.size, root: tree.root() });
-    await replaceFile(this.#disk, join(directory, "checkpoint"), note);
+    const { tree, files, filled } = this.#tree.grow(leaves);
+    await writeNewFiles(this.#disk, this.#options.directory, files);
+    // Also if its checkpoint then fails: the disk may have it all the same, so these files are not written again.
     this.#tree = tree;
     this.#pending.splice(0, leaves.length);
     this.#pendingBytes -= encodedSize(leaves.map(({ entry }) => entry));
-    await this.#removeObsolete(files.map(({ path }) => path));
+    this.#filled.push(...filled);
   }
 
   /** Partial tiles whose full tile is there, and segments whose entries all are in the tree. */
-  async #removeObsolete(written: readonly string[]): Promise<void> {
-    for (const path of written) {
-      if (!path.includes(".p/")) await rm(join(this.#options.directory, `${path}.p`), { recursive: true, force: true });
+  async #removeObsolete(): Promise<void> {
+    for (let path = this.#filled[0]; path !== undefined; path = this.#filled[0]) {
+      await this.#disk.remove(join(this.#options.directory, `${path}.p`));
+      this.#filled.shift();
     }
-    for (let next = this.#firsts[1]; next !== undefined && next <= this.#tree.size; next = this.#firsts[1]) {
-      await rm(this.#segmentPath(this.#firsts.shift() as number), { force: true });
+    for (let next = this.#firsts[1]; next !== undefined && next <= this.#checkpointSize; next = this.#firsts[1]) {
+      const path = this.#segmentPath(this.#firsts.shift() as number);
+      if (this.#spare) await this.#disk.remove(path);
+      else await this.#recycle(path);
+    }
+  }
+
+  async #recycle(path: string): Promise<void> {
+    this.#spare = SegmentWriter.recycle(this.#disk, path, this.#sparePath);
+    try {
+      await this.#spare;
+    } catch (cause) {
+      this.#spare = undefined;
+      throw cause;
     }
   }
 
@@ -323,7 +370,7 @@ export class AuditLog {
     let end = 0;
     for (const name of names) {
       const path = join(this.#segments, name);
-      const content = await readSegment(path);
+      const content = await readSegment(this.#disk, path);
       if (!content) continue;
       const { first, entries } = content;
       if (first !== Number(name) || first < end)
@@ -336,14 +383,14 @@ export class AuditLog {
       }
       while (this.#pending.length > 0) await this.#integrate();
     }
-    for (const name of names) await rm(join(this.#segments, name));
+    for (const name of names) await this.#disk.remove(join(this.#segments, name));
   }
 
   /** Resolves when all that is durable now is in the tree under a checkpoint. @throws if that cannot be written */
   async checkpoint(): Promise<void> {
     const wanted = this.size;
     await this.#integrating;
-    while (this.#tree.size < wanted) {
+    while (this.#checkpointSize < wanted) {
       this.#integrationFailure = undefined;
       this.#startIntegration();
       await this.#integrating;

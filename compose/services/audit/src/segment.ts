@@ -1,6 +1,7 @@
 /**
  * A write-ahead segment: what was acknowledged and is perhaps not in the tree yet. One file of a fixed
- * size, filled with zeros beforehand, so that a write changes no metadata and never needs room.
+ * size, filled beforehand with zeros or with an older segment, so that a write changes no metadata and never
+ * needs room.
  *
  * All is in pages of 4096 bytes. The first holds the header: a line of text, 16 random bytes that name the
  * segment, the index of its first entry (8 bytes), SHA-256 of the three. Each group of entries that was
@@ -8,14 +9,14 @@
  * of its first entry (8 bytes), SHA-256 over segment name, those 16 bytes and body; then the body: entries
  * each behind its length (2 bytes). Numbers have their high byte first. A frame whose hash does not hold was
  * never acknowledged, as long as none that holds comes behind it. Nobody outside knows a segment's name, so
- * no entry can be made to look like a frame.
+ * no entry can be made to look like a frame; and no frame of an older segment holds in a newer one.
  */
 import { randomBytes } from "node:crypto";
-import { constants, type FileHandle, open, readFile, rename, rm } from "node:fs/promises";
+import { constants, type FileHandle, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
-import { type LogDisk, syncDirectory } from "./durable-files.ts";
+import { type LogDisk, syncPath } from "./durable-files.ts";
 import { HASH_BYTES, sha256 } from "./merkle.ts";
-import { decodeEntries, encodedSize, encodeEntries } from "./tile-path.ts";
+import { decodeEntries, encodedSize, encodeInto } from "./tile-path.ts";
 
 export const PAGE_BYTES = 4096;
 export const SEGMENT_BYTES = 8 * 1024 * 1024;
@@ -28,6 +29,8 @@ const HEADER_BYTES = MAGIC.length + NAME_BYTES + 8;
 const FRAME_MAGIC = Buffer.from("SLFR");
 const FRAME_FIELDS_BYTES = 16;
 const FRAME_HEADER_BYTES = FRAME_FIELDS_BYTES + HASH_BYTES;
+/** A disk that took no longer is written to from this thread: the way to another one and back costs as much. */
+const QUICK_MS = 0.5;
 const ZEROS = Buffer.alloc(1024 * 1024);
 
 /** Bytes of a frame with these entries, in whole pages. */
@@ -36,13 +39,15 @@ export function frameSize(entries: readonly Uint8Array[]): number {
 }
 
 function encodeFrame(name: Buffer, first: number, entries: readonly Uint8Array[]): Buffer {
-  const body = encodeEntries(entries);
   const frame = Buffer.alloc(frameSize(entries));
   FRAME_MAGIC.copy(frame);
-  frame.writeUInt32BE(body.length, 4);
   frame.writeBigUInt64BE(BigInt(first), 8);
-  body.copy(frame, FRAME_HEADER_BYTES);
-  frameHash(name, frame, body).copy(frame, FRAME_FIELDS_BYTES);
+  const end = encodeInto(frame, FRAME_HEADER_BYTES, entries);
+  frame.writeUInt32BE(end - FRAME_HEADER_BYTES, 4);
+  // What is hashed stands before the body for a moment, where the hash then is: so the body is not copied.
+  name.copy(frame, FRAME_FIELDS_BYTES);
+  frame.copy(frame, FRAME_FIELDS_BYTES + NAME_BYTES, 0, FRAME_FIELDS_BYTES);
+  sha256(frame.subarray(FRAME_FIELDS_BYTES, end)).copy(frame, FRAME_FIELDS_BYTES);
   return frame;
 }
 
@@ -57,6 +62,7 @@ export class SegmentWriter {
   readonly #name: Buffer;
   readonly #size: number;
   #position = PAGE_BYTES;
+  #lastWriteMs = Number.POSITIVE_INFINITY;
 
   private constructor(disk: LogDisk, file: FileHandle, name: Buffer, first: number, size: number) {
     this.#disk = disk;
@@ -68,25 +74,32 @@ export class SegmentWriter {
 
   /** A file of `size` zero bytes that `begin` makes a segment of. On a full disk nothing is left of it. */
   static async prepare(disk: LogDisk, path: string, size: number): Promise<void> {
-    const file = await open(path, "w", 0o640);
+    const file = await disk.open(path, "w");
     try {
       for (let at = 0; at < size; at += ZEROS.length) {
         await disk.write(file, ZEROS.subarray(0, Math.min(ZEROS.length, size - at)), at);
       }
       await disk.sync(file);
     } catch (cause) {
-      await rm(path, { force: true }).catch(() => {});
+      await disk.remove(path).catch(() => {});
       throw cause;
     } finally {
       await file.close();
     }
   }
 
+  /** Makes the segment at `path`, of which nobody needs anything, the file that `begin` makes a segment of. */
+  static async recycle(disk: LogDisk, path: string, spare: string): Promise<void> {
+    await disk.rename(path, spare);
+    // Before it gets another header: what it is called and what it says of itself must agree.
+    await syncPath(disk, dirname(spare));
+  }
+
   /** Names the prepared file `spare`, calls it `path`, and makes both durable. A segment at `path` is refused. */
   static async begin(disk: LogDisk, spare: string, path: string, first: number, size: number): Promise<SegmentWriter> {
     // Another writer that begins at the same entry is found out here, should a lock ever fail.
-    await (await open(path, "wx", 0o640)).close();
-    const file = await open(spare, constants.O_WRONLY | constants.O_DSYNC);
+    await (await disk.open(path, "wx")).close();
+    const file = await disk.open(spare, constants.O_WRONLY | constants.O_DSYNC);
     try {
       const name = randomBytes(NAME_BYTES);
       const header = Buffer.alloc(PAGE_BYTES);
@@ -95,13 +108,13 @@ export class SegmentWriter {
       header.writeBigUInt64BE(BigInt(first), MAGIC.length + NAME_BYTES);
       sha256(header.subarray(0, HEADER_BYTES)).copy(header, HEADER_BYTES);
       await disk.write(file, header, 0);
-      await rename(spare, path);
-      await syncDirectory(disk, dirname(path));
+      await disk.rename(spare, path);
+      await syncPath(disk, dirname(path));
       return new SegmentWriter(disk, file, name, first, size);
     } catch (cause) {
       await file.close();
       // Nothing was written to it yet: the next attempt begins anew.
-      await rm(path, { force: true }).catch(() => {});
+      await disk.remove(path).catch(() => {});
       throw cause;
     }
   }
@@ -113,7 +126,10 @@ export class SegmentWriter {
   /** Resolves when the entries are on stable storage. After a failure nobody knows what the disk holds. */
   async write(first: number, entries: readonly Uint8Array[]): Promise<void> {
     const frame = encodeFrame(this.#name, first, entries);
-    await this.#disk.write(this.#file, frame, this.#position);
+    const started = performance.now();
+    if (this.#lastWriteMs < QUICK_MS) this.#disk.writeHere(this.#file, frame, this.#position);
+    else await this.#disk.write(this.#file, frame, this.#position);
+    this.#lastWriteMs = performance.now() - started;
     this.#position += frame.length;
   }
 
@@ -132,9 +148,11 @@ export class SegmentDamagedError extends Error {}
 
 /**
  * The entries of the segment at `path`, without a last frame that was torn; undefined for an empty file,
- * which is one whose beginning was interrupted. @throws SegmentDamagedError
+ * which is one whose beginning was interrupted. They are on stable storage now, also those that whoever
+ * wrote them did not live to acknowledge. @throws SegmentDamagedError
  */
-export async function readSegment(path: string): Promise<SegmentContent | undefined> {
+export async function readSegment(disk: LogDisk, path: string): Promise<SegmentContent | undefined> {
+  await syncPath(disk, path);
   const bytes = await readFile(path);
   if (bytes.length === 0) return undefined;
   const header = bytes.subarray(0, HEADER_BYTES);

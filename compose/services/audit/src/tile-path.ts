@@ -26,13 +26,19 @@ const ENTRY_LENGTH_BYTES = 2;
 /** Entries as a bundle holds them: each behind its length, two bytes, the high one first. */
 export function encodeEntries(entries: readonly Uint8Array[]): Buffer {
   const bytes = Buffer.allocUnsafe(encodedSize(entries));
-  let at = 0;
+  encodeInto(bytes, 0, entries);
+  return bytes;
+}
+
+/** The same into `bytes` from `start` on; where they end there. */
+export function encodeInto(bytes: Buffer, start: number, entries: readonly Uint8Array[]): number {
+  let at = start;
   for (const entry of entries) {
     at = bytes.writeUInt16BE(entry.length, at);
     bytes.set(entry, at);
     at += entry.length;
   }
-  return bytes;
+  return at;
 }
 
 export function encodedSize(entries: readonly Uint8Array[]): number {

@@ -14,6 +14,12 @@ export interface Leaf {
   readonly hash: Buffer;
 }
 
+export interface Growth {
+  readonly tree: TileTree;
+  readonly files: readonly NewFile[];
+  readonly filled: readonly string[];
+}
+
 /** The files of the tree are not what the checkpoint says. */
 export class TreeDamagedError extends Error {}
 
@@ -69,9 +75,10 @@ export class TileTree {
 
   /**
    * The tree with `leaves` behind it, and the files that it needs beyond those of this one. None of them is a
-   * file of this one: the checkpoint on the disk still needs those whole when the writing is cut.
+   * file of this one: the checkpoint on the disk still needs those whole when the writing is cut. `filled`
+   * are the full tiles of which this one has a partial one.
    */
-  grow(leaves: readonly Leaf[]): { readonly tree: TileTree; readonly files: readonly NewFile[] } {
+  grow(leaves: readonly Leaf[]): Growth {
     const tree = new TileTree(
       this.#size,
       this.#edge.map((hashes) => [...hashes]),
@@ -80,7 +87,9 @@ export class TileTree {
     const files: NewFile[] = [];
     for (const leaf of leaves) tree.#add(leaf, files);
     if (leaves.length > 0) tree.#addPartial(files, this.#size);
-    return { tree, files };
+    const begun = this.#edge.map((_, level) => tilePath(level, Math.floor(this.#size / TILE_WIDTH ** (level + 1))));
+    begun.push(tilePath("entries", Math.floor(this.#size / TILE_WIDTH)));
+    return { tree, files, filled: begun.filter((path) => files.some((file) => file.path === path)) };
   }
 
   #add({ entry, hash }: Leaf, files: NewFile[]): void {

@@ -43,8 +43,18 @@ export interface BreakableDisk extends LogDisk {
   torn: boolean;
 }
 
+/** A disk that has room for segments alone: no entry gets into the tree. */
+export function treelessDisk(): LogDisk {
+  return {
+    ...breakableDisk(),
+    makeDirectory: (path) =>
+      path.includes("/tile/") ? Promise.reject(new Error("no room for a tree")) : hostDisk.makeDirectory(path),
+  };
+}
+
 export function breakableDisk(): BreakableDisk {
   const disk: BreakableDisk = {
+    ...hostDisk,
     calls: 0,
     onCall: () => {},
     failing: undefined,
@@ -54,6 +64,12 @@ export function breakableDisk(): BreakableDisk {
       if (disk.failing && disk.torn) await hostDisk.write(file, bytes.subarray(0, bytes.length / 2), position);
       fail();
       await hostDisk.write(file, bytes, position);
+    },
+    writeHere(file: FileHandle, bytes: Uint8Array, position: number) {
+      disk.onCall(++disk.calls);
+      if (disk.failing && disk.torn) hostDisk.writeHere(file, bytes.subarray(0, bytes.length / 2), position);
+      fail();
+      hostDisk.writeHere(file, bytes, position);
     },
     // No test cuts the power, so nothing has to wait for the disk.
     async sync() {

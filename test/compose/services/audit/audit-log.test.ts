@@ -1,15 +1,16 @@
 import assert from "node:assert/strict";
-import { appendFile, copyFile, cp, mkdir, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { appendFile, copyFile, cp, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { AppendRefused, type AuditLog, type RefusalReason } from "../../../../compose/services/audit/src/audit-log.ts";
 import { CheckpointError, readCheckpoint } from "../../../../compose/services/audit/src/checkpoint.ts";
+import { hostDisk } from "../../../../compose/services/audit/src/durable-files.ts";
 import { leafHash, rootOf } from "../../../../compose/services/audit/src/merkle.ts";
 import { PAGE_BYTES, SegmentDamagedError } from "../../../../compose/services/audit/src/segment.ts";
 import { TreeDamagedError } from "../../../../compose/services/audit/src/tile-tree.ts";
 import { scratch } from "../../../support/scratch.ts";
-import { breakableDisk, entry, keyFromSeed, ORIGIN, openLog, testKey } from "./audit-directory.ts";
+import { breakableDisk, entry, keyFromSeed, ORIGIN, openLog, testKey, treelessDisk } from "./audit-directory.ts";
 
 const signer = { origin: ORIGIN, privateKey: testKey };
 
@@ -56,12 +57,23 @@ test("entries are numbered in their order, and a checkpoint covers them when the
   await again.close();
 });
 
-test("what arrives during a write goes into the next one together", async (t) => {
+test("what arrives in one turn, or during a write, is written together", async (t) => {
   const disk = breakableDisk();
   const log = await openLog(await scratch(t), { disk, segmentBytes: 1024 * 1024 });
   await sleep(50);
+  const { write } = disk;
+  let more: Promise<unknown>[] = [];
+  disk.write = async (...call) => {
+    more = numbers(100, 200).map((i) => log.append([entry(i)]));
+    await sleep(5);
+    await write(...call);
+  };
   const before = disk.calls;
   await Promise.all(numbers(200).map((i) => log.append([entry(i)])));
+  disk.write = write;
+  assert.equal(disk.calls - before, 1);
+  assert.equal(more.length, 100);
+  await Promise.all(more);
   assert.equal(disk.calls - before, 2);
   await log.close();
 });
@@ -78,13 +90,28 @@ test("a checkpoint comes after so many entries and after so long, and partial ti
 
 test("segments follow one another and go when the tree has their entries", async (t) => {
   const directory = await scratch(t);
-  const log = await openLog(directory);
+  const disk = treelessDisk();
+  const { makeDirectory } = disk;
+  const log = await openLog(directory, { disk });
   for (const i of numbers(40)) await log.append([entry(i, 3000)]);
-  const segments = async () => (await readdir(join(directory, "segments"))).filter((name) => name !== "spare");
-  assert.deepEqual(await segments(), ["0000000000000000", "0000000000000015", "0000000000000030"]);
+  const segments = async () => (await readdir(join(directory, "segments"))).sort();
+  const all = ["0000000000000000", "0000000000000015", "0000000000000030"];
+  assert.deepEqual(await segments(), all);
+  await assert.rejects(log.checkpoint());
+  Object.assign(disk, { makeDirectory: hostDisk.makeDirectory });
   await log.checkpoint();
-  assert.deepEqual(await segments(), ["0000000000000030"]);
+  // Of those that were left one is the next segment already.
+  assert.deepEqual(await segments(), ["0000000000000030", "spare"]);
+  const { ino } = await stat(join(directory, "segments/spare"));
+  Object.assign(disk, { makeDirectory });
+  for (const i of numbers(15, 40)) await log.append([entry(i, 3000)]);
+  assert.deepEqual(await segments(), ["0000000000000030", "0000000000000045"]);
+  assert.equal((await stat(join(directory, "segments/0000000000000045"))).ino, ino);
+  const copy = await crashed(t, directory);
   await log.close();
+  const again = await openLog(copy);
+  assert.equal((await contents(again)).length, 55, "nothing of what the file held before");
+  await again.close();
 });
 
 /** A copy of the directory as a power cut would leave it at this moment. */
@@ -96,9 +123,11 @@ async function crashed(t: { after(work: () => Promise<void>): void }, directory:
 
 test("after a crash every acknowledged entry is there, and the next ones follow", async (t) => {
   const directory = await scratch(t);
-  const log = await openLog(directory);
+  const disk = breakableDisk();
+  const log = await openLog(directory, { disk });
   for (const i of numbers(20)) await log.append([entry(i, 3000)]);
   await log.checkpoint();
+  disk.makeDirectory = treelessDisk().makeDirectory;
   for (const i of numbers(20, 20)) await log.append([entry(i, 3000)]);
   const copy = await crashed(t, directory);
   await log.close();
@@ -156,7 +185,7 @@ test("a segment damaged before its end is refused: what follows may have been ac
 
 test("segments that are missing, doubled or no segments are refused", async (t) => {
   const directory = await scratch(t);
-  const log = await openLog(directory);
+  const log = await openLog(directory, { disk: treelessDisk() });
   for (const i of numbers(40)) await log.append([entry(i, 3000)]);
   const missing = await crashed(t, directory);
   const doubled = await crashed(t, directory);
@@ -222,10 +251,10 @@ test("on a full disk appends are refused, and taken again when there is room", a
   const disk = breakableDisk();
   const log = await openLog(directory, { disk });
   disk.failing = "ENOSPC";
-  const write = disk.write;
+  const { write } = disk;
   // What lies in a prepared segment needs no room.
-  disk.write = (file, bytes, position) =>
-    bytes.length < 20_000 ? hostWrite(disk, write, file, bytes, position) : write(file, bytes, position);
+  disk.write = (file, bytes, position) => (bytes.length < 20_000 ? hostDisk : { write }).write(file, bytes, position);
+  disk.writeHere = hostDisk.writeHere;
   let taken = 0;
   await assert.rejects(async () => {
     for (;;) taken += (await log.append([entry(taken, 3000)])).length;
@@ -241,18 +270,6 @@ test("on a full disk appends are refused, and taken again when there is room", a
   await log.close();
   assert.equal((await checkpointOf(directory)).size, taken + 1);
 });
-
-async function hostWrite(
-  disk: ReturnType<typeof breakableDisk>,
-  write: ReturnType<typeof breakableDisk>["write"],
-  ...call: Parameters<typeof write>
-): Promise<void> {
-  const { failing } = disk;
-  disk.failing = undefined;
-  await write(...call).finally(() => {
-    disk.failing = failing;
-  });
-}
 
 test("appends wait for a tree that has fallen behind", async (t) => {
   const log = await openLog(await scratch(t), { segmentBytes: 1024 * 1024 });
