@@ -1,0 +1,185 @@
+/** From the bytes of evidence, collateral and policy to a verdict: parse, verify, appraise, in this order. */
+import { digestOf } from "../../bundles/model/digest.ts";
+import { SealiftError } from "../../bundles/model/sealift-error.ts";
+import { type AppraisalQuestion, appraise, notAppraised } from "./appraise.ts";
+import { type AttestationPolicy, parseAttestationPolicy } from "./attestation-policy.ts";
+import {
+  type AttestationFinding,
+  type AttestationVerdict,
+  attestationFailed,
+  attestationPassed,
+  attestationUnchecked,
+  decideAttestation,
+  GENUINENESS_CHECKS,
+} from "./attestation-verdict.ts";
+import { type ReadCertificate, type RevocationList, readCertificates, readRevocationList } from "./certificate.ts";
+import { attestationError } from "./error.ts";
+import { type Evidence, readEvidence } from "./evidence.ts";
+import { parseSnpReport, SNP_SIGNED_BYTES, type SnpReport } from "./snp-report.ts";
+import { type Authority, type GenuineReport, type SnpCollateral, tcbText, verifySnpReport } from "./verify-snp.ts";
+
+/** A site with some machines has a certificate for each chip and firmware. */
+export const COLLATERAL_FILES_MAX = 64;
+const NONCE_MIN_BYTES = 16;
+const REPORT_DATA_BYTES = 64;
+
+export interface AttestationCase {
+  readonly evidence: Buffer;
+  /** Certificates and revocation lists, DER or PEM. */
+  readonly collateral: readonly { readonly name: string; readonly bytes: Buffer }[];
+  readonly policyBytes: Buffer;
+  /** 16 to 64 bytes, of which REPORT_DATA is made by `reportDataOf`. */
+  readonly nonce: Buffer | null;
+  readonly time: AttestationVerdict["time"];
+}
+
+/** What REPORT_DATA is for `nonce`: the nonce and zeros up to 64 bytes. @throws RangeError for another length. */
+export function reportDataOf(nonce: Buffer): Buffer {
+  if (nonce.length < NONCE_MIN_BYTES || nonce.length > REPORT_DATA_BYTES) {
+    throw new RangeError(`got ${nonce.length} bytes, want ${NONCE_MIN_BYTES} to ${REPORT_DATA_BYTES}`);
+  }
+  return Buffer.concat([nonce, Buffer.alloc(REPORT_DATA_BYTES - nonce.length)]);
+}
+
+/** @throws ATTEST_POLICY_MALFORMED | ATTEST_POLICY_WEAK. Whatever is wrong with the evidence is a finding. */
+export function appraiseEvidence(question: AttestationCase): AttestationVerdict {
+  const { policy, digest } = parseAttestationPolicy(question.policyBytes);
+  const judged = judge(question, policy);
+  return {
+    schemaVersion: 1,
+    decision: decideAttestation(judged.findings, policy),
+    scope: "advisory",
+    subject: { report: judged.report, evidence: digestOf(question.evidence) },
+    policy: { name: policy.name, digest },
+    collateral: question.collateral.map(({ name, bytes }) => ({ name, digest: digestOf(bytes) })),
+    time: question.time,
+    claims: judged.genuine && claimsOf(judged.genuine),
+    findings: judged.findings,
+  };
+}
+
+interface Judged {
+  readonly findings: readonly AttestationFinding[];
+  readonly report: AttestationVerdict["subject"]["report"];
+  readonly genuine: GenuineReport | null;
+}
+
+function judge(question: AttestationCase, policy: AttestationPolicy): Judged {
+  const parsed = parseAll(question);
+  if ("failure" in parsed) {
+    const unmade = GENUINENESS_CHECKS.slice(1).map((name) => attestationUnchecked(name, "the evidence cannot be read"));
+    return { findings: [parsed.failure, ...unmade, ...notAppraised()], report: null, genuine: null };
+  }
+  const { report, evidence, collateral } = parsed;
+  const at = new Date(question.time.at);
+  const { findings, genuine } = verifySnpReport(report, collateral, at, authorityOf(policy));
+  const asked: AppraisalQuestion = {
+    policy,
+    at,
+    reportData:
+      evidence.reportDataTaken ?? (question.nonce === null ? "no nonce was asked for" : reportDataOf(question.nonce)),
+  };
+  const read = attestationPassed("evidence", `SEV-SNP report, version ${report.version}`);
+  return {
+    findings: [read, ...findings, ...(genuine ? appraise(genuine, asked) : notAppraised())],
+    report: digestOf(report.bytes.subarray(0, SNP_SIGNED_BYTES)),
+    genuine,
+  };
+}
+
+/** The only place where it is said whose root counts, and it takes no word for it but the policy's kind. */
+function authorityOf({ kind, simulatedRoot }: AttestationPolicy): Authority {
+  return kind === "sev-snp-simulated" && simulatedRoot !== undefined
+    ? { kind: "simulated", root: simulatedRoot }
+    : { kind: "amd" };
+}
+
+type Parsed =
+  | { readonly failure: AttestationFinding }
+  | { readonly report: SnpReport; readonly evidence: Evidence; readonly collateral: SnpCollateral };
+
+function parseAll(question: AttestationCase): Parsed {
+  try {
+    const evidence = readEvidence(question.evidence);
+    return {
+      evidence,
+      report: parseSnpReport(evidence.report),
+      collateral: readCollateral(question.collateral, evidence),
+    };
+  } catch (cause) {
+    if (!(cause instanceof SealiftError)) throw cause;
+    return { failure: attestationFailed("evidence", cause.code, cause.message) };
+  }
+}
+
+function readCollateral(files: AttestationCase["collateral"], evidence: Evidence): SnpCollateral {
+  if (files.length > COLLATERAL_FILES_MAX) {
+    throw attestationError(
+      "ATTEST_EVIDENCE_MALFORMED",
+      `collateral: got ${files.length} files, want at most ${COLLATERAL_FILES_MAX}`,
+    );
+  }
+  const certificates: ReadCertificate[] = [];
+  const revocationLists: RevocationList[] = [];
+  for (const { name, bytes } of files) {
+    const read = readCollateralFile(name, bytes);
+    certificates.push(...read.certificates);
+    revocationLists.push(...read.revocationLists);
+  }
+  const given = evidence.certificates.flatMap((bytes) => readCertificates(bytes));
+  return { certificates: [...certificates, ...given], revocationLists };
+}
+
+/** By what it holds, not by its name. */
+function readCollateralFile(name: string, bytes: Buffer): SnpCollateral {
+  try {
+    return { certificates: readCertificates(bytes), revocationLists: [] };
+  } catch (notCertificate) {
+    try {
+      return { certificates: [], revocationLists: [readRevocationList(bytes)] };
+    } catch (notList) {
+      const reason = /\.crl(?:\.pem)?$/i.test(name) ? notList : notCertificate;
+      if (!(reason instanceof SealiftError)) throw reason;
+      throw new SealiftError(reason.code, reason.exit, `collateral ${JSON.stringify(name)}: ${reason.message}`);
+    }
+  }
+}
+
+/** What a person wants to know of a genuine report, and what a policy is written from. */
+function claimsOf({ report, product, tcb }: GenuineReport): NonNullable<AttestationVerdict["claims"]> {
+  const { guestPolicy, firmware, mitigations } = report;
+  const hex = (bytes: Buffer): string => bytes.toString("hex");
+  const text = (version: { major: number; minor: number; build: number }): string =>
+    `${version.major}.${version.minor}.${version.build}`;
+  return {
+    product,
+    reportVersion: report.version,
+    signer: report.signer,
+    measurement: hex(report.measurement),
+    reportData: hex(report.reportData),
+    hostData: hex(report.hostData),
+    chipId: hex(report.chipId),
+    reportId: hex(report.reportId),
+    familyId: hex(report.familyId),
+    imageId: hex(report.imageId),
+    idKeyDigest: hex(report.idKeyDigest),
+    authorKeyDigest: hex(report.authorKeyDigest),
+    vmpl: report.vmpl,
+    guestSvn: report.guestSvn,
+    guestAbi: `${guestPolicy.abiMajor}.${guestPolicy.abiMinor}`,
+    debugAllowed: guestPolicy.debugAllowed,
+    migrationAllowed: guestPolicy.migrationAllowed,
+    smtAllowed: guestPolicy.smtAllowed,
+    platformInfo: `0x${report.platform.raw.toString(16)}`,
+    firmwareCurrent: text(firmware.current),
+    firmwareCommitted: text(firmware.committed),
+    tcbReported: tcbText(product, tcb.reported),
+    tcbCurrent: tcbText(product, tcb.current),
+    tcbCommitted: tcbText(product, tcb.committed),
+    tcbLaunch: tcbText(product, tcb.launch),
+    ...(mitigations && {
+      mitigationsLaunch: `0x${mitigations.launch.toString(16)}`,
+      mitigationsCurrent: `0x${mitigations.current.toString(16)}`,
+    }),
+  };
+}

@@ -1,0 +1,262 @@
+/**
+ * The policy under which evidence is appraised: a JSON file that the relying party owns. Every member must be
+ * there; what is not to be looked at says "unchecked", so that a reader sees it. What would make the whole
+ * appraisal worthless (no measurement, no minimum TCB, debugging allowed) cannot be left out: `lintPolicy`.
+ */
+import { type Digest, digestOf } from "../../bundles/model/digest.ts";
+import { NAME_PATTERN } from "../../bundles/model/release-manifest.ts";
+import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
+import type { AttestationCheck } from "./attestation-verdict.ts";
+import { attestationError } from "./error.ts";
+import { SNP_PRODUCTS, type SnpProduct, type Tcb, tcbPartsOf } from "./snp-product.ts";
+import { SNP_REPORT_VERSIONS, type SnpSigner } from "./snp-report.ts";
+
+export const ATTESTATION_POLICY_MAX_BYTES = 256 * 1024;
+
+export const UNCHECKED = "unchecked";
+export type Unchecked = typeof UNCHECKED;
+
+export interface RevocationRule {
+  /** How long after its next update a revocation list is still taken, in days. AMD's live some 46 days. */
+  readonly graceDays: number;
+}
+
+export interface ProductRule {
+  /** The least of each part that the product has, for the reported, current, committed and launch TCB alike. */
+  readonly minimumTcb: Readonly<Partial<Tcb>> | Unchecked;
+  /** No revocation list with a smaller number: whoever shows an older one wants a revocation forgotten. */
+  readonly minimumListNumber: number;
+}
+
+export interface AttestationPolicy {
+  readonly schemaVersion: 1;
+  readonly name: string;
+  /** `sev-snp-simulated` judges the simulator's evidence only, and its verdict is never an allow. */
+  readonly kind: "sev-snp" | "sev-snp-simulated";
+  /** SHA-256 of the simulator's root key (SubjectPublicKeyInfo), for kind `sev-snp-simulated` only. */
+  readonly simulatedRoot?: Digest;
+  /** The processors that are allowed. */
+  readonly products: Readonly<Partial<Record<SnpProduct, ProductRule>>>;
+  readonly revocation: RevocationRule | Unchecked;
+  readonly reportVersions: readonly number[];
+  readonly signers: readonly SnpSigner[];
+  readonly nonce: "required" | Unchecked;
+  /** Launch digests, 96 hexadecimal digits each. */
+  readonly measurements: readonly string[] | Unchecked;
+  readonly guest: {
+    readonly debug: "refused" | Unchecked;
+    readonly migration: "refused" | Unchecked;
+    readonly smt: "refused" | Unchecked;
+    readonly cxl: "refused" | Unchecked;
+    readonly singleSocket: "required" | Unchecked;
+    readonly memoryAes256Xts: "required" | Unchecked;
+    readonly raplDisabled: "required" | Unchecked;
+    readonly ciphertextHiding: "required" | Unchecked;
+    readonly pageSwapDisabled: "required" | Unchecked;
+    /** `MAJOR.MINOR` of the firmware ABI that the guest demanded. */
+    readonly minimumAbi: string | Unchecked;
+    readonly maximumVmpl: number | Unchecked;
+    readonly minimumSvn: number | Unchecked;
+  };
+  /** 64 hexadecimal digits each. */
+  readonly hostData: readonly string[] | Unchecked;
+  /** SHA-384 of keys as AMD writes them, 96 hexadecimal digits each. */
+  readonly idKeys: readonly string[] | Unchecked;
+  readonly authorKeys: readonly string[] | Unchecked;
+  /** CHIP_IDs, 128 hexadecimal digits each. */
+  readonly chips: readonly string[] | Unchecked;
+  readonly platform: {
+    readonly aliasCheck: "required" | Unchecked;
+    readonly smt: "refused" | Unchecked;
+    readonly tsme: "required" | Unchecked;
+    readonly ecc: "required" | Unchecked;
+    readonly raplDisabled: "required" | Unchecked;
+    readonly ciphertextHiding: "required" | Unchecked;
+  };
+  /** Bits that must all be set, in hexadecimal. */
+  readonly mitigations: { readonly launch: string | Unchecked; readonly current: string | Unchecked };
+  readonly firmware: {
+    /** Firmware that is loaded but not committed can be rolled back by the host. */
+    readonly provisional: "refused" | Unchecked;
+    /** `MAJOR.MINOR.BUILD`, for the current and the committed firmware. */
+    readonly minimum: string | Unchecked;
+  };
+  /** AMD's lists cannot name a chip: all its chip certificates have the serial number 0. */
+  readonly revoked: {
+    readonly chips: readonly string[];
+    /** SHA-256 of public keys (SubjectPublicKeyInfo): of a chip's, an intermediate's or a root's certificate. */
+    readonly keys: readonly Digest[];
+  };
+}
+
+const unchecked = { const: UNCHECKED };
+const or = (schema: object): object => ({ anyOf: [schema, unchecked] });
+const refused = or({ const: "refused" });
+const required = or({ const: "required" });
+const hex = (bytes: number): object => ({ type: "string", pattern: `^[0-9a-f]{${2 * bytes}}$` });
+const list = (items: object): object => ({ type: "array", maxItems: 1024, uniqueItems: true, items });
+const someOf = (items: object): object => ({ ...list(items), minItems: 1 });
+const digest = { type: "string", pattern: "^sha256:[0-9a-f]{64}$" };
+const version = (parts: number): object => ({
+  type: "string",
+  pattern: `^${Array(parts).fill("(?:0|[1-9][0-9]{0,2})").join("\\.")}$`,
+});
+const mask = { type: "string", pattern: "^0x[0-9a-f]{1,16}$" };
+const closed = (properties: Record<string, object>): object => ({
+  type: "object",
+  additionalProperties: false,
+  required: Object.keys(properties),
+  properties,
+});
+const byte = { type: "integer", minimum: 0, maximum: 255 };
+
+function productRule(product: SnpProduct): object {
+  const parts = Object.fromEntries(tcbPartsOf(product).map((part) => [part, byte]));
+  return closed({ minimumTcb: or(closed(parts)), minimumListNumber: { type: "integer", minimum: 0 } });
+}
+
+const members = {
+  schemaVersion: { const: 1 },
+  name: { type: "string", pattern: NAME_PATTERN },
+  kind: { enum: ["sev-snp", "sev-snp-simulated"] },
+  products: {
+    type: "object",
+    additionalProperties: false,
+    minProperties: 1,
+    properties: Object.fromEntries(SNP_PRODUCTS.map((product) => [product, productRule(product)])),
+  },
+  revocation: or(closed({ graceDays: { type: "integer", minimum: 0, maximum: 366 } })),
+  reportVersions: someOf({ enum: [...SNP_REPORT_VERSIONS] }),
+  signers: someOf({ enum: ["vcek", "vlek"] }),
+  nonce: required,
+  measurements: or(list(hex(48))),
+  guest: closed({
+    debug: refused,
+    migration: refused,
+    smt: refused,
+    cxl: refused,
+    singleSocket: required,
+    memoryAes256Xts: required,
+    raplDisabled: required,
+    ciphertextHiding: required,
+    pageSwapDisabled: required,
+    minimumAbi: or(version(2)),
+    maximumVmpl: or({ type: "integer", minimum: 0, maximum: 3 }),
+    minimumSvn: or({ type: "integer", minimum: 0, maximum: 2 ** 32 - 1 }),
+  }),
+  hostData: or(someOf(hex(32))),
+  idKeys: or(someOf(hex(48))),
+  authorKeys: or(someOf(hex(48))),
+  chips: or(someOf(hex(64))),
+  platform: closed({
+    aliasCheck: required,
+    smt: refused,
+    tsme: required,
+    ecc: required,
+    raplDisabled: required,
+    ciphertextHiding: required,
+  }),
+  mitigations: closed({ launch: or(mask), current: or(mask) }),
+  firmware: closed({ provisional: refused, minimum: or(version(3)) }),
+  revoked: closed({ chips: list(hex(64)), keys: list(digest) }),
+};
+
+/** Published as `sealift schema attestation-policy`. */
+export const attestationPolicySchema: JsonSchema = {
+  $schema: "https://json-schema.org/draft/2020-12/schema",
+  title: "Sealift attestation policy",
+  type: "object",
+  additionalProperties: false,
+  required: Object.keys(members),
+  properties: { ...members, simulatedRoot: digest },
+};
+
+const ZERO_MEASUREMENT = "0".repeat(96);
+
+/** Why the policy must not be used, one line each; empty if it may. */
+export function lintPolicy(policy: AttestationPolicy): string[] {
+  const problems: string[] = [];
+  const { measurements } = policy;
+  if (measurements === UNCHECKED || measurements.length === 0) {
+    problems.push("measurements: there is none, so any software would be allowed");
+  } else if (measurements.includes(ZERO_MEASUREMENT)) {
+    problems.push("measurements: all zeros is the digest of nothing");
+  }
+  for (const [product, { minimumTcb }] of Object.entries(policy.products)) {
+    if (minimumTcb === UNCHECKED || Object.values(minimumTcb).every((part) => part === 0)) {
+      problems.push(`products.${product}.minimumTcb: there is none, so firmware with known holes would be allowed`);
+    }
+  }
+  if (policy.guest.debug !== "refused") {
+    problems.push("guest.debug: the host can read the memory of a guest that may be debugged");
+  }
+  if ((policy.kind === "sev-snp-simulated") !== (policy.simulatedRoot !== undefined)) {
+    problems.push("simulatedRoot: it belongs to kind sev-snp-simulated, which needs it, and to no other");
+  }
+  return problems;
+}
+
+/**
+ * @throws ATTEST_POLICY_MALFORMED, naming the first member that is wrong, and ATTEST_POLICY_WEAK with all that
+ * `lintPolicy` finds. Says nothing about whether the values are good ones for today: AMD publishes those as
+ * security bulletins.
+ */
+export function parseAttestationPolicy(bytes: Buffer): { readonly policy: AttestationPolicy; readonly digest: Digest } {
+  const malformed = (problem: string, cause?: unknown): Error =>
+    attestationError("ATTEST_POLICY_MALFORMED", `attestation policy: ${problem}`, {
+      cause,
+      hints: ["sealift schema attestation-policy prints what belongs into it"],
+    });
+  if (bytes.length > ATTESTATION_POLICY_MAX_BYTES) {
+    throw malformed(`got ${bytes.length} bytes, want at most ${ATTESTATION_POLICY_MAX_BYTES}`);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch (cause) {
+    throw malformed("not JSON in UTF-8", cause);
+  }
+  const problem = schemaProblem(attestationPolicySchema, value);
+  if (problem !== undefined) throw malformed(problem);
+  const policy = value as AttestationPolicy;
+  const weak = lintPolicy(policy);
+  if (weak.length > 0) throw attestationError("ATTEST_POLICY_WEAK", `attestation policy: ${weak.join("; ")}`);
+  return { policy, digest: digestOf(bytes) };
+}
+
+/** The checks that the policy itself says are not to be made. */
+export function uncheckedBy(policy: AttestationPolicy): ReadonlySet<AttestationCheck> {
+  const { guest, platform, mitigations, firmware } = policy;
+  const members: Partial<Record<AttestationCheck, unknown>> = {
+    revocation: policy.revocation,
+    "revocation-fresh": policy.revocation,
+    nonce: policy.nonce,
+    migration: guest.migration,
+    smt: guest.smt,
+    cxl: guest.cxl,
+    "single-socket": guest.singleSocket,
+    "memory-aes-256-xts": guest.memoryAes256Xts,
+    rapl: guest.raplDisabled,
+    "ciphertext-hiding": guest.ciphertextHiding,
+    "page-swap": guest.pageSwapDisabled,
+    abi: guest.minimumAbi,
+    vmpl: guest.maximumVmpl,
+    "guest-svn": guest.minimumSvn,
+    "host-data": policy.hostData,
+    "id-key": policy.idKeys,
+    "author-key": policy.authorKeys,
+    "chip-allowed": policy.chips,
+    "platform-alias-check": platform.aliasCheck,
+    "platform-smt": platform.smt,
+    "platform-tsme": platform.tsme,
+    "platform-ecc": platform.ecc,
+    "platform-rapl": platform.raplDisabled,
+    "platform-ciphertext-hiding": platform.ciphertextHiding,
+    "mitigations-launch": mitigations.launch,
+    "mitigations-current": mitigations.current,
+    firmware: firmware.minimum,
+    "firmware-provisional": firmware.provisional,
+  };
+  const names = Object.entries(members).flatMap(([check, value]) => (value === UNCHECKED ? [check] : []));
+  return new Set(names as AttestationCheck[]);
+}

@@ -1,0 +1,183 @@
+/**
+ * What the appraisal of evidence found (RFC 9334: the verifier's appraisal, and what it says to a relying
+ * party). Like a release's verdict (../verdict.ts) it lists every check as passed, failed or not checked.
+ */
+import type { Digest } from "../../bundles/model/digest.ts";
+import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
+import { type AttestationPolicy, uncheckedBy } from "./attestation-policy.ts";
+
+/**
+ * Every check, in the order of a report. Up to `revocation` they say whether the evidence is AMD's own word;
+ * a policy cannot leave them out. Those after it compare that word with the policy.
+ */
+export const GENUINENESS_CHECKS = [
+  "evidence",
+  "chain",
+  "signer",
+  "product",
+  "chip",
+  "tcb-certified",
+  "signature",
+  "revocation",
+] as const;
+export const POLICY_CHECKS = [
+  "revocation-fresh",
+  "revoked-here",
+  "nonce",
+  "report-version",
+  "signing-key",
+  "product-allowed",
+  "tcb-reported",
+  "tcb-current",
+  "tcb-committed",
+  "tcb-launch",
+  "measurement",
+  "debug",
+  "migration",
+  "smt",
+  "single-socket",
+  "cxl",
+  "memory-aes-256-xts",
+  "rapl",
+  "ciphertext-hiding",
+  "page-swap",
+  "abi",
+  "vmpl",
+  "guest-svn",
+  "host-data",
+  "id-key",
+  "author-key",
+  "chip-allowed",
+  "platform-alias-check",
+  "platform-smt",
+  "platform-tsme",
+  "platform-ecc",
+  "platform-rapl",
+  "platform-ciphertext-hiding",
+  "mitigations-launch",
+  "mitigations-current",
+  "firmware",
+  "firmware-provisional",
+] as const;
+export const ATTESTATION_CHECKS = [...GENUINENESS_CHECKS, ...POLICY_CHECKS] as const;
+
+export type PolicyCheck = (typeof POLICY_CHECKS)[number];
+export type AttestationCheck = (typeof ATTESTATION_CHECKS)[number];
+
+export interface AttestationFinding {
+  readonly check: AttestationCheck;
+  readonly status: "pass" | "fail" | "not-checked";
+  /** A code of runbooks/errors.md; empty when passed. */
+  readonly code: string;
+  readonly message: string;
+  /** Why a check was not made; empty otherwise. */
+  readonly reason: string;
+}
+
+/** `simulated`: as `allow`, of evidence by the simulator. It is no allow, and nothing is released for it. */
+export type AttestationDecision = "allow" | "deny" | "simulated";
+
+export interface AttestationVerdict {
+  readonly schemaVersion: 1;
+  readonly decision: AttestationDecision;
+  /** A verdict made from options authorizes nothing on a site. */
+  readonly scope: "advisory";
+  readonly subject: {
+    /** SHA-256 of the signed part of the report: of two files with the same, only padding differs. */
+    readonly report: Digest | null;
+    /** SHA-256 of the evidence as it was given. */
+    readonly evidence: Digest;
+  };
+  readonly policy: { readonly name: string; readonly digest: Digest };
+  /** Of each file that was looked at. */
+  readonly collateral: readonly { readonly name: string; readonly digest: Digest }[];
+  readonly time: { readonly at: string; readonly source: "host-clock" | "option" };
+  /** What the report says, readable; null unless it is proven to be genuine. */
+  readonly claims: Readonly<Record<string, string | number | boolean>> | null;
+  readonly findings: readonly AttestationFinding[];
+}
+
+/** Evidence chooses some texts; a finding needs the beginning. */
+const TEXT_MAX_LENGTH = 2048;
+
+const bounded = (text: string): string => (text.length > TEXT_MAX_LENGTH ? `${text.slice(0, TEXT_MAX_LENGTH)}…` : text);
+
+export function attestationPassed(check: AttestationCheck, message: string): AttestationFinding {
+  return { check, status: "pass", code: "", message: bounded(message), reason: "" };
+}
+
+export function attestationFailed(check: AttestationCheck, code: string, message: string): AttestationFinding {
+  return { check, status: "fail", code, message: bounded(message), reason: "" };
+}
+
+export function attestationUnchecked(check: AttestationCheck, reason: string): AttestationFinding {
+  return { check, status: "not-checked", code: "NOT_CHECKED", message: "not checked", reason };
+}
+
+/**
+ * Allows only if every check has exactly one finding, none failed, and each that was not made is one that the
+ * policy itself calls `unchecked`. The only place where findings become a decision.
+ */
+export function decideAttestation(
+  findings: readonly AttestationFinding[],
+  policy: AttestationPolicy,
+): AttestationDecision {
+  const mayStayUnchecked = uncheckedBy(policy);
+  const holds = ATTESTATION_CHECKS.every((check) => {
+    const [own, ...more] = findings.filter((finding) => finding.check === check);
+    if (own === undefined || more.length > 0) return false;
+    return own.status === "pass" || (own.status === "not-checked" && mayStayUnchecked.has(check));
+  });
+  if (!holds) return "deny";
+  return policy.kind === "sev-snp" ? "allow" : "simulated";
+}
+
+const text = { type: "string", maxLength: 4096 };
+const digest = { type: "string", pattern: "^sha256:[0-9a-f]{64}$" };
+const closed = (properties: Record<string, object>): JsonSchema => ({
+  type: "object",
+  additionalProperties: false,
+  required: Object.keys(properties),
+  properties,
+});
+
+/** Published as `sealift schema attestation-verdict`. */
+export const attestationVerdictSchema: JsonSchema = {
+  $schema: "https://json-schema.org/draft/2020-12/schema",
+  title: "Sealift attestation verdict",
+  ...closed({
+    schemaVersion: { const: 1 },
+    decision: { enum: ["allow", "deny", "simulated"] },
+    scope: { const: "advisory" },
+    subject: closed({ report: { anyOf: [digest, { type: "null" }] }, evidence: digest }),
+    policy: closed({ name: text, digest }),
+    collateral: { type: "array", maxItems: 64, items: closed({ name: text, digest }) },
+    time: closed({ at: text, source: { enum: ["host-clock", "option"] } }),
+    claims: {
+      anyOf: [
+        {
+          type: "object",
+          maxProperties: 64,
+          additionalProperties: { anyOf: [text, { type: "number" }, { type: "boolean" }] },
+        },
+        { type: "null" },
+      ],
+    },
+    findings: {
+      type: "array",
+      maxItems: ATTESTATION_CHECKS.length,
+      items: closed({
+        check: { enum: [...ATTESTATION_CHECKS] },
+        status: { enum: ["pass", "fail", "not-checked"] },
+        code: text,
+        message: text,
+        reason: text,
+      }),
+    },
+  }),
+};
+
+/** What is wrong with `value` as a verdict, or undefined. */
+export function attestationVerdictProblem(value: unknown): string | undefined {
+  return schemaProblem(attestationVerdictSchema, value);
+}
