@@ -2,6 +2,8 @@ import { applianceFileSchema, applianceLockSchema } from "../../bundles/model/ap
 import { releaseManifestSchema } from "../../bundles/model/release-manifest.ts";
 import type { JsonSchema } from "../../bundles/model/schema.ts";
 import { recipeSchema } from "../../bundles/source/recipe/recipe.ts";
+import { scanPolicySchema } from "../../sbom/scan/scan-policy.ts";
+import { waiversSchema } from "../../sbom/scan/waiver.ts";
 import { verdictSchema } from "../../verify/cage/protocol.ts";
 import { policySchema } from "../../verify/policy.ts";
 import { type Command, positionals, usageError } from "./command.ts";
@@ -12,7 +14,9 @@ const SCHEMAS: Readonly<Record<string, JsonSchema>> = {
   policy: policySchema,
   recipe: recipeSchema,
   release: releaseManifestSchema,
+  "scan-policy": scanPolicySchema,
   verdict: verdictSchema,
+  waivers: waiversSchema,
 };
 
 export const schema: Command = {

@@ -1,15 +1,19 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { signBlob } from "../../bundles/sign/blob.ts";
 import type { Command, OptionValue } from "../../installer/commands/command.ts";
 import { sbomGenerate } from "../../installer/commands/sbom-generate.ts";
+import { sbomScan } from "../../installer/commands/sbom-scan.ts";
 import { sbomShow } from "../../installer/commands/sbom-show.ts";
 import { sbomValidate } from "../../installer/commands/sbom-validate.ts";
 import type { Terminal } from "../../installer/ui/terminal.ts";
+import { osvRecord, sbomWith } from "../support/scan-inputs.ts";
 import { scratch } from "../support/scratch.ts";
 import { smallRelease, writeSmallBundle } from "../support/small-bundle.ts";
+import { testTrust } from "../support/test-trust.ts";
 
 interface Ran {
   readonly exit: number;
@@ -117,4 +121,82 @@ test("sbom validate refuses what is no SBOM, and a file that is not there", asyn
   await assert.rejects(run(sbomValidate, [file]), { code: "FILE_NOT_FOUND" });
   await writeFile(file, "{}");
   await assert.rejects(run(sbomValidate, [file]), { code: "SBOM_MALFORMED" });
+});
+
+test("sbom scan judges the SBOMs of a bundle and a lone one, prints the database's age and exits by its decision", async (context) => {
+  const directory = await scratch(context);
+  const lib = "pkg:npm/lib@1.0.0";
+  const sbom = join(directory, "a.cdx.json");
+  await writeFile(sbom, sbomWith([lib]));
+  const db = join(directory, "db");
+  await mkdir(db);
+  await writeFile(join(db, "a.json"), JSON.stringify(osvRecord({ events: [{ introduced: "0" }, { fixed: "2.0.0" }] })));
+  const denied = await run(sbomScan, [sbom], { db, at: "2026-01-05T00:00:00Z" });
+  assert.equal(denied.exit, 3);
+  assert.equal(denied.document["decision"], "deny");
+  assert.equal(denied.document["scope"], "advisory");
+  assert.ok(denied.lines.some((line) => line.startsWith("database: 4 days old")));
+  assert.ok(denied.lines.some((line) => line.includes("fixed in 2.0.0")));
+
+  await writeFile(sbom, sbomWith(["pkg:npm/lib@2.0.0"]));
+  const allowed = await run(sbomScan, [sbom], { db });
+  assert.equal(allowed.exit, 0, allowed.lines.join("\n"));
+  const path = join(directory, "small.bundle.tar");
+  await writeSmallBundle(path);
+  const bundle = await run(sbomScan, [path], { db });
+  assert.equal(bundle.exit, 3);
+  assert.ok(bundle.lines.some((line) => line.includes("not covered: ")));
+});
+
+test("sbom scan takes VEX as it is, and waivers only with a signature of the security role", async (context) => {
+  const directory = await scratch(context);
+  const lib = "pkg:npm/lib@1.0.0";
+  const [sbom, db, vex, waivers] = ["a.cdx.json", "db.json", "vex.json", "waivers.json"].map((name) =>
+    join(directory, name),
+  );
+  assert.ok(sbom && db && vex && waivers);
+  await writeFile(sbom, sbomWith([lib]));
+  await writeFile(db, JSON.stringify(osvRecord()));
+  const statement = { vulnerability: { name: "TEST-1" }, status: "fixed", products: [{ "@id": lib }] };
+  await writeFile(vex, JSON.stringify({ "@context": "https://openvex.dev/ns/v0.2.0", statements: [statement] }));
+  const at = "2026-06-05T00:00:00Z";
+  const out = join(directory, "out.json");
+  assert.equal((await run(sbomScan, [sbom], { db, at, vex: [vex], "vex-out": out })).exit, 0);
+  assert.equal((await run(sbomValidate, [out])).exit, 0);
+  await assert.rejects(run(sbomScan, [sbom], { db, at, "vex-out": out }), { code: "FILE_WRITE_FAILED" });
+
+  const waiver = {
+    vulnerability: "TEST-1",
+    package: lib,
+    reason: "x",
+    created: "2026-06-01T00:00:00Z",
+    expires: "2026-07-01T00:00:00Z",
+  };
+  const bytes = Buffer.from(JSON.stringify({ schemaVersion: 1, waivers: [waiver] }));
+  await writeFile(waivers, bytes);
+  await assert.rejects(run(sbomScan, [sbom], { db, at, waivers: [waivers] }), { code: "SCAN_WAIVER_NOT_SIGNED" });
+  const { files, roleKeys } = testTrust({ security: 2 });
+  const trust = join(directory, "trust");
+  await mkdir(trust);
+  for (const [name, content] of files) await writeFile(join(trust, name), content);
+  const [first, second] = roleKeys.security;
+  const [releaseKey] = roleKeys.release;
+  assert.ok(first && second && releaseKey);
+  const signed = { db, at, waivers: [waivers], trust };
+  await assert.rejects(run(sbomScan, [sbom], signed), { code: "SCAN_WAIVER_NOT_SIGNED" });
+  await writeFile(`${waivers}.sigstore.json`, signBlob(releaseKey, bytes));
+  await assert.rejects(run(sbomScan, [sbom], signed), { code: "SIGNATURE_UNKNOWN_KEY" });
+  await writeFile(`${waivers}.sigstore.json`, signBlob(first, bytes));
+  await writeFile(`${waivers}.2.sigstore.json`, signBlob(first, bytes));
+  // Two signatures of one key are one.
+  await assert.rejects(run(sbomScan, [sbom], signed), { code: "SCAN_WAIVER_NOT_SIGNED" });
+  await writeFile(`${waivers}.2.sigstore.json`, signBlob(second, bytes));
+  await writeFile(`${db}.sigstore.json`, signBlob(second, await readFile(db)));
+  await writeFile(`${db}.2.sigstore.json`, signBlob(first, await readFile(db)));
+  const accepted = await run(sbomScan, [sbom], signed);
+  assert.equal(accepted.exit, 0, accepted.lines.join("\n"));
+  assert.ok(accepted.lines.some((line) => line.includes("signed by ")));
+  assert.equal((await run(sbomScan, [sbom], { ...signed, at: "2026-07-02T00:00:00Z" })).exit, 3);
+  await writeFile(db, JSON.stringify(osvRecord({ name: "other" })));
+  await assert.rejects(run(sbomScan, [sbom], signed), { code: "SIGNATURE_OTHER_ARTIFACT" });
 });

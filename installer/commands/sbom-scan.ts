@@ -1,0 +1,208 @@
+import { existsSync, statSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { basename } from "node:path";
+import { DOCUMENT_MAX_BYTES, readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
+import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
+import { type Digest, digestOf } from "../../bundles/model/digest.ts";
+import { reasonOf } from "../../bundles/model/sealift-error.ts";
+import { SBOM_MAX_BYTES } from "../../sbom/document.ts";
+import { sbomError } from "../../sbom/error.ts";
+import { reportLines } from "../../sbom/scan/report-text.ts";
+import { type ScanInput, scanSboms } from "../../sbom/scan/scan.ts";
+import { DEFAULT_SCAN_POLICY_BYTES, parseScanPolicy, SCAN_POLICY_MAX_BYTES } from "../../sbom/scan/scan-policy.ts";
+import type { Claims } from "../../sbom/scan/statements.ts";
+import { readVex, VEX_MAX_BYTES } from "../../sbom/scan/vex.ts";
+import { vexDocument } from "../../sbom/scan/vex-document.ts";
+import { readWaivers, WAIVERS_MAX_BYTES } from "../../sbom/scan/waiver.ts";
+import { BLOB_BUNDLE_MAX_BYTES, verifyBlob } from "../../verify/signature/blob.ts";
+import { loadTrust, type TrustRole } from "../../verify/trust/trust.ts";
+import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
+import { installerError } from "../error.ts";
+import { readBoundedFile } from "../host/read-file.ts";
+import { sealiftVersion } from "../host/this-host.ts";
+import {
+  type Command,
+  type Invocation,
+  optionalOption,
+  positionals,
+  repeatedOption,
+  requiredOption,
+  usageError,
+} from "./command.ts";
+
+const NAME = "sbom scan";
+/** Beside a file, a Sigstore bundle over its bytes, as `cosign sign-blob --new-bundle-format` writes it. */
+const SIGNATURE = ".sigstore.json";
+
+export const sbomScan: Command = {
+  name: NAME,
+  summary: "find known vulnerabilities of what SBOMs list, offline, in a snapshot of OSV",
+  usage: "BUNDLE|SBOM --db DIR_OR_ZIP [--vex FILE]… [--waivers FILE]… [--policy FILE]",
+  details: [
+    "--db PATH         OSV records: a directory, zip or tar of them, or NDJSON",
+    "--vex FILE        CycloneDX or OpenVEX statements; may be given several times",
+    "--waivers FILE    accepted vulnerabilities, each until a day; FILE.sigstore.json must hold (needs --trust)",
+    "--policy FILE     what is denied (schema: `sealift schema scan-policy`); the strict default if absent",
+    "--image NAME      of a bundle, this image only",
+    "--trust DIR       release trust: FILE.sigstore.json beside the database, VEX and waivers must be of its",
+    "                  security role where they are there",
+    "--at TIME         judge as of this time (RFC 3339) instead of the host's clock",
+    "--vex-out FILE    write the result as CycloneDX VEX too; with one SBOM or --image only",
+    "A package that no record covers, a record that cannot be read and an SBOM without packages deny.",
+    "Checks no signature of BUNDLE: `sealift verify` does. Exit 0: allowed. Exit 3: denied.",
+  ],
+  options: {
+    db: { type: "string" },
+    vex: { type: "string", multiple: true },
+    waivers: { type: "string", multiple: true },
+    policy: { type: "string" },
+    image: { type: "string" },
+    trust: { type: "string" },
+    at: { type: "string" },
+    "vex-out": { type: "string" },
+  },
+  run: async (invocation) => {
+    const [path = ""] = positionals(invocation, NAME, "BUNDLE|SBOM");
+    const database = requiredOption(invocation, NAME, "db");
+    const at = timeOf(invocation);
+    const policyPath = optionalOption(invocation, "policy");
+    const { policy, digest: policyDigest } = parseScanPolicy(
+      policyPath === undefined ? DEFAULT_SCAN_POLICY_BYTES : await readBoundedFile(policyPath, SCAN_POLICY_MAX_BYTES),
+    );
+    const security = securityRole(optionalOption(invocation, "trust"), at);
+    const databaseSignatures = await signaturesBeside(database, security);
+    const claims = await readClaims(invocation, security, at, policy.maxWaiverDays);
+    const inputs = await readInputs(path, optionalOption(invocation, "image"));
+    const out = optionalOption(invocation, "vex-out");
+    if (out !== undefined && inputs.length !== 1)
+      throw usageError(NAME, "--vex-out needs one SBOM; name it with --image");
+    const progress = invocation.terminal.progress("reading vulnerability records");
+    const report = await scanSboms(inputs, {
+      database,
+      databaseSigners: (digest) => signersOf(databaseSignatures, digest, security),
+      policy,
+      policyDigest,
+      at,
+      claims,
+      onProgress: (records) => progress.update(`${records} records`),
+    });
+    progress.done(report.decision === "allow" ? "allowed" : "denied");
+    const [subject] = report.subjects;
+    if (out !== undefined && subject) await writeNew(out, vexDocument(report, subject, sealiftVersion()));
+    // Nothing signed stands behind a scan that a person asked for: it informs, and authorizes nothing.
+    invocation.terminal.document({ ...report, scope: "advisory" });
+    for (const line of reportLines(report)) invocation.terminal.result(line);
+    return report.decision === "allow" ? 0 : 3;
+  },
+};
+
+function timeOf(invocation: Invocation): Date {
+  const text = optionalOption(invocation, "at");
+  const at = text === undefined ? new Date() : new Date(text);
+  const isTime = text === undefined || /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)$/.test(text);
+  if (!isTime || Number.isNaN(at.getTime())) {
+    throw usageError(NAME, `--at: got ${JSON.stringify(text)}, want a time such as 2026-01-31T12:00:00Z`);
+  }
+  return at;
+}
+
+/** The SBOMs of a bundle's images, or the one in a file. Their digests are checked, no signature. */
+async function readInputs(path: string, image: string | undefined): Promise<ScanInput[]> {
+  if (!isBundle(path)) {
+    if (image !== undefined) throw usageError(NAME, "--image is for a bundle");
+    return [{ name: basename(path), digest: undefined, sbom: await readBoundedFile(path, SBOM_MAX_BYTES) }];
+  }
+  const { layout, store } = openLayout(path);
+  try {
+    const { manifest } = readRelease(layout, readLayoutIndex(layout).release);
+    const images = manifest.images.filter(({ name }) => image === undefined || name === image);
+    if (images.length === 0) {
+      throw sbomError("SBOM_IMAGE_NOT_FOUND", `bundle ${JSON.stringify(path)} has no image ${JSON.stringify(image)}`, {
+        hints: [`it has: ${manifest.images.map(({ name }) => name).join(", ")}`],
+      });
+    }
+    return images.map(({ name, digest, sbom }) => ({ name, digest, sbom: layout.read(sbom, DOCUMENT_MAX_BYTES) }));
+  } finally {
+    closeStore(store);
+  }
+}
+
+/** An SBOM is a JSON file; a bundle is a tar or a directory. */
+function isBundle(path: string): boolean {
+  return existsSync(path) && (statSync(path).isDirectory() || !/\.json$/i.test(path));
+}
+
+function securityRole(directory: string | undefined, at: Date): TrustRole | undefined {
+  return directory === undefined ? undefined : loadTrust(readTrustDirectory(directory), at).roles.get("security");
+}
+
+/** `FILE.sigstore.json`, `FILE.2.sigstore.json` and so on: as many as the role must have. */
+async function signaturesBeside(path: string, role: TrustRole | undefined): Promise<Buffer[]> {
+  const found: Buffer[] = [];
+  for (let number = 1; number <= (role?.threshold ?? 0); number++) {
+    const beside = `${path}${number === 1 ? "" : `.${number}`}${SIGNATURE}`;
+    if (existsSync(beside)) found.push(await readBoundedFile(beside, BLOB_BUNDLE_MAX_BYTES));
+  }
+  return found;
+}
+
+/**
+ * Holders of the security role's keys that signed; empty where fewer did than the role must have, or there
+ * is nothing to check with. A signature that is there and is of none of them is refused.
+ */
+function signersOf(signatures: readonly Buffer[], digest: Digest, role: TrustRole | undefined): string[] {
+  if (role === undefined) return [];
+  const holders = new Set(signatures.map((signature) => signerOf(signature, digest, role)));
+  return holders.size < role.threshold ? [] : [...holders].sort();
+}
+
+function signerOf(signature: Buffer, digest: Digest, role: TrustRole): string {
+  let refusal: unknown;
+  for (const key of role.keys) {
+    try {
+      verifyBlob(signature, digest, key);
+      return key.holder;
+    } catch (cause) {
+      refusal = cause;
+    }
+  }
+  throw refusal;
+}
+
+async function readClaims(
+  invocation: Invocation,
+  security: TrustRole | undefined,
+  at: Date,
+  maxWaiverDays: number,
+): Promise<Claims> {
+  const vex = [];
+  for (const path of repeatedOption(invocation, "vex")) {
+    const bytes = await readBoundedFile(path, VEX_MAX_BYTES);
+    const isSigned = signersOf(await signaturesBeside(path, security), digestOf(bytes), security).length > 0;
+    vex.push(readVex(bytes, { name: basename(path), isSigned, at }));
+  }
+  const waivers = [];
+  for (const path of repeatedOption(invocation, "waivers")) {
+    const bytes = await readBoundedFile(path, WAIVERS_MAX_BYTES);
+    if (signersOf(await signaturesBeside(path, security), digestOf(bytes), security).length === 0) {
+      throw sbomError("SCAN_WAIVER_NOT_SIGNED", `waivers ${JSON.stringify(path)}: no signature of the security role`, {
+        hints: [
+          `the signature is ${basename(path)}${SIGNATURE} beside it, made with \`cosign sign-blob --new-bundle-format\``,
+          ...(security ? [] : ["name the publisher's release trust with --trust DIR"]),
+        ],
+      });
+    }
+    waivers.push(...readWaivers(bytes, basename(path), maxWaiverDays));
+  }
+  return {
+    vex: vex.flatMap(({ statements }) => statements),
+    waivers,
+    problems: vex.flatMap(({ problems }) => problems),
+  };
+}
+
+async function writeNew(path: string, bytes: Buffer): Promise<void> {
+  await writeFile(path, bytes, { flag: "wx" }).catch((cause: unknown) => {
+    throw installerError("FILE_WRITE_FAILED", `${JSON.stringify(path)}: ${reasonOf(cause)}`, { cause });
+  });
+}

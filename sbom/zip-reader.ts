@@ -1,0 +1,160 @@
+/**
+ * Reads a ZIP archive (PKWARE APPNOTE 6.3.10) by its central directory: stored and deflated members, ZIP64
+ * too. Every member's size and CRC-32 are checked. Encrypted, split and otherwise compressed ones are refused.
+ */
+import { crc32, inflateRawSync } from "node:zlib";
+import { reasonOf } from "../bundles/model/sealift-error.ts";
+import { sbomError } from "./error.ts";
+
+export interface RandomAccess {
+  readonly size: number;
+  /** Exactly `length` bytes; the caller asks for none beyond `size`. */
+  read(offset: number, length: number): Buffer;
+}
+
+export interface ZipMember {
+  /** As the archive has it; a directory's ends with a slash. */
+  readonly name: string;
+  /** Uncompressed bytes. */
+  readonly size: number;
+  readonly compressedSize: number;
+  readonly method: number;
+  readonly crc32: number;
+  readonly offset: number;
+}
+
+const END_BYTES = 22;
+const END64_LOCATOR_BYTES = 20;
+const END64_BYTES = 56;
+const MEMBER_BYTES = 46;
+const LOCAL_BYTES = 30;
+const COMMENT_MAX_BYTES = 65_535;
+const DIRECTORY_MAX_BYTES = 512 * 1024 * 1024;
+const ABSENT_32 = 0xffff_ffff;
+const ABSENT_16 = 0xffff;
+
+export function bufferAccess(bytes: Buffer): RandomAccess {
+  return { size: bytes.length, read: (offset, length) => bytes.subarray(offset, offset + length) };
+}
+
+/** The members in the central directory's order. @throws SBOM_ZIP_MALFORMED */
+export function* zipMembers(zip: RandomAccess): Generator<ZipMember> {
+  const { count, offset, size } = endOfDirectory(zip);
+  const directory = slice(zip, offset, size, "central directory");
+  let at = 0;
+  for (let i = 0; i < count; i++) {
+    if (at + MEMBER_BYTES > size || directory.readUInt32LE(at) !== 0x0201_4b50)
+      throw malformed(`member ${i} has no entry`);
+    const nameBytes = directory.readUInt16LE(at + 28);
+    const extraBytes = directory.readUInt16LE(at + 30);
+    const end = at + MEMBER_BYTES + nameBytes + extraBytes + directory.readUInt16LE(at + 32);
+    if (end > size) throw malformed(`member ${i} ends after the central directory`);
+    const name = directory.toString("utf8", at + MEMBER_BYTES, at + MEMBER_BYTES + nameBytes);
+    if ((directory.readUInt16LE(at + 8) & 1) !== 0) throw malformed(`${JSON.stringify(name)} is encrypted`);
+    const extra = directory.subarray(at + MEMBER_BYTES + nameBytes, at + MEMBER_BYTES + nameBytes + extraBytes);
+    const wide = wideFields(extra);
+    const field = (position: number): number => {
+      const value = directory.readUInt32LE(at + position);
+      return value === ABSENT_32 ? wide(name) : value;
+    };
+    // In this order, because the wide fields come in it.
+    const uncompressed = field(24);
+    const compressed = field(20);
+    yield {
+      name,
+      size: uncompressed,
+      compressedSize: compressed,
+      method: directory.readUInt16LE(at + 10),
+      crc32: directory.readUInt32LE(at + 16),
+      offset: field(42),
+    };
+    at = end;
+  }
+  if (at !== size) throw malformed("the central directory has more than its members");
+}
+
+/** The member's content. @throws SBOM_ZIP_MALFORMED, also for more than `maxBytes` bytes */
+export function readZipMember(zip: RandomAccess, member: ZipMember, maxBytes: number): Buffer {
+  const what = JSON.stringify(member.name.slice(0, 200));
+  if (member.size > maxBytes) throw malformed(`${what}: got ${member.size} bytes, want at most ${maxBytes}`);
+  const local = slice(zip, member.offset, LOCAL_BYTES, what);
+  if (local.readUInt32LE(0) !== 0x0403_4b50) throw malformed(`${what} is not where the central directory says`);
+  const start = member.offset + LOCAL_BYTES + local.readUInt16LE(26) + local.readUInt16LE(28);
+  const raw = slice(zip, start, member.compressedSize, what);
+  const content = inflate(raw, member, what);
+  if (content.length !== member.size || crc32(content) !== member.crc32) throw malformed(`${what} is damaged`);
+  return content;
+}
+
+function inflate(raw: Buffer, { method, size }: ZipMember, what: string): Buffer {
+  if (method === 0) return raw;
+  if (method !== 8) throw malformed(`${what} has compression method ${method}, want stored or deflated`);
+  try {
+    // One byte more shows that there is more.
+    return inflateRawSync(raw, { maxOutputLength: size + 1 });
+  } catch (cause) {
+    throw malformed(`${what} is damaged: ${reasonOf(cause)}`, cause);
+  }
+}
+
+function endOfDirectory(zip: RandomAccess): { readonly count: number; readonly offset: number; readonly size: number } {
+  const length = Math.min(zip.size, END_BYTES + COMMENT_MAX_BYTES);
+  const tail = zip.read(zip.size - length, length);
+  for (let at = length - END_BYTES; at >= 0; at--) {
+    if (tail.readUInt32LE(at) !== 0x0605_4b50 || at + END_BYTES + tail.readUInt16LE(at + 20) !== length) continue;
+    const count = tail.readUInt16LE(at + 10);
+    const size = tail.readUInt32LE(at + 12);
+    const offset = tail.readUInt32LE(at + 16);
+    if (count !== ABSENT_16 && size !== ABSENT_32 && offset !== ABSENT_32) return { count, size, offset };
+    return wideEnd(zip, zip.size - length + at);
+  }
+  throw malformed("no end of the central directory; the archive is cut short, or is none");
+}
+
+function wideEnd(
+  zip: RandomAccess,
+  end: number,
+): { readonly count: number; readonly offset: number; readonly size: number } {
+  const locator = slice(zip, end - END64_LOCATOR_BYTES, END64_LOCATOR_BYTES, "ZIP64 locator");
+  if (locator.readUInt32LE(0) !== 0x0706_4b50) throw malformed("no ZIP64 locator");
+  const wide = slice(zip, safe(locator.readBigUInt64LE(8)), END64_BYTES, "ZIP64 end");
+  if (wide.readUInt32LE(0) !== 0x0606_4b50) throw malformed("no ZIP64 end of the central directory");
+  return {
+    count: safe(wide.readBigUInt64LE(32)),
+    size: safe(wide.readBigUInt64LE(40)),
+    offset: safe(wide.readBigUInt64LE(48)),
+  };
+}
+
+/** Gives one 64-bit field after the other, of the extra field with id 1. */
+function wideFields(extra: Buffer): (name: string) => number {
+  let at = -1;
+  let end = 0;
+  for (let i = 0; i + 4 <= extra.length; i += 4 + extra.readUInt16LE(i + 2)) {
+    if (extra.readUInt16LE(i) !== 1) continue;
+    at = i + 4;
+    end = Math.min(extra.length, at + extra.readUInt16LE(i + 2));
+    break;
+  }
+  return (name) => {
+    if (at < 0 || at + 8 > end) throw malformed(`${JSON.stringify(name)} lacks its ZIP64 sizes`);
+    at += 8;
+    return safe(extra.readBigUInt64LE(at - 8));
+  };
+}
+
+function safe(value: bigint): number {
+  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw malformed("a ZIP64 number is too large");
+  return Number(value);
+}
+
+function slice(zip: RandomAccess, offset: number, length: number, what: string): Buffer {
+  if (length > DIRECTORY_MAX_BYTES)
+    throw malformed(`${what}: got ${length} bytes, want at most ${DIRECTORY_MAX_BYTES}`);
+  if (offset < 0 || offset + length > zip.size) throw malformed(`${what} lies outside the archive`);
+  return zip.read(offset, length);
+}
+
+function malformed(what: string, cause?: unknown): Error {
+  return sbomError("SBOM_ZIP_MALFORMED", `ZIP archive: ${what}`, { cause });
+}
