@@ -21,9 +21,9 @@ import { reasonOf } from "../model/sealift-error.ts";
 import { type PrivateKey, publicKeyPem } from "../sign/key-file.ts";
 import type { Content, TreeEntry } from "../source/recipe/file-tree.ts";
 import { tarBytes } from "../source/recipe/layer.ts";
+import type { EngineHost, KitPlatform } from "./debian-packages.ts";
 import { kitError } from "./error.ts";
-import type { hostLibraries } from "./host-libraries.ts";
-import { gatherKitFiles, type KitFile, type KitPlatform } from "./kit-files.ts";
+import { gatherKitFiles, type KitFile } from "./kit-files.ts";
 import { kitSbom } from "./kit-sbom.ts";
 
 export const KIT_SUMS = "SHA256SUMS";
@@ -39,8 +39,8 @@ export interface KitOptions {
   /** ECDSA P-256. Without it the kit is not signed. */
   readonly key: PrivateKey | undefined;
   readonly cacheDir: string;
-  /** `hostLibraries`, but in tests. */
-  readonly libraries: typeof hostLibraries;
+  /** Hosts whose engine goes in. */
+  readonly engines: readonly EngineHost[];
   readonly onProgress: (detail: string) => void;
 }
 
@@ -50,6 +50,8 @@ export interface BuiltKit {
   readonly files: number;
   /** Of the registry, Node among them. */
   readonly packages: number;
+  /** Of Debian, for the hosts that were asked for. */
+  readonly enginePackages: number;
   readonly version: string;
   readonly commit: string;
   /** Tracked files in the checkout differ from the commit; their changes are not in the kit. */
@@ -75,6 +77,7 @@ export async function buildKit(options: KitOptions): Promise<BuiltKit> {
       bytes,
       files: kit.files.size,
       packages: kit.packages.size,
+      enginePackages: kit.debian.filter(({ isLibrary }) => !isLibrary).length,
       version: kit.version,
       commit: kit.commit,
       isDirty: kit.isDirty,

@@ -1,22 +1,29 @@
 /**
  * What lies in a kit: Sealift's own files as the checkout's last commit has them, and the packages that
- * package-lock.json names for one platform, each fetched by its sha512, and libatomic. Neither the working directory nor
- * the checkout's node_modules is used: what nobody committed or locked does not cross the gap.
+ * package-lock.json names for one platform, each fetched by its sha512, libatomic, and the engine's packages that were
+ * asked for. Neither the working directory nor the checkout's node_modules is used: what nobody committed or
+ * locked does not cross the gap.
  */
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { DebianInput, NpmInput } from "../model/appliance.ts";
 import { npmFiles } from "../source/recipe/build-recipe.ts";
+import { debianPackages } from "../source/recipe/debian-package.ts";
 import type { TreeEntry } from "../source/recipe/file-tree.ts";
 import { readContent } from "../source/recipe/file-tree.ts";
 import { inParallel } from "../source/recipe/in-parallel.ts";
 import { workspaceClosure } from "../source/recipe/package-lock.ts";
 import { runTool } from "../source/recipe/run-tool.ts";
 import { listTar } from "../source/recipe/tar-reader.ts";
+import {
+  DISTRO,
+  type EngineHost,
+  KIT_LOCK,
+  type KitPlatform,
+  type LockedPart,
+  parseKitLock,
+} from "./debian-packages.ts";
 import { kitError } from "./error.ts";
-import type { hostLibraries } from "./host-libraries.ts";
-
-export const KIT_PLATFORMS = ["linux/amd64", "linux/arm64"] as const;
-export type KitPlatform = (typeof KIT_PLATFORMS)[number];
+import { hostLibraries } from "./host-libraries.ts";
 
 export type KitFile = Exclude<TreeEntry, { type: "directory" }>;
 
@@ -26,14 +33,22 @@ export interface KitFiles {
   /** Installed packages by where they lie, e.g. `node_modules/yaml`; the pinned Node is among them. */
   readonly packages: ReadonlyMap<string, NpmInput>;
   readonly nodePackage: NpmInput;
-  /** The package whose library the kit carries for hosts without it. */
-  readonly libatomic: DebianInput;
+  /** Each package once: that of the library which Node needs, and the engine's, whole. */
+  readonly debian: readonly KitDebian[];
   readonly version: string;
   /** The commit's full id, and its time in RFC 3339. */
   readonly commit: string;
   readonly created: string;
   /** Tracked files in the checkout differ from the commit; their changes are not in the kit. */
   readonly isDirty: boolean;
+}
+
+/** A Debian package, or the library of one, with the distribution that a package URL names. */
+export interface KitDebian {
+  readonly input: DebianInput;
+  readonly distro: string;
+  /** Node needs it; the others make the engine. */
+  readonly isLibrary: boolean;
 }
 
 /** What of the repository goes in. Tests and the tools of development stay behind. */
@@ -63,8 +78,8 @@ export interface GatherOptions {
   /** An empty directory for unpacked archives; the files' contents stay there. */
   readonly spool: string;
   readonly cacheDir: string;
-  /** `hostLibraries`, but in tests. */
-  readonly libraries: typeof hostLibraries;
+  /** Hosts whose engine goes in: `engine/HOST/*.deb`. */
+  readonly engines: readonly EngineHost[];
   readonly onProgress: (detail: string) => void;
 }
 
@@ -87,19 +102,53 @@ export async function gatherKitFiles(options: GatherOptions): Promise<KitFiles> 
   const nodePackage = closure.packages.get(`node_modules/${nodeName}`);
   if (!nodePackage) throw kitError("KIT_SOURCE_REFUSED", `package-lock.json: no package ${JSON.stringify(nodeName)}`);
   await addPackages(files, closure.packages, nodePackage, options);
-  const libraries = await options.libraries(options.platform, options.spool, options.cacheDir);
-  for (const [path, entry] of libraries.files) files.set(path, entry);
+  const debian = await addDebian(files, options);
   files.set("node_modules/.bin/node", { type: "symlink", target: `../${nodeName}/bin/node` });
   return {
     files,
     packages: closure.packages,
     nodePackage,
-    libatomic: libraries.libatomic,
+    debian,
     version,
     commit,
     created: time.toISOString().replace(".000Z", "Z"),
     isDirty,
   };
+}
+
+/** @throws KIT_SOURCE_REFUSED, and SOURCE_* as `fetchToCache` does */
+async function addDebian(files: Map<string, KitFile>, options: GatherOptions): Promise<KitDebian[]> {
+  const { platform, spool, cacheDir, engines, onProgress } = options;
+  const lock = parseKitLock(contentOf(files, KIT_LOCK)).platforms[platform];
+  const fetched = debianPackages(cacheDir);
+  const libraries = inputsOf(lock.library);
+  for (const [path, file] of await hostLibraries(
+    libraries.map(({ input }) => input),
+    fetched,
+    spool,
+  ))
+    files.set(path, file);
+  // Of the other package only the copyright file is carried.
+  const libatomic = libraries.filter(({ input }) => input.package === "libatomic1");
+  const carried = libatomic.map((one): KitDebian => ({ ...one, isLibrary: true }));
+  for (const host of engines) {
+    const packages = inputsOf(lock[host]);
+    await inParallel(packages, PARALLEL, async ({ input }) => {
+      const content = { file: await fetched(input), position: 0, size: input.size };
+      onProgress(`${host}: ${input.package} ${input.version}`);
+      files.set(`engine/${host}/${basename(input.path)}`, { type: "file", mode: 0o644, uid: 0, gid: 0, content });
+    });
+    const known = new Set(carried.map(({ input }) => input.sha256));
+    carried.push(
+      ...packages.filter(({ input }) => !known.has(input.sha256)).map((one) => ({ ...one, isLibrary: false })),
+    );
+  }
+  return carried;
+}
+
+function inputsOf(part: LockedPart): { readonly input: DebianInput; readonly distro: string }[] {
+  const suites = Object.entries(part) as [keyof typeof DISTRO, readonly DebianInput[]][];
+  return suites.flatMap(([suite, inputs]) => inputs.map((input) => ({ input, distro: DISTRO[suite] })));
 }
 
 function contentOf(files: ReadonlyMap<string, KitFile>, path: string): Buffer {

@@ -1,6 +1,6 @@
 /**
  * The kit's own SBOM, CycloneDX 1.6: Sealift, the npm packages that the catalogue finds in the kit's files
- * (not those that the lock promises), each with the sha512 of the archive that it came from, Node and libatomic.
+ * (not those that the lock promises), each with the sha512 of the archive that it came from, Node, libatomic and the engine's packages.
  */
 import { createHash } from "node:crypto";
 import { Contrib, Enums, Models, Serialize, Spec } from "@cyclonedx/cyclonedx-library";
@@ -10,15 +10,15 @@ import { scanLayer } from "../../sbom/generate/layer-scan.ts";
 import { catalogNpm } from "../../sbom/generate/npm.ts";
 import { renderPurl } from "../../sbom/generate/purl.ts";
 import { isSpdxExpression } from "../../sbom/spdx.ts";
-import type { DebianInput } from "../model/appliance.ts";
 import { canonicalJson } from "../model/canonical-json.ts";
 import { hexOf } from "../model/digest.ts";
 import { OCI_LAYER_TAR } from "../model/media-types.ts";
 import { npmKey } from "../source/recipe/build-recipe.ts";
 import { tarBytes } from "../source/recipe/layer.ts";
 import { integrityHex } from "../source/recipe/npm-registry.ts";
+import type { KitPlatform } from "./debian-packages.ts";
 import { kitError } from "./error.ts";
-import type { KitFiles, KitPlatform } from "./kit-files.ts";
+import type { KitDebian, KitFiles } from "./kit-files.ts";
 
 const NODE_VENDOR = "nodejs";
 
@@ -71,11 +71,13 @@ export async function kitSbom(kit: KitFiles, platform: KitPlatform): Promise<Buf
       if (component) sealift.dependencies.add(component.bomRef);
     }
   }
-  const libatomic = libatomicComponent(kit.libatomic);
-  bom.components.add(libatomic);
   const node = nodeComponent(kit.nodePackage.version);
   bom.components.add(node);
-  node.dependencies.add(libatomic.bomRef);
+  for (const one of kit.debian) {
+    const component = debianComponent(one);
+    bom.components.add(component);
+    (one.isLibrary ? node : sealift).dependencies.add(component.bomRef);
+  }
   for (const one of libraries) {
     if (one.name === kit.nodePackage.name) components.get(one.key)?.dependencies.add(node.bomRef);
   }
@@ -134,21 +136,19 @@ function nodeComponent(version: string): Models.Component {
   return component;
 }
 
-function libatomicComponent(input: DebianInput): Models.Component {
+/** Of the engine's packages no licence is said: their copyright files are in them, and nobody has read those here. */
+function debianComponent({ input, distro, isLibrary }: KitDebian): Models.Component {
   const purl = renderPurl({
     type: "deb",
     namespace: "debian",
     name: input.package,
     version: input.version,
-    qualifiers: { arch: input.architecture, distro: "debian-12" },
+    qualifiers: { arch: input.architecture, distro },
   });
-  const component = new Models.Component(Enums.ComponentType.Library, input.package, {
-    bomRef: purl,
-    purl,
-    version: input.version,
-  });
+  const type = isLibrary ? Enums.ComponentType.Library : Enums.ComponentType.Application;
+  const component = new Models.Component(type, input.package, { bomRef: purl, purl, version: input.version });
   component.hashes.set(Enums.HashAlgorithm["SHA-256"], hexOf(input.sha256));
-  component.licenses.add(licences.makeFromString("GPL-3.0-or-later WITH GCC-exception-3.1"));
+  if (isLibrary) component.licenses.add(licences.makeFromString("GPL-3.0-or-later WITH GCC-exception-3.1"));
   return component;
 }
 

@@ -151,6 +151,21 @@ const lockMembers = (kind: string, properties: Record<string, object>): object =
   properties: { kind: { const: kind }, ...properties },
 });
 
+export const debianInputSchema = {
+  type: "object",
+  additionalProperties: false,
+  required: ["package", "version", "architecture", "archive", "path", "sha256", "size"],
+  properties: {
+    package: text,
+    version: text,
+    architecture: text,
+    archive: { enum: ["debian", "debian-security"] },
+    path: { type: "string", pattern: "^pool/[A-Za-z0-9.+_~:%/-]+\\.deb$" },
+    sha256: digestSchema,
+    size: { type: "integer", minimum: 1 },
+  },
+};
+
 export const applianceLockSchema: JsonSchema = {
   $schema: "https://json-schema.org/draft/2020-12/schema",
   title: "Sealift appliance lock",
@@ -172,20 +187,7 @@ export const applianceLockSchema: JsonSchema = {
               recipe: digestSchema,
               debian: {
                 type: "array",
-                items: {
-                  type: "object",
-                  additionalProperties: false,
-                  required: ["package", "version", "architecture", "archive", "path", "sha256", "size"],
-                  properties: {
-                    package: text,
-                    version: text,
-                    architecture: text,
-                    archive: { enum: ["debian", "debian-security"] },
-                    path: { type: "string", pattern: "^pool/[A-Za-z0-9.+_~:%/-]+\\.deb$" },
-                    sha256: digestSchema,
-                    size: { type: "integer", minimum: 1 },
-                  },
-                },
+                items: debianInputSchema,
               },
               npm: {
                 type: "array",

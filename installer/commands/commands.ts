@@ -25,6 +25,7 @@ export const commands: ReadonlyMap<string, Loader> = new Map<string, Loader>([
   ["sbom scan", async () => (await import("./sbom-scan.ts")).sbomScan],
   ["sbom validate", async () => (await import("./sbom-validate.ts")).sbomValidate],
   ["kit lock", async () => (await import("./kit-lock.ts")).kitLock],
+  ["kit lock", async () => (await import("./kit-lock.ts")).kitLock],
   ["kit build", async () => (await import("./kit-build.ts")).kitBuild],
   ["host setup", async () => (await import("./host-setup.ts")).hostSetup],
   ["doctor", async () => (await import("./doctor.ts")).doctor],

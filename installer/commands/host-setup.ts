@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { plain } from "../../bundles/model/plain-text.ts";
 import { hostError } from "../host/error.ts";
 import { executeSetup } from "../host/setup-execute.ts";
@@ -9,12 +10,15 @@ import { planSetup, type SetupPlan, stepText } from "../host/setup-plan.ts";
 import { confirm } from "../ui/confirm.ts";
 import { type Command, type Invocation, optionalOption, positionals } from "./command.ts";
 
+/** Only a kit has it. */
+const KIT_ENGINES = fileURLToPath(new URL("../../engine", import.meta.url));
+
 export const hostSetup: Command = {
   name: "host setup",
   summary: "install and start Docker Engine and Compose on Debian 12, Debian 13 or Ubuntu 24.04; asks first",
   usage: "[--engine-debs DIR] [--plan]",
   details: [
-    "--engine-debs DIR  install from the .deb files in DIR and fetch nothing",
+    "--engine-debs DIR  install from the .deb files in DIR and fetch nothing; a kit's own if it has them for this host",
     "--plan             say what would be done, change nothing",
     "--yes              do not ask",
     "An engine that is there and good enough is never touched. Run it again after a cut: it goes on.",
@@ -34,7 +38,9 @@ export const hostSetup: Command = {
 async function setUp(invocation: Invocation, configDirectory: string): Promise<number> {
   const { terminal } = invocation;
   const debs = optionalOption(invocation, "engine-debs");
-  const plan = planSetup(await gatherSetupFacts({ configDirectory, ...(debs === undefined ? {} : { debs }) }));
+  const plan = planSetup(
+    await gatherSetupFacts({ configDirectory, kitEngines: KIT_ENGINES, ...(debs !== undefined && { debs }) }),
+  );
   const onlyPlan = invocation.options["plan"] === true;
   const show = onlyPlan || plan.steps.length === 0 ? terminal.result : terminal.note;
   for (const line of planLines(plan)) show(plain(line));

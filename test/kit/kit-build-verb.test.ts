@@ -3,7 +3,10 @@ import { test } from "node:test";
 import { kitBuild } from "../../installer/commands/kit-build.ts";
 import { createTerminal } from "../../installer/ui/terminal.ts";
 
-async function refusal(options: Readonly<Record<string, string>>, args: readonly string[] = []): Promise<unknown[]> {
+async function refusal(
+  options: Readonly<Record<string, string | string[]>>,
+  args: readonly string[] = [],
+): Promise<unknown[]> {
   const terminal = createTerminal({ json: true, color: false });
   const error: unknown = await kitBuild.run({ args, options, terminal }).then(
     () => assert.fail("it must be refused"),
@@ -20,12 +23,10 @@ test("kit build refuses what it cannot do, before it fetches anything", async ()
   assert.deepEqual(await refusal({ platform: good.platform }), ["USAGE", 2]);
   assert.deepEqual(await refusal(good, ["extra"]), ["USAGE", 2]);
   assert.deepEqual(await refusal({ ...good, platform: "linux/riscv64" }), ["KIT_PLATFORM_UNSUPPORTED", 2]);
-  assert.deepEqual(await refusal({ ...good, engine: "slackware" }), ["USAGE", 2]);
+  assert.deepEqual(await refusal({ ...good, engine: ["slackware"] }), ["USAGE", 2]);
   assert.deepEqual(await refusal({ ...good, key: "/no/such.key", "password-env": "PATH" }), ["KEY_NOT_FOUND", 4]);
 });
 
-test("kit build says that it cannot pack an engine, and does not pack a kit without one instead", async () => {
-  for (const engine of ["debian12", "debian13", "ubuntu24.04"]) {
-    assert.deepEqual(await refusal({ ...good, engine }), ["KIT_ENGINE_UNSUPPORTED", 4]);
-  }
+test("kit build says for which host it cannot pack an engine, and does not pack a kit without one instead", async () => {
+  assert.deepEqual(await refusal({ ...good, engine: ["debian12", "ubuntu24.04"] }), ["KIT_ENGINE_UNSUPPORTED", 4]);
 });

@@ -19,8 +19,7 @@ import { OCI_LAYER_ZSTD } from "../../model/media-types.ts";
 import { reasonOf } from "../../model/sealift-error.ts";
 import type { ResourceDescriptor, SourceContext } from "../source.ts";
 import { type UnpackedDeb, unpackDeb } from "./deb.ts";
-import { debianMirrors } from "./debian-archive.ts";
-import { fetchToCache } from "./download.ts";
+import { debianPackages } from "./debian-package.ts";
 import { type InstalledDeb, renderInfo, renderStatus, STATUS_FILE } from "./dpkg-database.ts";
 import { recipeError } from "./error.ts";
 import { type Content, contentSize, FileTree, readContent, type TreeEntry } from "./file-tree.ts";
@@ -283,25 +282,10 @@ async function addDebian(
   context: SourceContext,
 ): Promise<void> {
   if (inputs.length === 0) return;
-  const mirrors = new Map<string, Promise<readonly string[]>>();
+  const fetched = debianPackages(context.cacheDir);
   let done = 0;
   const debs = await inParallel(inputs, PARALLEL, async (input): Promise<UnpackedDeb> => {
-    const path = await fetchToCache(
-      {
-        what: `package ${input.package} ${input.version}`,
-        urls: async () => {
-          const archive = input.archive === "debian-security" ? "debian-security" : "debian";
-          const asked = mirrors.get(archive) ?? debianMirrors(archive);
-          mirrors.set(archive, asked);
-          return (await asked).map((mirror) => `${mirror}/${input.path}`);
-        },
-        algorithm: "sha256",
-        hex: hexOf(input.sha256),
-        size: input.size,
-        maxBytes: input.size,
-      },
-      context.cacheDir,
-    );
+    const path = await fetched(input);
     const deb = await unpackDeb(path, input, spool);
     context.onProgress(`${file.name}: ${++done} of ${inputs.length} Debian packages`);
     return deb;

@@ -94,10 +94,28 @@ describe("the plan of host setup", () => {
   });
 
   it("installs from files and fetches nothing", () => {
-    assert.deepEqual(kinds({ debs: everything.map(deb) }), ["install-debs", "start-service", "check"]);
-    assert.throws(() => kinds({ debs: [deb("docker.io")] }), { code: "HOST_DEBS_UNUSABLE" });
-    assert.throws(() => kinds({ debs: [...everything, "iptables"].map(deb) }), { code: "HOST_DEBS_UNUSABLE" });
-    assert.throws(() => kinds({ debs: everything.map(deb), architecture: "arm64" }), { code: "HOST_DEBS_UNUSABLE" });
+    const given = (...names: string[]) => ({ from: "option" as const, files: names.map(deb) });
+    assert.deepEqual(kinds({ debs: given(...everything) }), ["install-debs", "start-service", "check"]);
+    assert.throws(() => kinds({ debs: given("docker.io") }), { code: "HOST_DEBS_UNUSABLE" });
+    assert.throws(() => kinds({ debs: given(...everything, "iptables") }), { code: "HOST_DEBS_UNUSABLE" });
+    assert.throws(() => kinds({ debs: given(...everything), architecture: "arm64" }), { code: "HOST_DEBS_UNUSABLE" });
+  });
+
+  it("makes no package of the host older, and says whose packages they are", () => {
+    const files = [...everything, "libxtables12"].map(deb);
+    const installed = new Map([
+      ["ca-certificates", "1"],
+      ["libxtables12", "2"],
+    ]);
+    const [step] = planSetup({ ...fresh, installed, debs: { from: "kit", files } }).steps;
+    assert.ok(step?.kind === "install-debs");
+    assert.deepEqual(
+      step.debs.map((one) => one.package),
+      everything,
+    );
+    const notes = (from: "kit" | "option") => planSetup({ ...fresh, debs: { from, files } }).notes.join();
+    assert.match(notes("kit"), /of this kit/);
+    assert.match(notes("option"), /nobody but you/);
   });
 
   it("refuses another system, a user who is not root, and sources that it cannot read", () => {
