@@ -4,12 +4,18 @@ import type { JsonSchema } from "../../bundles/model/schema.ts";
 import { recipeSchema } from "../../bundles/source/recipe/recipe.ts";
 import { scanPolicySchema } from "../../sbom/scan/scan-policy.ts";
 import { waiversSchema } from "../../sbom/scan/waiver.ts";
+import { attestationPolicySchema } from "../../verify/attestation/attestation-policy.ts";
+import { attestationVerdictSchema } from "../../verify/attestation/attestation-verdict.ts";
+import { collectedEvidenceSchema } from "../../verify/attestation/evidence.ts";
 import { verdictSchema } from "../../verify/cage/protocol.ts";
 import { policySchema } from "../../verify/policy.ts";
 import { type Command, positionals, usageError } from "./command.ts";
 
 const SCHEMAS: Readonly<Record<string, JsonSchema>> = {
   appliance: applianceFileSchema,
+  "attestation-evidence": collectedEvidenceSchema,
+  "attestation-policy": attestationPolicySchema,
+  "attestation-verdict": attestationVerdictSchema,
   lock: applianceLockSchema,
   policy: policySchema,
   recipe: recipeSchema,

@@ -15,13 +15,12 @@ import {
 import { type ReadCertificate, type RevocationList, readCertificates, readRevocationList } from "./certificate.ts";
 import { attestationError } from "./error.ts";
 import { type Evidence, readEvidence } from "./evidence.ts";
+import { reportDataOf } from "./report-data.ts";
 import { parseSnpReport, SNP_SIGNED_BYTES, type SnpReport } from "./snp-report.ts";
 import { type Authority, type GenuineReport, type SnpCollateral, tcbText, verifySnpReport } from "./verify-snp.ts";
 
 /** A site with some machines has a certificate for each chip and firmware. */
 export const COLLATERAL_FILES_MAX = 64;
-const NONCE_MIN_BYTES = 16;
-const REPORT_DATA_BYTES = 64;
 
 export interface AttestationCase {
   readonly evidence: Buffer;
@@ -31,14 +30,6 @@ export interface AttestationCase {
   /** 16 to 64 bytes, of which REPORT_DATA is made by `reportDataOf`. */
   readonly nonce: Buffer | null;
   readonly time: AttestationVerdict["time"];
-}
-
-/** What REPORT_DATA is for `nonce`: the nonce and zeros up to 64 bytes. @throws RangeError for another length. */
-export function reportDataOf(nonce: Buffer): Buffer {
-  if (nonce.length < NONCE_MIN_BYTES || nonce.length > REPORT_DATA_BYTES) {
-    throw new RangeError(`got ${nonce.length} bytes, want ${NONCE_MIN_BYTES} to ${REPORT_DATA_BYTES}`);
-  }
-  return Buffer.concat([nonce, Buffer.alloc(REPORT_DATA_BYTES - nonce.length)]);
 }
 
 /** @throws ATTEST_POLICY_MALFORMED | ATTEST_POLICY_WEAK. Whatever is wrong with the evidence is a finding. */

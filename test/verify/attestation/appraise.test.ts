@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { reportDataOf } from "../../../verify/attestation/appraise-evidence.ts";
 import type { AttestationPolicy } from "../../../verify/attestation/attestation-policy.ts";
 import { ATTESTATION_CHECKS } from "../../../verify/attestation/attestation-verdict.ts";
+import { reportDataOf } from "../../../verify/attestation/report-data.ts";
 import { SIMULATED_GUEST_POLICY, SIMULATED_TCB, type SimulatedFields } from "../../../verify/attestation/simulator.ts";
 import {
   failures,

@@ -1,0 +1,39 @@
+/** An attestation verdict for a person: the decision, what is wrong, every finding, and what was not checked. */
+import { plain } from "../../bundles/model/plain-text.ts";
+import type { AttestationFinding, AttestationVerdict } from "./attestation-verdict.ts";
+
+const HEADINGS = {
+  allow: "ALLOWED",
+  deny: "DENIED",
+  simulated: "SIMULATED – NOT AMD: this evidence was made by a simulator and proves nothing",
+} as const;
+const MARKS = { pass: "pass", fail: "FAIL", "not-checked": "not checked" } as const;
+
+/** The lines, without colour. Text from the evidence is escaped. */
+export function renderAttestationVerdict(verdict: AttestationVerdict): string[] {
+  const { subject, policy, time, findings, claims } = verdict;
+  const of = (status: AttestationFinding["status"]): AttestationFinding[] =>
+    findings.filter((finding) => finding.status === status);
+  return [
+    HEADINGS[verdict.decision],
+    `report    ${subject.report ?? "not read"}`,
+    `evidence  ${subject.evidence}`,
+    `policy    ${plain(policy.name)} ${policy.digest}`,
+    `time      ${plain(time.at)} (${time.source === "option" ? "given with --at" : "this machine's clock"})`,
+    "scope     advisory: this verdict authorizes nothing on a site",
+    "",
+    ...of("fail").map(findingLine),
+    ...of("pass").map(findingLine),
+    ...of("not-checked").map(findingLine),
+    "",
+    `${of("fail").length} failed, ${of("pass").length} passed, ${of("not-checked").length} not checked`,
+    ...(claims === null
+      ? []
+      : ["", ...Object.entries(claims).map(([name, value]) => `${name.padEnd(20)}${plain(`${value}`)}`)]),
+  ];
+}
+
+function findingLine({ check, status, code, message, reason }: AttestationFinding): string {
+  const tail = status === "fail" ? ` [${plain(code)}]` : "";
+  return `  ${MARKS[status].padEnd(12)}${check.padEnd(27)}${plain(status === "not-checked" ? reason : message)}${tail}`;
+}
