@@ -1,6 +1,6 @@
 /** An audit log in a directory of its own, with a key of its own, and ways to look at and to break it. */
 import { createPrivateKey, generateKeyPairSync, type KeyObject } from "node:crypto";
-import type { FileHandle } from "node:fs/promises";
+import { constants, type FileHandle } from "node:fs/promises";
 import { AuditLog, type AuditLogOptions } from "../../../../compose/services/audit/src/audit-log.ts";
 import { hostDisk, type LogDisk } from "../../../../compose/services/audit/src/durable-files.ts";
 
@@ -71,7 +71,8 @@ export function breakableDisk(): BreakableDisk {
       fail();
       hostDisk.writeHere(file, bytes, position);
     },
-    // No test cuts the power, so nothing has to wait for the disk.
+    // No test cuts the power of the machine, so nothing has to wait for its disk.
+    open: (path, flags) => hostDisk.open(path, typeof flags === "number" ? flags & ~constants.O_DSYNC : flags),
     async sync() {
       disk.onCall(++disk.calls);
       fail();
