@@ -84,17 +84,6 @@ export async function downProject(
   }
 }
 
-/** @throws ENGINE_CALL_FAILED */
-export async function stopProject(
-  engine: Engine,
-  project: ComposeProject,
-  stopSeconds: number,
-  run: ProjectRun = {},
-): Promise<void> {
-  const result = await compose(engine, project, ["stop", "--timeout", String(stopSeconds)], stopSeconds * 1000, run);
-  if (result.status !== 0) throw callFailed("stop", result);
-}
-
 /**
  * Runs one service to its end in a container of its own, and returns what it wrote to stdout.
  * @throws ENGINE_TASK_FAILED if its exit code is not 0 | ENGINE_CALL_FAILED

@@ -1,5 +1,7 @@
 /** What install, upgrade, rollback and `config apply` have in common: verify, plan, authorize, execute. */
 import { dirname, join, resolve } from "node:path";
+import { plain } from "../../bundles/model/plain-text.ts";
+import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import type { Engine } from "../../compose/engine/engine.ts";
 import { siteVolumes } from "../../compose/engine/project.ts";
 import type { AllowedRelease } from "../../verify/allowed-release.ts";
@@ -151,7 +153,14 @@ export async function carryOut(
   terminal.result(`Clients reach it at ${address}`);
   if (target.tls && parameters.action === "install")
     terminal.result(`They must trust the authority in ${clientAuthorityPath(site.paths)}`);
-  terminal.document({ deployment: to, address, approvals: authorization.approvals, credentials: shown });
+  for (const remark of report.remarks) terminal.note(`note: ${plain(remark)}`);
+  terminal.document({
+    deployment: to,
+    address,
+    approvals: authorization.approvals,
+    credentials: shown,
+    remarks: report.remarks,
+  });
   await showCredentials(terminal, shown);
   terminal.result("Next: sealift status; sealift logs SERVICE; sealift config show");
   return 0;
@@ -161,6 +170,12 @@ export function printPlan({ terminal }: Invocation, site: Site, subject: PlanSub
   for (const line of planLines(subject)) terminal.result(line);
   terminal.result(missingApprovals(site, subject));
   terminal.document({ plan: subject, threshold: site.authority.document.thresholds[subject.action] });
+}
+
+function withRemarks(cause: unknown, { remarks }: OperationReport): unknown {
+  if (!(cause instanceof SealiftError) || remarks.length === 0) return cause;
+  const { code, exit, message, hints } = cause;
+  return new SealiftError(code, exit, message, { cause, hints: [...hints, ...remarks] });
 }
 
 const SIGNALS = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 } as const;
@@ -186,8 +201,9 @@ async function untilDone(
     return undefined;
   } catch (cause) {
     const isRestored = (cause as { readonly code?: unknown }).code === "OPERATION_FAILED";
-    if (caught === undefined || !isRestored) throw cause;
+    if (caught === undefined || !isRestored) throw withRemarks(cause, report);
     terminal.note("stopped; the old state is in place");
+    for (const remark of report.remarks) terminal.note(`note: ${plain(remark)}`);
     isStopped = true;
     return 128 + SIGNALS[caught];
   } finally {

@@ -1,3 +1,4 @@
+import { plain } from "../../bundles/model/plain-text.ts";
 import { renderVerdictText } from "../../verify/verdict-text.ts";
 import { DEPLOY_KINDS } from "../lifecycle/deploy.ts";
 import type { DeployContext } from "../lifecycle/deploy-context.ts";
@@ -77,7 +78,9 @@ export const recover: Command = {
           `${operation}: ${result === "committed" ? "completed" : "taken back, the old state is in place"}`,
         );
       else if (restored === null) terminal.result("nothing to recover");
+      for (const remark of report.remarks) terminal.note(`note: ${plain(remark)}`);
       terminal.document({
+        remarks: report.remarks,
         operation: operation ?? null,
         result: result ?? null,
         tornBytes,

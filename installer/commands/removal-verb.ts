@@ -1,4 +1,5 @@
 /** What uninstall and prune have in common. */
+import { plain } from "../../bundles/model/plain-text.ts";
 import { spendAuthorization } from "../lifecycle/authorization.ts";
 import type { DeployContext } from "../lifecycle/deploy-context.ts";
 import { execute } from "../lifecycle/execute.ts";
@@ -44,6 +45,7 @@ export async function carryOutRemoval(
     });
   await unstopped(report, GOES_ON, work).finally(() => report.close());
   for (const line of subject.details) terminal.result(line);
-  terminal.document({ plan: subject, approvals: authorization.approvals });
+  for (const remark of report.remarks) terminal.note(`note: ${plain(remark)}`);
+  terminal.document({ plan: subject, approvals: authorization.approvals, remarks: report.remarks });
   return 0;
 }

@@ -1,10 +1,11 @@
 /** `start` and `stop`: the same release, running or not. They move the site nowhere, so they need no authorization. */
 import type { Engine } from "../../compose/engine/engine.ts";
-import { stopProject, upProject } from "../../compose/engine/project.ts";
+import { upProject } from "../../compose/engine/project.ts";
 import { requireCarriedFiles } from "../lifecycle/carried-files.ts";
 import { baseProject, colourProject } from "../lifecycle/deploy-context.ts";
 import { requireInstalled } from "../lifecycle/deploy-plan.ts";
 import { renderedFile } from "../lifecycle/deploy-steps.ts";
+import { endReported } from "../lifecycle/end-reported.ts";
 import { appendEntry } from "../lifecycle/ledger.ts";
 import { mendFiles } from "../lifecycle/mend-files.ts";
 import type { Site } from "../lifecycle/site.ts";
@@ -78,9 +79,10 @@ export const stop: Command = command({
   summary: "stop everything that runs here; containers and data stay",
   progress: "stopping",
   event: "stopped",
-  act: async (site, engine, current, progress) => {
-    const run = { onLine: (line: string) => progress.update(line) };
-    await stopProject(engine, colourProject(site, current), STOP_SECONDS, run);
-    await stopProject(engine, baseProject(site, current), STOP_SECONDS, run);
+  act: async (site, engine, current, progress, note) => {
+    const report = { detail: (text: string) => progress.update(text), remark: (text: string) => note(`note: ${text}`) };
+    for (const project of [colourProject(site, current), baseProject(site, current)]) {
+      await endReported(report, engine, project.name, STOP_SECONDS);
+    }
   },
 });

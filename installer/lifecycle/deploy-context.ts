@@ -21,10 +21,12 @@ export interface StepReport {
   /** `back`: what the step did is being taken back. */
   begin(name: string, intent: string, direction: "forward" | "back"): void;
   detail(text: string): void;
+  /** What a person should know when it is over, whether it ends well or not. */
+  remark(text: string): void;
   end(name: string, outcome: "done" | "failed" | "undone", reason?: string): void;
 }
 
-export const SILENT: StepReport = { begin: () => {}, detail: () => {}, end: () => {} };
+export const SILENT: StepReport = { begin: () => {}, detail: () => {}, remark: () => {}, end: () => {} };
 
 export interface DeployContext extends Ground {
   readonly siteId: string;

@@ -30,7 +30,9 @@ import { backUpDatabases, backupDirectory } from "./backup.ts";
 import { askCanary } from "./canary.ts";
 import { requireCarriedFiles } from "./carried-files.ts";
 import { baseProject, colourProject, type DeployContext, type DeployParameters } from "./deploy-context.ts";
+import { endReported } from "./end-reported.ts";
 import { lifecycleError } from "./error.ts";
+import { keepLogs } from "./failed-logs.ts";
 import { askFront, clientAddress, confirmFront, removeSwitch, switchFront, writeSwitch } from "./front.ts";
 import { MIGRATION_MAX_SECONDS, rehearse, removeRehearsal, writeRehearsal } from "./rehearsal.ts";
 import { type NewStep, reported } from "./reported-step.ts";
@@ -347,7 +349,11 @@ function start(deploying: Deploying): NewStep {
       deploying.rendered(to, "containers");
       await upProject(await context.engine(), project, START_SECONDS, deploying.run);
     },
-    undo: async () => downProject(await context.engine(), project, { stopSeconds: STOP_SECONDS }),
+    undo: async () => {
+      const engine = await context.engine();
+      await keepLogs(context, engine, project.name, to.id);
+      await downProject(engine, project, { stopSeconds: STOP_SECONDS });
+    },
   };
 }
 
@@ -486,7 +492,10 @@ function drain({ context, parameters }: Deploying): NewStep {
     do: async () => {
       if (!current) return;
       context.report.detail("open requests end; new ones go to the other colour");
-      await downProject(await context.engine(), colourProject(context, current), { stopSeconds: drainSeconds });
+      const engine = await context.engine();
+      const project = colourProject(context, current);
+      await endReported(context.report, engine, project.name, drainSeconds);
+      await downProject(engine, project, { stopSeconds: STOP_SECONDS });
     },
   };
 }

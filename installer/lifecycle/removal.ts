@@ -24,7 +24,9 @@ import { backupDirectory } from "./backup.ts";
 import { baseProject, colourProject, type DeployContext, type SiteNames } from "./deploy-context.ts";
 import { requireInstalled } from "./deploy-plan.ts";
 import { RENDERED_MAX_BYTES, requireNoCopy } from "./deploy-steps.ts";
+import { endReported } from "./end-reported.ts";
 import { lifecycleError } from "./error.ts";
+import { failedLogsDirectory } from "./failed-logs.ts";
 import { type NewStep, reported } from "./reported-step.ts";
 import type { OperationKind, Parameters } from "./step.ts";
 import { withStoredRelease } from "./stored-release.ts";
@@ -217,6 +219,9 @@ export const uninstallKind: OperationKind<DeployContext> = {
           if (!current) return;
           const engine = await context.engine();
           const options = { stopSeconds: STOP_SECONDS, volumes: purgeData };
+          for (const project of [colourProject(context, current), baseProject(context, current)]) {
+            await endReported(context.report, engine, project.name, STOP_SECONDS);
+          }
           await downProject(engine, colourProject(context, current), options);
           await downProject(engine, baseProject(context, current), options);
           if (purgeData) await removeSiteVolumes(engine, context.siteId);
@@ -232,6 +237,7 @@ export const uninstallKind: OperationKind<DeployContext> = {
           }
           for (const id of backups) removeTree(disk, backupDirectory(paths, id));
           if (purgeData) emptyDirectory(context, "secrets");
+          removeTree(disk, failedLogsDirectory(paths));
           emptyDirectory(context, "switch");
         },
       },

@@ -6,6 +6,7 @@
  *   site/deployment.json  what runs here, and what ran before (deployment.ts)
  *   deployments/<id>/     the rendered Compose files and the configuration of one deployment
  *   switch/               which colour the front sends connections to
+ *   failed/<id>/          what containers wrote that were taken back
  *   ledger · journal/ · lock
  *   trust/ store/<hex>/ secrets/ backups/
  */

@@ -19,6 +19,7 @@ export class LiveSteps implements OperationReport {
   /** Those that were announced, as long as that list is on the screen. */
   #planned: ReadonlyMap<string, Line> = new Map();
   #current: Line | undefined;
+  readonly remarks: string[] = [];
   #isGoingBack = false;
   /** Lists are shown one after the other. */
   #shown: Promise<void> = Promise.resolve();
@@ -46,6 +47,10 @@ export class LiveSteps implements OperationReport {
 
   detail(text: string): void {
     this.#current?.detail(cut(plain(stripVTControlCharacters(text))));
+  }
+
+  remark(text: string): void {
+    this.remarks.push(text);
   }
 
   end(_name: string, outcome: "done" | "failed" | "undone", reason?: string): void {

@@ -15,6 +15,8 @@ export interface OperationReport extends StepReport {
   plan(steps: readonly PlannedStep[]): void;
   /** The operator has asked to stop, by `signal`. */
   stopping(signal: string): void;
+  /** What the steps remarked, in order. */
+  readonly remarks: readonly string[];
   /** Leaves the last state on the screen. To be called however the operation ended, before anything else is shown. */
   close(): Promise<void>;
 }
@@ -27,7 +29,10 @@ const STOPPING = "stopping; the old state comes back, which takes a moment";
 
 function plainReport(terminal: Terminal): OperationReport {
   let progress: Progress | undefined;
+  const remarks: string[] = [];
   return {
+    remarks,
+    remark: (text) => void remarks.push(text),
     plan: () => {},
     begin: (_name, intent) => {
       progress = terminal.progress(plain(intent));
