@@ -1,7 +1,7 @@
 /**
  * Reads a CycloneDX document (JSON, 1.4 to 1.7) as far as Sealift decides by it. Pure and small: the
  * verifier loads this file in its cage, so it imports nothing but the error type. What it does not
- * look at (licences, evidence, vulnerabilities …) is for the schema (validate.ts).
+ * look at (evidence, vulnerabilities …) is for the schema (validate.ts).
  */
 import { sbomError } from "./error.ts";
 
@@ -25,6 +25,10 @@ export interface SbomComponent {
   /** As it stands in the document; not checked to be a purl. */
   readonly purl?: string;
   readonly properties: readonly { readonly name: string; readonly value: string }[];
+  /** SPDX ids, expressions and names, sorted; absent if the document states none. */
+  readonly licences?: readonly string[];
+  /** `ALGORITHM:hex` of the component's own bytes, sorted; absent if the document states none. */
+  readonly hashes?: readonly string[];
 }
 
 export interface SbomDependency {
@@ -119,6 +123,7 @@ function nested(parent: Json, where: string, found: SbomComponent[], depth: numb
 
 function component(value: Json, where: string): SbomComponent {
   const bomRef = value["bom-ref"];
+  const [licences, hashes] = [sorted(licencesOf(value, where)), sorted(hashesOf(value, where))];
   return {
     type: text(value["type"], `${where}.type`),
     name: text(value["name"], `${where}.name`),
@@ -130,7 +135,31 @@ function component(value: Json, where: string): SbomComponent {
       const content = property["value"] === undefined ? "" : text(property["value"], `${where}.properties[${i}].value`);
       return { name: text(property["name"], `${where}.properties[${i}].name`), value: content };
     }),
+    ...(licences ? { licences } : {}),
+    ...(hashes ? { hashes } : {}),
   };
+}
+
+function sorted(found: readonly string[]): readonly string[] | undefined {
+  return found.length === 0 ? undefined : [...new Set(found)].sort();
+}
+
+function licencesOf(value: Json, where: string): string[] {
+  return list(value["licenses"], `${where}.licenses`).flatMap((item, i): string[] => {
+    const choice = object(item, `${where}.licenses[${i}]`);
+    const licence =
+      choice["license"] === undefined ? choice : object(choice["license"], `${where}.licenses[${i}].license`);
+    const stated = licence["id"] ?? licence["name"] ?? licence["expression"];
+    // From 1.7 on an expression may come in parts instead.
+    return stated === undefined ? [] : [text(stated, `${where}.licenses[${i}]`)];
+  });
+}
+
+function hashesOf(value: Json, where: string): string[] {
+  return list(value["hashes"], `${where}.hashes`).map((item, i) => {
+    const hash = object(item, `${where}.hashes[${i}]`);
+    return `${text(hash["alg"], `${where}.hashes[${i}].alg`)}:${text(hash["content"], `${where}.hashes[${i}].content`)}`;
+  });
 }
 
 function members<Name extends string>(value: Json, where: string, names: readonly Name[]): { [K in Name]?: string } {

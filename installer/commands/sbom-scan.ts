@@ -1,14 +1,11 @@
-import { existsSync, statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { basename } from "node:path";
-import { DOCUMENT_MAX_BYTES, readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
-import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
 import { type Digest, digestOf } from "../../bundles/model/digest.ts";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
-import { SBOM_MAX_BYTES } from "../../sbom/document.ts";
 import { sbomError } from "../../sbom/error.ts";
 import { reportLines } from "../../sbom/scan/report-text.ts";
-import { type ScanInput, scanSboms } from "../../sbom/scan/scan.ts";
+import { scanSboms } from "../../sbom/scan/scan.ts";
 import { DEFAULT_SCAN_POLICY_BYTES, parseScanPolicy, SCAN_POLICY_MAX_BYTES } from "../../sbom/scan/scan-policy.ts";
 import type { Claims } from "../../sbom/scan/statements.ts";
 import { readVex, VEX_MAX_BYTES } from "../../sbom/scan/vex.ts";
@@ -29,6 +26,7 @@ import {
   requiredOption,
   usageError,
 } from "./command.ts";
+import { readSbomInputs } from "./sbom-inputs.ts";
 
 const NAME = "sbom scan";
 /** Beside a file, a Sigstore bundle over its bytes, as `cosign sign-blob --new-bundle-format` writes it. */
@@ -72,7 +70,7 @@ export const sbomScan: Command = {
     const security = securityRole(optionalOption(invocation, "trust"), at);
     const databaseSignatures = await signaturesBeside(database, security);
     const claims = await readClaims(invocation, security, at, policy.maxWaiverDays);
-    const inputs = await readInputs(path, optionalOption(invocation, "image"));
+    const inputs = await readSbomInputs(NAME, path, optionalOption(invocation, "image"));
     const out = optionalOption(invocation, "vex-out");
     if (out !== undefined && inputs.length !== 1)
       throw usageError(NAME, "--vex-out needs one SBOM; name it with --image");
@@ -104,32 +102,6 @@ function timeOf(invocation: Invocation): Date {
     throw usageError(NAME, `--at: got ${JSON.stringify(text)}, want a time such as 2026-01-31T12:00:00Z`);
   }
   return at;
-}
-
-/** The SBOMs of a bundle's images, or the one in a file. Their digests are checked, no signature. */
-async function readInputs(path: string, image: string | undefined): Promise<ScanInput[]> {
-  if (!isBundle(path)) {
-    if (image !== undefined) throw usageError(NAME, "--image is for a bundle");
-    return [{ name: basename(path), digest: undefined, sbom: await readBoundedFile(path, SBOM_MAX_BYTES) }];
-  }
-  const { layout, store } = openLayout(path);
-  try {
-    const { manifest } = readRelease(layout, readLayoutIndex(layout).release);
-    const images = manifest.images.filter(({ name }) => image === undefined || name === image);
-    if (images.length === 0) {
-      throw sbomError("SBOM_IMAGE_NOT_FOUND", `bundle ${JSON.stringify(path)} has no image ${JSON.stringify(image)}`, {
-        hints: [`it has: ${manifest.images.map(({ name }) => name).join(", ")}`],
-      });
-    }
-    return images.map(({ name, digest, sbom }) => ({ name, digest, sbom: layout.read(sbom, DOCUMENT_MAX_BYTES) }));
-  } finally {
-    closeStore(store);
-  }
-}
-
-/** An SBOM is a JSON file; a bundle is a tar or a directory. */
-function isBundle(path: string): boolean {
-  return existsSync(path) && (statSync(path).isDirectory() || !/\.json$/i.test(path));
 }
 
 function securityRole(directory: string | undefined, at: Date): TrustRole | undefined {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { signBlob } from "../../bundles/sign/blob.ts";
 import type { Command, OptionValue } from "../../installer/commands/command.ts";
+import { sbomDiff } from "../../installer/commands/sbom-diff.ts";
 import { sbomGenerate } from "../../installer/commands/sbom-generate.ts";
 import { sbomScan } from "../../installer/commands/sbom-scan.ts";
 import { sbomShow } from "../../installer/commands/sbom-show.ts";
@@ -199,4 +200,34 @@ test("sbom scan takes VEX as it is, and waivers only with a signature of the sec
   assert.equal((await run(sbomScan, [sbom], { ...signed, at: "2026-07-02T00:00:00Z" })).exit, 3);
   await writeFile(db, JSON.stringify(osvRecord({ name: "other" })));
   await assert.rejects(run(sbomScan, [sbom], signed), { code: "SIGNATURE_OTHER_ARTIFACT" });
+});
+
+test("sbom diff compares two documents and two bundles, and an alarm is exit 3", async (context) => {
+  const directory = await scratch(context);
+  const [older, newer, db] = ["old.json", "new.json", "db.json"].map((name) => join(directory, name));
+  assert.ok(older && newer && db);
+  await writeFile(older, sbomWith(["pkg:npm/lib@1.0.0"]));
+  await writeFile(newer, sbomWith(["pkg:npm/lib@2.0.0"]));
+  await writeFile(db, JSON.stringify(osvRecord({ events: [{ introduced: "0" }, { fixed: "2.0.0" }] })));
+  const ran = await run(sbomDiff, [older, newer], { db });
+  assert.equal(ran.exit, 0);
+  assert.ok(ran.lines.some((line) => line.includes("upgraded  pkg:npm/lib  1.0.0 -> 2.0.0")));
+  assert.ok(ran.lines.some((line) => line.includes("vulnerability fixed  unknown  TEST-1")));
+  assert.ok(ran.lines.some((line) => line.startsWith("database: ")));
+  const markdown = await run(sbomDiff, [older, newer], { format: "markdown" });
+  assert.equal(markdown.lines[0], "# Changes");
+  await assert.rejects(run(sbomDiff, [older, newer], { format: "html" }), { code: "USAGE" });
+
+  const hashed = (digit: string): Buffer => {
+    const hashes = [{ alg: "SHA-256", content: digit.repeat(64) }];
+    return sbomWith([], { components: [{ type: "library", name: "lib", purl: "pkg:npm/lib@1.0.0", hashes }] });
+  };
+  await writeFile(older, hashed("1"));
+  await writeFile(newer, hashed("2"));
+  assert.equal((await run(sbomDiff, [older, newer])).exit, 3);
+  const path = join(directory, "small.bundle.tar");
+  await writeSmallBundle(path);
+  const same = await run(sbomDiff, [path, path]);
+  assert.equal(same.exit, 0);
+  assert.ok(same.lines.every((line) => !/added|removed|changed /.test(line)));
 });

@@ -1,0 +1,36 @@
+/** What `sbom scan`, `sbom diff` and their like read: the SBOMs of a bundle, or one in a file. */
+import { existsSync, statSync } from "node:fs";
+import { basename } from "node:path";
+import { DOCUMENT_MAX_BYTES, readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
+import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
+import { SBOM_MAX_BYTES } from "../../sbom/document.ts";
+import { sbomError } from "../../sbom/error.ts";
+import type { ScanInput } from "../../sbom/scan/scan.ts";
+import { readBoundedFile } from "../host/read-file.ts";
+import { usageError } from "./command.ts";
+
+/** The SBOMs of a bundle's images, or the one in a file. Their digests are checked, no signature. */
+export async function readSbomInputs(verb: string, path: string, image: string | undefined): Promise<ScanInput[]> {
+  if (!isBundle(path)) {
+    if (image !== undefined) throw usageError(verb, "--image is for a bundle");
+    return [{ name: basename(path), digest: undefined, sbom: await readBoundedFile(path, SBOM_MAX_BYTES) }];
+  }
+  const { layout, store } = openLayout(path);
+  try {
+    const { manifest } = readRelease(layout, readLayoutIndex(layout).release);
+    const images = manifest.images.filter(({ name }) => image === undefined || name === image);
+    if (images.length === 0) {
+      throw sbomError("SBOM_IMAGE_NOT_FOUND", `bundle ${JSON.stringify(path)} has no image ${JSON.stringify(image)}`, {
+        hints: [`it has: ${manifest.images.map(({ name }) => name).join(", ")}`],
+      });
+    }
+    return images.map(({ name, digest, sbom }) => ({ name, digest, sbom: layout.read(sbom, DOCUMENT_MAX_BYTES) }));
+  } finally {
+    closeStore(store);
+  }
+}
+
+/** An SBOM is a JSON file; a bundle is a tar or a directory. */
+function isBundle(path: string): boolean {
+  return existsSync(path) && (statSync(path).isDirectory() || !/\.json$/i.test(path));
+}
