@@ -13,6 +13,7 @@ import {
   planUpgrade,
   requireInstalled,
 } from "../lifecycle/deploy-plan.ts";
+import { configOf } from "../lifecycle/deployed-config.ts";
 import { planOperatorChange } from "../lifecycle/operator-change.ts";
 import { planLines } from "../lifecycle/plan-text.ts";
 import { type Prepared, requirePreconditions } from "../lifecycle/preconditions.ts";
@@ -48,7 +49,8 @@ import {
   stateDirectory,
 } from "./site-options.ts";
 import { WISH_OPTIONS, wishOf } from "./tenant.ts";
-import { configOf, upgradeConfiguration } from "./upgrade.ts";
+import { planTlsOf, TLS_OPTIONS, tlsWish } from "./tls.ts";
+import { upgradeConfiguration } from "./upgrade.ts";
 
 const NAME = "authorize";
 
@@ -58,8 +60,8 @@ export const authorize: Command = {
   usage: "ACTION [ARGS] --out FILE.request [--key K…] [--reason TEXT] [--valid-for HOURS] [--state DIR]",
   details: [
     "ACTION [ARGS]         install BUNDLE | upgrade BUNDLE | rollback | config FILE | operator add FILE | operator remove NAME |",
-    "                      trust DIR | prune | uninstall | tenant add NAME … | api-key add …, with the",
-    "                      options of the verb",
+    "                      trust DIR | prune | uninstall | tls renew | tls import CHAIN |",
+    "                      tenant add NAME … | api-key add …, with the options of the verb",
     "--key K               sign at once into FILE.request.sig, FILE.request.2.sig …",
     ...REQUEST_DETAILS,
   ],
@@ -70,6 +72,7 @@ export const authorize: Command = {
     to: { type: "string" },
     keep: { type: "string" },
     "purge-data": { type: "boolean" },
+    ...TLS_OPTIONS,
     ...WISH_OPTIONS,
     ...REQUEST_OPTIONS,
     ...STATE_OPTION,
@@ -150,6 +153,13 @@ const PLANNERS: Readonly<Partial<Record<Action, Planner>>> = {
     planTrustChange(trustChangeTo(site, readTrustDirectory(only(args, "trust DIR")))),
   tenant: planWish,
   "api-key": planWish,
+  tls: async (invocation, site, args) => {
+    const wish = tlsWish(invocation, site, args);
+    const { release } = requireInstalled(readDeployments(site.paths));
+    return withPrepared(invocation, site, storedBundle(site, release), async (prepared) => {
+      return asked(prepared, planTlsOf(prepared, site, await wish));
+    });
+  },
   prune: async (invocation, site, args) => {
     none(args, "prune [--keep N]");
     return (await planPrune(site, keepOption(invocation))).subject;

@@ -3,6 +3,7 @@ import { plainJson } from "../../bundles/model/plain-text.ts";
 import { installerError } from "../error.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { planConfig, requireInstalled } from "../lifecycle/deploy-plan.ts";
+import { configOf } from "../lifecycle/deployed-config.ts";
 import { openSite } from "../lifecycle/site.ts";
 import { withStoredRelease } from "../lifecycle/stored-release.ts";
 import { CONFIG_MAX_BYTES, type Config, completeConfig, configMembers, parseConfigFile } from "../site/config.ts";
@@ -10,7 +11,6 @@ import { readDeployments } from "../site/deployment.ts";
 import { type Command, positionals, usageError } from "./command.ts";
 import { carryOut, DEPLOY_DETAILS, DEPLOY_OPTIONS, storedBundle, withPrepared } from "./deploy-verb.ts";
 import { STATE_OPTION, stateDirectory, withSite } from "./site-options.ts";
-import { configOf } from "./upgrade.ts";
 
 export const configShow: Command = {
   name: "config show",

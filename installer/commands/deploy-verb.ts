@@ -1,4 +1,5 @@
 /** What install, upgrade, rollback and `config apply` have in common: verify, plan, authorize, execute. */
+import { hostname } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { plain } from "../../bundles/model/plain-text.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
@@ -12,6 +13,7 @@ import { DEPLOY_KINDS } from "../lifecycle/deploy.ts";
 import type { DeployContext } from "../lifecycle/deploy-context.ts";
 import type { DeployPlan, PlanFacts } from "../lifecycle/deploy-plan.ts";
 import { renderedFile } from "../lifecycle/deploy-steps.ts";
+import { configOf } from "../lifecycle/deployed-config.ts";
 import { execute } from "../lifecycle/execute.ts";
 import { clientAddress, clientUrl } from "../lifecycle/front.ts";
 import { planLines } from "../lifecycle/plan-text.ts";
@@ -19,6 +21,7 @@ import { type Prepared, requirePreconditions } from "../lifecycle/preconditions.
 import type { Site } from "../lifecycle/site.ts";
 import { verifyForSite } from "../lifecycle/site-verify.ts";
 import { RESTORE_HINT, type ReleaseParts, releaseParts, withStoredRelease } from "../lifecycle/stored-release.ts";
+import { presentCertificate } from "../site/client-certificate.ts";
 import { type Deployments, readDeployments } from "../site/deployment.ts";
 import { clientAuthorityPath } from "../site/secret-makers.ts";
 import { missingSecrets } from "../site/secrets.ts";
@@ -90,6 +93,7 @@ async function gatherFacts(
   { verdict }: AllowedRelease,
   current: ReleaseParts | undefined,
 ): Promise<PlanFacts> {
+  const config = deployments.current ? configOf(site, deployments.current) : undefined;
   return {
     site,
     deployments,
@@ -101,6 +105,10 @@ async function gatherFacts(
     sealiftVersion: sealiftVersion(),
     hostPlatform: hostPlatform(),
     current,
+    certificate: presentCertificate(site.paths, next.rules.secrets, config, {
+      hostName: hostname(),
+      now: site.clock().now,
+    }),
   };
 }
 

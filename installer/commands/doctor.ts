@@ -4,19 +4,27 @@ import { join } from "node:path";
 import { readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
 import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
 import { plain } from "../../bundles/model/plain-text.ts";
+import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { diskNeed } from "../../compose/engine/disk-need.ts";
 import { type DoctorFacts, diagnose } from "../host/doctor.ts";
 import { gatherDoctorFacts } from "../host/doctor-facts.ts";
-import { type Command, optionalOption, positionals } from "./command.ts";
+import { openSite } from "../lifecycle/site.ts";
+import { clientCertificate } from "../lifecycle/site-status.ts";
+import { readDeployments } from "../site/deployment.ts";
+import { type Command, type Invocation, optionalOption, positionals } from "./command.ts";
+import { STATE_OPTION, stateDirectory } from "./site-options.ts";
 
 const MARKS = { pass: "ok  ", fail: "FAIL", "not-checked": "n/c " };
 
 export const doctor: Command = {
   name: "doctor",
   summary: "check this host, with a fix for each failure; exit 0 or 4",
-  usage: "[--for BUNDLE]",
-  details: ["--for BUNDLE  also whether this release fits: platform, disk, clock; checks no signature"],
-  options: { for: { type: "string" } },
+  usage: "[--for BUNDLE] [--state DIR]",
+  details: [
+    "--for BUNDLE  also whether this release fits: platform, disk, clock; checks no signature",
+    "--state DIR   of the site whose certificate for clients is looked at (default /var/lib/sealift)",
+  ],
+  options: { for: { type: "string" }, ...STATE_OPTION },
   run: async (invocation) => {
     positionals(invocation, "doctor");
     const { terminal } = invocation;
@@ -24,7 +32,9 @@ export const doctor: Command = {
     const need = bundle === undefined ? undefined : needOf(bundle);
     const directory = await mkdtemp(join(tmpdir(), "sealift-docker-"));
     try {
-      const findings = diagnose(await gatherDoctorFacts(join(directory, "config"), need));
+      const findings = diagnose(
+        await gatherDoctorFacts(join(directory, "config"), need, await certificateOf(invocation)),
+      );
       for (const { check, status, message, fix, reason } of findings) {
         terminal.result(
           plain(`${MARKS[status]} ${check.padEnd(20)} ${message}${reason ? ` (not checked: ${reason})` : ""}`),
@@ -41,6 +51,19 @@ export const doctor: Command = {
     }
   },
 };
+
+async function certificateOf(invocation: Invocation): Promise<DoctorFacts["clientCertificate"]> {
+  try {
+    const site = openSite(stateDirectory(invocation));
+    const { current } = readDeployments(site.paths);
+    if (!current) return { state: "none" };
+    const { problems, warnings } = await clientCertificate(site, current);
+    return { state: "known", problems: [...problems, ...warnings] };
+  } catch (cause) {
+    if (!(cause instanceof SealiftError)) throw cause;
+    return cause.code === "STATE_NOT_FOUND" ? { state: "none" } : { state: "unknown", reason: cause.message };
+  }
+}
 
 function needOf(path: string): DoctorFacts["need"] {
   const { layout, store } = openLayout(path);

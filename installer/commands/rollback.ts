@@ -1,11 +1,11 @@
 import { planRollback, requireInstalled } from "../lifecycle/deploy-plan.ts";
+import { configOf } from "../lifecycle/deployed-config.ts";
 import { lifecycleError } from "../lifecycle/error.ts";
 import type { Site } from "../lifecycle/site.ts";
 import { type Deployment, readDeployments } from "../site/deployment.ts";
 import { type Command, optionalOption, positionals } from "./command.ts";
 import { carryOut, DEPLOY_DETAILS, DEPLOY_OPTIONS, storedBundle, withPrepared } from "./deploy-verb.ts";
 import { withSite } from "./site-options.ts";
-import { configOf } from "./upgrade.ts";
 
 const NAME = "rollback";
 

@@ -29,7 +29,7 @@ export const status: Command = {
     const { terminal } = invocation;
     const site = openSite(stateDirectory(invocation));
     const found = await lookAt(site);
-    const { state, deployments, problems, containers, front } = found;
+    const { state, deployments, problems, warnings, containers, front } = found;
     const { current, previous } = deployments;
     terminal.result(`site ${site.siteId}: ${state}`);
     if (current) terminal.result(`  ${current.appliance} ${current.version} in ${current.colour}  ${current.release}`);
@@ -42,6 +42,7 @@ export const status: Command = {
     // It stops nothing that runs; the next change of the site asks an operator about it.
     if (clock) terminal.note(`note: ${clock.code}: ${clock.message}`);
     for (const problem of problems) terminal.result(`  PROBLEM ${plain(problem)}`);
+    for (const warning of warnings) terminal.result(`  soon: ${plain(warning)}`);
     if (state === "degraded") terminal.note(DEGRADED_HINT);
     terminal.document({
       siteId: site.siteId,
@@ -51,6 +52,7 @@ export const status: Command = {
       securityFloor: deployments.securityFloor,
       front,
       problems,
+      warnings,
       clock: clock ?? null,
       containers: containers.map(({ project, service, healthy, restarts, text }) => ({
         ...{ project, service, healthy, restarts, text },

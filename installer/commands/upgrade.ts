@@ -1,10 +1,9 @@
 import { type PlanFacts, planUpgrade, requireInstalled } from "../lifecycle/deploy-plan.ts";
+import { configOf } from "../lifecycle/deployed-config.ts";
 import type { Site } from "../lifecycle/site.ts";
 import type { ReleaseParts } from "../lifecycle/stored-release.ts";
-import { CONFIG_MAX_BYTES, type Config, readConfigBytes } from "../site/config.ts";
-import type { Deployment } from "../site/deployment.ts";
-import { deploymentPaths, readDeployments } from "../site/deployment.ts";
-import { readStateFile } from "../site/disk.ts";
+import type { Config } from "../site/config.ts";
+import { readDeployments } from "../site/deployment.ts";
 import { askBundle } from "../ui/ask-bundle.ts";
 import { type Command, type Invocation, optionalOption, positionals } from "./command.ts";
 import { carryOut, DEPLOY_DETAILS, DEPLOY_OPTIONS, withPrepared } from "./deploy-verb.ts";
@@ -55,9 +54,4 @@ export async function upgradeConfiguration(
   const current = requireInstalled(deployments);
   if (optionalOption(invocation, "config") !== undefined) return configuration(invocation, next);
   return configOf(site, current);
-}
-
-/** The configuration with which a deployment runs or ran. @throws STATE_DAMAGED */
-export function configOf(site: Pick<Site, "paths">, { id, config }: Deployment): Config {
-  return readConfigBytes(readStateFile(deploymentPaths(site.paths, id).config, CONFIG_MAX_BYTES), config);
 }

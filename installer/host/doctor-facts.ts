@@ -14,13 +14,18 @@ import { parseOsRelease } from "./setup-facts.ts";
 /** Where engines keep images if nobody says otherwise. */
 const ENGINE_ROOT = "/var/lib/docker";
 
-export async function gatherDoctorFacts(configDirectory: string, need: DoctorFacts["need"]): Promise<DoctorFacts> {
+export async function gatherDoctorFacts(
+  configDirectory: string,
+  need: DoctorFacts["need"],
+  clientCertificate: DoctorFacts["clientCertificate"],
+): Promise<DoctorFacts> {
   const found = await engineState(configDirectory);
   const { engine } = found;
   const root = engine.state === "good" ? engine.facts.rootDirectory : ENGINE_ROOT;
   const status = readHostFile("/proc/self/status") ?? "";
   const entropy = Number(readHostFile("/proc/sys/kernel/random/entropy_avail") ?? Number.NaN);
   return {
+    clientCertificate,
     os: parseOsRelease(readHostFile("/etc/os-release") ?? readHostFile("/usr/lib/os-release") ?? ""),
     architecture: process.arch,
     root: process.getuid?.() === 0,

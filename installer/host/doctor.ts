@@ -38,6 +38,11 @@ export interface DoctorFacts {
   readonly systemd: boolean;
   readonly appArmor: "enabled" | "disabled" | "absent";
   readonly iptables: string | undefined;
+  /** Of the site on this host, if there is one: what is or will soon be wrong with the certificate that clients see. */
+  readonly clientCertificate:
+    | { readonly state: "none" }
+    | { readonly state: "unknown"; readonly reason: string }
+    | { readonly state: "known"; readonly problems: readonly string[] };
   /** Bits that the kernel's generator says it has; undefined if it did not say. */
   readonly entropyBits: number | undefined;
 }
@@ -133,6 +138,13 @@ const checks: Readonly<Record<string, Check>> = {
           `${ENDPOINT_HOST}:${ENDPOINT_PORT}: ${portProblem}`,
           `ss --listening --tcp --processes 'sport = :${ENDPOINT_PORT}' shows who holds it; stop that program`,
         ),
+  certificate: ({ clientCertificate: found }) => {
+    if (found.state === "none") return pass("no site here has one");
+    if (found.state === "unknown") return skipped("the one that clients see", found.reason);
+    const [problem, ...more] = found.problems;
+    if (problem === undefined) return pass("the one that clients see holds for 30 days and more");
+    return fail([problem, ...more].join("; "), "sealift tls renew; or sealift tls csr, then sealift tls import");
+  },
   clock: ({ now, madeAt, need }) => {
     const floor = Math.max(madeAt.getTime(), need ? Date.parse(need.created) : 0);
     const message = `${now.toISOString()}`;

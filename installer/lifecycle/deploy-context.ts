@@ -12,6 +12,7 @@ import {
   deploymentsSchema,
 } from "../site/deployment.ts";
 import type { StatePaths } from "../site/state.ts";
+import { type CertificateChange, certificateChangeSchema } from "./certificate-change.ts";
 import { lifecycleError } from "./error.ts";
 import type { Ground } from "./execute.ts";
 import type { Parameters } from "./step.ts";
@@ -41,7 +42,7 @@ export interface DeployContext extends Ground {
   readonly showOnce: (text: string) => void;
 }
 
-export const DEPLOY_ACTIONS = ["install", "upgrade", "rollback", "config"] as const;
+export const DEPLOY_ACTIONS = ["install", "upgrade", "rollback", "config", "tls"] as const;
 export type DeployAction = (typeof DEPLOY_ACTIONS)[number];
 
 /** In the journal: everything by which recover makes the same steps again. Never a secret. */
@@ -55,6 +56,8 @@ export interface DeployParameters {
   readonly config: string;
   /** Files below secrets/ that this operation makes. */
   readonly newSecrets: readonly string[];
+  /** Another certificate for clients; absent if it stays. */
+  readonly certificate?: CertificateChange;
   /** The site had no volume before, so taking back an install may remove those that it made. */
   readonly hasOldVolumes: boolean;
   /** Which optional steps there are. */
@@ -82,6 +85,7 @@ const properties = {
   after: deploymentsSchema,
   config: { type: "string" },
   newSecrets: { type: "array", items: { type: "string" } },
+  certificate: certificateChangeSchema,
   hasOldVolumes: boolean,
   parts: {
     type: "object",
@@ -95,7 +99,7 @@ const properties = {
 const parametersSchema: JsonSchema = {
   type: "object",
   additionalProperties: false,
-  required: Object.keys(properties),
+  required: Object.keys(properties).filter((member) => member !== "certificate"),
   properties,
 };
 

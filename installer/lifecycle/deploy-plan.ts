@@ -7,10 +7,13 @@ import { randomBytes } from "node:crypto";
 import { gt, lt, satisfies } from "semver";
 import { type Digest, digestOf } from "../../bundles/model/digest.ts";
 import type { ReleaseManifest } from "../../bundles/model/release-manifest.ts";
+import type { PresentCertificate } from "../site/client-certificate.ts";
 import { type Config, completeConfig, configBytes, configDigest } from "../site/config.ts";
 import { type DataMark, type Deployment, type Deployments, otherColour } from "../site/deployment.ts";
+import { siteError } from "../site/error.ts";
 import { storedPath } from "../site/store.ts";
 import type { PlanSubject } from "./authorization.ts";
+import { type CertificateWish, certificateWayBack, planCertificate } from "./certificate-change.ts";
 import type { DeployAction, DeployParameters, SiteNames } from "./deploy-context.ts";
 import { lifecycleError } from "./error.ts";
 import { type ReleaseParts, renderFor } from "./stored-release.ts";
@@ -31,6 +34,8 @@ export interface PlanFacts {
   readonly hostPlatform: string;
   /** Of the release that runs; undefined before an install. */
   readonly current: ReleaseParts | undefined;
+  /** What clients see; undefined if there is none yet. */
+  readonly certificate?: PresentCertificate | undefined;
 }
 
 export interface DeployPlan {
@@ -111,6 +116,18 @@ export function planConfig(facts: PlanFacts, next: ReleaseParts, given: Config):
     throw lifecycleError("CONFIG_UNCHANGED", "the configuration is the one that the site has");
   }
   return plan("config", facts, next, config, {});
+}
+
+/**
+ * The same release and configuration with another certificate for clients.
+ * @throws SITE_NOT_INSTALLED | TLS_NOT_HERE | TLS_NAME_MALFORMED
+ */
+export function planTls(facts: PlanFacts, next: ReleaseParts, config: Config, wish: CertificateWish): DeployPlan {
+  const { appliance, version } = requireInstalled(facts.deployments);
+  if (!facts.certificate) {
+    throw siteError("TLS_NOT_HERE", `${appliance} ${version} has no certificate for clients`);
+  }
+  return plan("tls", facts, next, config, { certificate: wish });
 }
 
 /** @throws INSTALL_EXISTS */
@@ -205,7 +222,7 @@ function plan(
   facts: PlanFacts,
   next: ReleaseParts,
   config: Config,
-  options: { readonly stage?: boolean },
+  options: { readonly stage?: boolean; readonly certificate?: CertificateWish },
 ): DeployPlan {
   const { site, deployments, missingSecrets, volumes, engineId } = facts;
   const { rules } = next;
@@ -225,6 +242,7 @@ function plan(
   };
   const isUpgrade = action === "upgrade";
   const hasDatabase = rules.database !== undefined;
+  const certificate = planCertificate(facts.certificate, config, options.certificate);
   const parameters: DeployParameters = {
     action,
     before: deployments,
@@ -233,13 +251,14 @@ function plan(
       schemaVersion: 1,
       current: to,
       // A change of the configuration leaves the way back to the older release as it is.
-      previous: action === "config" ? deployments.previous : before,
+      previous: action === "config" || action === "tls" ? deployments.previous : before,
       securityFloor: highest(deployments.securityFloor, manifest.securityFloor),
       data: dataAfter(before || volumes.length > 0 ? deployments.data : null, manifest),
       engineId,
     },
     config: configBytes(config).toString("utf8"),
     newSecrets: missingSecrets,
+    ...(certificate.change && { certificate: certificate.change }),
     hasOldVolumes: volumes.length > 0,
     parts: {
       stage: options.stage === true,
@@ -252,14 +271,20 @@ function plan(
     watchSeconds: before === null ? 0 : WATCH_SECONDS,
     drainSeconds: facts.current?.rules.drainSeconds ?? rules.drainSeconds,
   };
-  return { subject: subjectOf(facts, parameters, next), parameters };
+  const subject = subjectOf(facts, parameters, next, certificate.details);
+  return { subject, parameters };
 }
 
 function highest(a: string | null, b: string): string {
   return a !== null && gt(a, b) ? a : b;
 }
 
-function subjectOf(facts: PlanFacts, parameters: DeployParameters, next: ReleaseParts): PlanSubject {
+function subjectOf(
+  facts: PlanFacts,
+  parameters: DeployParameters,
+  next: ReleaseParts,
+  certificateDetails: readonly string[],
+): PlanSubject {
   const { action, to, before } = parameters;
   return {
     action,
@@ -268,12 +293,17 @@ function subjectOf(facts: PlanFacts, parameters: DeployParameters, next: Release
     configDigest: to.config,
     policyDigest: facts.policyDigest,
     trustVersion: facts.trustVersion,
-    details: detailsOf(facts, parameters, next),
+    details: detailsOf(facts, parameters, next, certificateDetails),
   };
 }
 
 /** The plan for the person who signs it. */
-function detailsOf(facts: PlanFacts, parameters: DeployParameters, next: ReleaseParts): string[] {
+function detailsOf(
+  facts: PlanFacts,
+  parameters: DeployParameters,
+  next: ReleaseParts,
+  certificateDetails: readonly string[],
+): string[] {
   const { to, before, after, parts, hasOldVolumes, newSecrets, watchSeconds, drainSeconds, config } = parameters;
   const { manifest } = next.release;
   const old = facts.current?.release.manifest;
@@ -286,6 +316,7 @@ function detailsOf(facts: PlanFacts, parameters: DeployParameters, next: Release
     `configuration: ${config}`,
   ];
   if (newSecrets.length > 0) lines.push(`new secrets: ${newSecrets.join(", ")}`);
+  lines.push(...certificateDetails);
   if (parts.backup) lines.push("backup of the databases before anything changes, and a rehearsal of the upgrade on it");
   if (parts.migrate && before.current) lines.push("database: the schema is extended; the old release works on it too");
   if (before.current) lines.push(...pauseLines(parts.base));
@@ -328,6 +359,7 @@ function wayBackLines(
 ): string[] {
   const { current } = before;
   if (action === "install") return ["way back: sealift uninstall"];
+  if (action === "tls") return [certificateWayBack(site.paths)];
   if (action === "config") return ["way back: sealift config apply with the configuration before"];
   if (!current) return [];
   if (action === "rollback") {

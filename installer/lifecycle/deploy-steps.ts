@@ -28,6 +28,12 @@ import { STATE_DOCUMENT_MAX_BYTES, type StatePaths } from "../site/state.ts";
 import { removeStored, stageRelease } from "../site/store.ts";
 import { backUpDatabases, backupDirectory } from "./backup.ts";
 import { askCanary } from "./canary.ts";
+import {
+  type CertificateChange,
+  changeCertificate,
+  forgetCertificate,
+  restoreCertificate,
+} from "./certificate-change.ts";
 import { requireCarriedFiles } from "./carried-files.ts";
 import { baseProject, colourProject, type DeployContext, type DeployParameters } from "./deploy-context.ts";
 import { endReported } from "./end-reported.ts";
@@ -131,9 +137,10 @@ export function deploySteps(context: DeployContext, parameters: DeployParameters
   const deploying = new Deploying(context, parameters);
   const { action, parts } = parameters;
   const isInstall = action === "install";
-  const steps: (NewStep | false)[] = [
+  const steps: (NewStep | false | undefined)[] = [
     parts.stage && stage(deploying),
     secrets(deploying),
+    parameters.certificate && certificate(deploying, parameters.certificate),
     render(deploying),
     load(deploying),
     parts.backup && backup(deploying),
@@ -150,7 +157,7 @@ export function deploySteps(context: DeployContext, parameters: DeployParameters
     parts.credentials && credentials(deploying),
     tidy(deploying),
   ];
-  const all = steps.filter((step) => step !== false);
+  const all = steps.filter((step) => step !== false && step !== undefined);
   const commitIndex = all.findIndex((step) => step.isCommit);
   return all.map((step, index) => reported(context, step, index <= commitIndex));
 }
@@ -191,6 +198,15 @@ function secrets(deploying: Deploying): NewStep {
         for (const file of newSecrets) removeDurably(disk, join(directory, file));
       },
     }),
+  };
+}
+
+function certificate({ context, config }: Deploying, change: CertificateChange): NewStep {
+  return {
+    name: "certificate",
+    intent: "replace the certificate for clients",
+    do: () => changeCertificate(context, change, config),
+    undo: async () => restoreCertificate(context, change),
   };
 }
 
@@ -523,6 +539,7 @@ function tidy({ context, parameters }: Deploying): NewStep {
     name: "tidy",
     intent: "remove the files of older deployments",
     do: async () => {
+      forgetCertificate(context);
       for (const id of readdirSync(join(paths.directory, "deployments"))) {
         if (!kept.includes(id)) removeTree(disk, join(paths.directory, "deployments", id));
       }

@@ -1,11 +1,14 @@
 /** How the site is, against what it should be. Looks only; changes nothing. */
+import { hostname } from "node:os";
 import { parseCanonicalJson } from "../../bundles/model/canonical-json.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import type { Engine } from "../../compose/engine/engine.ts";
 import { type ContainerState, siteContainers } from "../../compose/engine/project.ts";
 import { projectName } from "../../compose/render.ts";
+import { certificateProblems, presentCertificate } from "../site/client-certificate.ts";
 import { type Deployment, type Deployments, readDeployments } from "../site/deployment.ts";
 import { renderedFile } from "./deploy-steps.ts";
+import { configOf } from "./deployed-config.ts";
 import { openJournalPath } from "./execute.ts";
 import { type AnsweredBy, askFront, clientAddress, clientUrl, readSwitch } from "./front.ts";
 import { readJournal } from "./journal.ts";
@@ -19,6 +22,8 @@ export interface SiteStatus {
   readonly deployments: Deployments;
   /** What is not as it should be, one sentence each. */
   readonly problems: readonly string[];
+  /** What an operator should do soon, one sentence each; the site is healthy all the same. */
+  readonly warnings: readonly string[];
   readonly containers: readonly ContainerState[];
   readonly front: { readonly address: string; readonly answer: AnsweredBy | null } | null;
 }
@@ -26,7 +31,7 @@ export interface SiteStatus {
 /** `engine` is undefined with the reason why it cannot be had. */
 export async function siteStatus(site: Site, engine: Engine | { readonly problem: string }): Promise<SiteStatus> {
   const deployments = readDeployments(site.paths);
-  const nothing = { deployments, containers: [], front: null };
+  const nothing = { deployments, containers: [], front: null, warnings: [] };
   const open = readJournal(openJournalPath(site.paths));
   if (open) {
     const { operation, time } = open.begin;
@@ -51,14 +56,36 @@ export async function siteStatus(site: Site, engine: Engine | { readonly problem
     const lost = [...problems, cause.message, ...cause.hints];
     return { ...nothing, containers, state: "degraded", problems: lost };
   }
-  problems.push(...front.problems);
+  const certificate = await clientCertificate(site, current);
+  problems.push(...front.problems, ...certificate.problems);
   return {
     state: problems.length === 0 ? "healthy" : "degraded",
     deployments,
     problems,
+    warnings: certificate.warnings,
     containers,
     front: { address: front.address, answer: front.answer },
   };
+}
+
+/**
+ * What is or will soon be wrong with the certificate that clients see; nothing where there is none.
+ * @throws RELEASE_NOT_STORED | STATE_UNREADABLE
+ */
+export async function clientCertificate(
+  site: Site,
+  current: Deployment,
+): Promise<ReturnType<typeof certificateProblems>> {
+  const { now } = site.clock();
+  try {
+    const present = await withStoredRelease(site.paths, current.release, async ({ rules }) =>
+      presentCertificate(site.paths, rules.secrets, configOf(site, current), { hostName: hostname(), now }),
+    );
+    return present ? certificateProblems(present, now) : { warnings: [], problems: [] };
+  } catch (cause) {
+    if (!(cause instanceof SealiftError) || cause.code !== "STATE_DAMAGED") throw cause;
+    return { warnings: [], problems: [cause.message, ...cause.hints] };
+  }
 }
 
 /** Whoever edited it decides what this site is compared with, so nothing else is worth a look. */

@@ -18,6 +18,16 @@ export function clientAuthorityPath({ directory }: StatePaths): string {
   return join(directory, "site", "client-ca.pem");
 }
 
+/** The authority's key and certificate. */
+export function authorityPath({ directory }: StatePaths): string {
+  return join(directory, "site", CLIENT_AUTHORITY);
+}
+
+/** How clients call this site, as its configuration says. @throws TLS_NAME_MALFORMED */
+export function wantedNames(config: Config, hostName: string): string[] {
+  return serverNames(publicNames(config), hostName, String(config["clientAddress"] ?? ""));
+}
+
 export interface SecretSite {
   readonly disk: Disk;
   readonly clock: Clock;
@@ -31,16 +41,17 @@ export function secretMakers({ disk, clock, paths, siteId }: SecretSite, config:
   return {
     identity: (rule) => makeIdentity(rule, openIdentityRoot(disk, at(IDENTITY_ROOT))),
     serverCertificate: (rule) => {
-      const names = serverNames(publicNames(config), hostname(), String(config["clientAddress"] ?? ""));
+      const names = wantedNames(config, hostname());
       const about = { siteId, names, now: clock().now };
-      const authority = openClientAuthority(disk, at(CLIENT_AUTHORITY), about);
+      const authority = openClientAuthority(disk, authorityPath(paths), about);
       writeWhole(disk, clientAuthorityPath(paths), Buffer.from(authority.certificate), 0o644);
       return makeServerCertificate(rule, authority, about);
     },
   };
 }
 
-function publicNames(config: Config): string[] {
+/** Those that the operator named. */
+export function publicNames(config: Config): string[] {
   const names = config["publicNames"];
   return Array.isArray(names) ? names.map(String) : [];
 }

@@ -31,14 +31,6 @@ export interface ClientAuthority {
   readonly isNew: boolean;
 }
 
-export interface ServerCertificate {
-  readonly names: readonly string[];
-  readonly notBefore: Date;
-  readonly notAfter: Date;
-  /** SHA-256 of the certificate, as `openssl x509 -fingerprint` writes it. */
-  readonly fingerprint: string;
-}
-
 const DAY_MS = 24 * 60 * 60_000;
 /** What clients accept at most, by the CA/Browser Forum's rules of 2020. */
 const LEAF_DAYS = 397;
@@ -111,9 +103,8 @@ export function openClientAuthority(
   path: string,
   { siteId, names, now }: { readonly siteId: string; readonly names: readonly string[]; readonly now: Date },
 ): ClientAuthority {
-  const bytes = readStateFile(path, FILE_MAX_BYTES);
-  const found = bytes && parseAuthority(path, bytes);
-  if (found && names.every((name) => found.names.includes(name)) && isFit(found.certificate, now)) return found;
+  const found = readClientAuthority(path);
+  if (found && vouches(found, names, now)) return found;
   const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const subject = authoritySubject(siteId);
   const certificate = writeCertificate({
@@ -130,6 +121,17 @@ export function openClientAuthority(
   const document: AuthorityDocument = { schemaVersion: 1, names, privateKey: pemOf(privateKey), certificate };
   writeWhole(disk, path, canonicalJson(document), 0o400);
   return { privateKey, certificate, names, isNew: true };
+}
+
+/** The authority that there is, fit or not. @throws STATE_DAMAGED | STATE_UNREADABLE */
+export function readClientAuthority(path: string): ClientAuthority | undefined {
+  const bytes = readStateFile(path, FILE_MAX_BYTES);
+  return bytes && parseAuthority(path, bytes);
+}
+
+/** Whether it may vouch for `names` from now on for as long as a certificate lives. */
+export function vouches(authority: ClientAuthority, names: readonly string[], now: Date): boolean {
+  return names.every((name) => authority.names.includes(name)) && isFit(authority.certificate, now);
 }
 
 /**
@@ -153,21 +155,6 @@ export function makeServerCertificate(
   });
   const bytes = Buffer.from(pemOf(privateKey) + leaf + authority.certificate);
   return [{ path: `${rule.directory}/server.pem`, bytes, uid: rule.uid, mode: 0o400 }];
-}
-
-/** What the first certificate of a `server.pem` says, imported or ours; undefined if there is none to read. */
-export function describeServerCertificate(pem: Uint8Array): ServerCertificate | undefined {
-  try {
-    const certificate = new X509Certificate(pem);
-    return {
-      names: (certificate.subjectAltName ?? "").split(", ").map((name) => name.replace(/^(?:DNS|IP Address):/, "")),
-      notBefore: certificate.validFromDate,
-      notAfter: certificate.validToDate,
-      fingerprint: certificate.fingerprint256,
-    };
-  } catch {
-    return undefined;
-  }
 }
 
 function authoritySubject(siteId: string): string {

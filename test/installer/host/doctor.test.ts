@@ -41,6 +41,7 @@ const healthy: DoctorFacts = {
   appArmor: "enabled",
   iptables: "/usr/sbin/iptables",
   entropyBits: 256,
+  clientCertificate: { state: "none" },
 };
 
 function finding(check: string, change: Partial<DoctorFacts>) {
@@ -55,6 +56,17 @@ function finding(check: string, change: Partial<DoctorFacts>) {
 describe("doctor", () => {
   it("passes every check on a healthy host", () => {
     for (const { check, status } of diagnose(healthy)) assert.equal(status, "pass", check);
+  });
+
+  it("asks for another certificate before the one that clients see ends", () => {
+    const ends = ["the certificate for clients ends on 2026-07-01, in 29 days: sealift tls renew"];
+    const soon = finding("certificate", { clientCertificate: { state: "known", problems: ends } });
+    assert.deepEqual([soon.status, soon.message], ["fail", ends[0]]);
+    assert.match(soon.fix ?? "", /^sealift tls renew/);
+    const good = finding("certificate", { clientCertificate: { state: "known", problems: [] } });
+    assert.equal(good.status, "pass");
+    const closed = finding("certificate", { clientCertificate: { state: "unknown", reason: "no permission" } });
+    assert.deepEqual([closed.status, closed.reason], ["not-checked", "no permission"]);
   });
 
   const engineProblem = { state: "refused", code: "ENGINE_ROOTLESS", message: "rootless", fix: "do" } as const;

@@ -56,6 +56,7 @@ const OID = {
   nameConstraints: "551d1e",
   authorityKeyIdentifier: "551d23",
   extKeyUsage: "551d25",
+  extensionRequest: "2a864886f70d01090e",
 } as const;
 const PURPOSE_OID: Readonly<Record<Purpose, string>> = { server: "2b06010505070301", client: "2b06010505070302" };
 
@@ -169,23 +170,47 @@ function serialNumber(): Buffer {
  */
 export function writeCertificate(fields: CertificateFields): string {
   const { subject, publicKey, issuer, notBefore, notAfter } = fields;
-  if (subject.length < 1 || subject.length > 64) {
-    throw new RangeError(`common name: got ${subject.length} characters, want 1 to 64`);
-  }
-  const algorithm = der(SEQUENCE, oid(OID.ecdsaWithSha256));
+  requireSubject(subject);
   const body = der(
     SEQUENCE,
     der(0xa0, der(INTEGER, Buffer.of(2))),
     serialNumber(),
-    algorithm,
+    signatureAlgorithm(),
     distinguishedName(issuer.name),
     der(SEQUENCE, time(notBefore), time(notAfter)),
     distinguishedName(subject),
     publicKey.export({ type: "spki", format: "der" }),
     der(0xa3, der(SEQUENCE, ...extensions(fields))),
   );
-  const signature = sign("sha256", body, issuer.privateKey);
-  const bytes = der(SEQUENCE, body, algorithm, der(BIT_STRING, Buffer.of(0), signature));
+  return signed("CERTIFICATE", body, issuer.privateKey);
+}
+
+/** A request for a server's certificate (PKCS #10, RFC 2986), as PEM; `privateKey` is P-256. @throws RangeError */
+export function writeCertificateRequest(subject: string, names: readonly string[], privateKey: KeyObject): string {
+  requireSubject(subject);
+  const wanted = der(SEQUENCE, extension(OID.subjectAltName, false, der(SEQUENCE, ...names.map(alternativeName))));
+  const body = der(
+    SEQUENCE,
+    der(INTEGER, Buffer.of(0)),
+    distinguishedName(subject),
+    createPublicKey(privateKey).export({ type: "spki", format: "der" }),
+    der(0xa0, der(SEQUENCE, oid(OID.extensionRequest), der(SET, wanted))),
+  );
+  return signed("CERTIFICATE REQUEST", body, privateKey);
+}
+
+function requireSubject(subject: string): void {
+  if (subject.length >= 1 && subject.length <= 64) return;
+  throw new RangeError(`common name: got ${subject.length} characters, want 1 to 64`);
+}
+
+function signed(label: string, body: Buffer, privateKey: KeyObject): string {
+  const signature = sign("sha256", body, privateKey);
+  const bytes = der(SEQUENCE, body, signatureAlgorithm(), der(BIT_STRING, Buffer.of(0), signature));
   const lines = bytes.toString("base64").match(/.{1,64}/g) ?? [];
-  return `-----BEGIN CERTIFICATE-----\n${lines.join("\n")}\n-----END CERTIFICATE-----\n`;
+  return `-----BEGIN ${label}-----\n${lines.join("\n")}\n-----END ${label}-----\n`;
+}
+
+function signatureAlgorithm(): Buffer {
+  return der(SEQUENCE, oid(OID.ecdsaWithSha256));
 }
