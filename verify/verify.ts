@@ -20,6 +20,7 @@ import { checkClosedWorld } from "./checks/closed-world.ts";
 import { checkCompose } from "./checks/compose.ts";
 import { checkIdentity } from "./checks/identity.ts";
 import { checkImageConfigs } from "./checks/images.ts";
+import { checkRevocation } from "./checks/revocation.ts";
 import { checkDemand, type Signable, type Signed, verifySignatures } from "./checks/signatures.ts";
 import { type Policy, parsePolicy } from "./policy.ts";
 import { loadTrust, type Trust } from "./trust/trust.ts";
@@ -70,6 +71,7 @@ export async function verifyRelease(input: VerifyInput): Promise<Verdict> {
   const trusted = found && trust && checkReleaseSignatures(report, found, trust);
   if (found && trust) {
     const { approvals = [] } = input;
+    report.add(...checkRevocation(found.release.digest, trust));
     report.try("signatures", "approvals", () =>
       report.add(...checkApprovals({ release: found.release.digest, policy, policyDigest, trust, approvals })),
     );
@@ -254,7 +256,6 @@ function checkContents(
   report.add(
     notChecked("scan", "release", "this version of Sealift does not read vulnerability scans"),
     notChecked("rebuilt", "release", "no independent build signed the same digest; `sealift bundle rebuild` makes one"),
-    notChecked("revocation", "release trust", "this version of Sealift does not read revocations"),
     notChecked("attestation", "release", "the release carries no reference values for a confidential VM"),
   );
 }

@@ -13,22 +13,25 @@ import { canonicalize } from "@tufjs/canonical-json";
 import { Key, Metadata, MetadataKind, MetaFile, Root, Signature, Snapshot, Targets, Timestamp } from "@tufjs/models";
 import { Delegations } from "@tufjs/models/dist/delegations.js";
 import { DelegatedRole, Role as TufRole } from "@tufjs/models/dist/role.js";
+import type { JSONValue } from "@tufjs/models/dist/utils/index.js";
 import { digestOf, hexOf } from "../model/digest.ts";
 import { plain } from "../model/plain-text.ts";
 import { keyFingerprint, parsePublicKey } from "../model/public-key.ts";
 import { NAME_PATTERN } from "../model/release-manifest.ts";
+import { NO_REVOCATIONS, REVOKED_MEMBER, type Revocations } from "../model/revocations.ts";
 import { reasonOf, SealiftError } from "../model/sealift-error.ts";
 import { ROLES, type Role } from "../model/signing-roles.ts";
 import { signError } from "./error.ts";
 import { type PrivateKey, type PublicKey, publicKeyPem } from "./key-file.ts";
 
 /** What verify/trust/trust.ts reads them by. */
-const HOLDER_MEMBER = "x-sealift-holder";
+export const HOLDER_MEMBER = "x-sealift-holder";
 const KEY_TYPE = "ecdsa";
 const KEY_SCHEME = "ecdsa-sha2-nistp256";
 const SPEC_VERSION = "1.0.31";
 export const ROOT_LIFETIME_DAYS = 3 * 365;
 export const SNAPSHOT_LIFETIME_DAYS = 365;
+const DAY_MS = 86_400_000;
 
 export interface KeyHolder {
   readonly publicKey: PublicKey;
@@ -99,25 +102,40 @@ function tufKey({ publicKey, holder }: KeyHolder): Key {
   });
 }
 
-type AnyMetadata = Metadata<Root> | Metadata<Targets> | Metadata<Snapshot> | Metadata<Timestamp>;
+export type AnyMetadata = Metadata<Root> | Metadata<Targets> | Metadata<Snapshot> | Metadata<Timestamp>;
 
 /** Name → unsigned metadata of version 1. @throws TRUST_LINT */
 export function planTrust(plan: TrustPlan): Map<string, AnyMetadata> {
   lintTrustPlan(plan);
-  const expires = (days: number): string =>
-    `${new Date(plan.now.getTime() + days * 86_400_000).toISOString().slice(0, 19)}Z`;
-  const common = { version: 1, specVersion: SPEC_VERSION };
+  return new Map<string, AnyMetadata>([
+    ["1.root.json", renderRoot(plan, 1)],
+    ["1.targets.json", renderTargets(plan, 1, NO_REVOCATIONS)],
+    ...renderFreshness(plan, { snapshot: 1, timestamp: 1, targets: 1 }),
+  ]);
+}
+
+/** Version and expiry of a file. */
+function signedOptions({ now }: TrustPlan, version: number, days: number) {
+  const expires = `${new Date(now.getTime() + days * DAY_MS).toISOString().slice(0, 19)}Z`;
+  return { version, specVersion: SPEC_VERSION, expires };
+}
+
+export function renderRoot(plan: TrustPlan, version: number): Metadata<Root> {
   const rootKeys = plan.root.map(tufKey);
   const rootRole = { keyIDs: rootKeys.map((key) => key.keyID), threshold: plan.rootThreshold };
   const root = new Root({
-    ...common,
-    expires: expires(ROOT_LIFETIME_DAYS),
+    ...signedOptions(plan, version, ROOT_LIFETIME_DAYS),
     consistentSnapshot: true,
     keys: Object.fromEntries(rootKeys.map((key) => [key.keyID, key])),
     roles: Object.fromEntries(
       ["root", "targets", "snapshot", "timestamp"].map((name) => [name, new TufRole(rootRole)]),
     ),
   });
+  return new Metadata(root);
+}
+
+/** Without the member for revocations as long as there are none: it would tell nothing. */
+export function renderTargets(plan: TrustPlan, version: number, revoked: Revocations): Metadata<Targets> {
   const roles = ROLES.map((name) => {
     const group = plan.roles.get(name) as { keys: readonly KeyHolder[]; threshold: number };
     const keys = group.keys.map(tufKey);
@@ -125,61 +143,69 @@ export function planTrust(plan: TrustPlan): Map<string, AnyMetadata> {
     const keyIDs = keys.map((key) => key.keyID);
     return { keys, role: new DelegatedRole({ name, keyIDs, threshold: group.threshold, terminating: true, paths }) };
   });
+  const isEmpty = Object.values(revoked).every((list) => list.length === 0);
   const targets = new Targets({
-    ...common,
-    expires: expires(ROOT_LIFETIME_DAYS),
+    ...signedOptions(plan, version, ROOT_LIFETIME_DAYS),
+    unrecognizedFields: isEmpty ? {} : { [REVOKED_MEMBER]: structuredClone(revoked) as unknown as JSONValue },
     delegations: new Delegations({
       keys: Object.fromEntries(roles.flatMap(({ keys }) => keys.map((key) => [key.keyID, key]))),
       roles: Object.fromEntries(roles.map(({ role }) => [role.name, role])),
     }),
   });
-  const snapshot = new Snapshot({
-    ...common,
-    expires: expires(SNAPSHOT_LIFETIME_DAYS),
-    meta: { "targets.json": new MetaFile({ version: 1 }) },
-  });
-  const timestamp = new Timestamp({
-    ...common,
-    expires: expires(SNAPSHOT_LIFETIME_DAYS),
-    snapshotMeta: new MetaFile({ version: 1 }),
-  });
-  return new Map<string, AnyMetadata>([
-    ["1.root.json", new Metadata(root)],
-    ["1.targets.json", new Metadata(targets)],
-    ["1.snapshot.json", new Metadata(snapshot)],
-    ["timestamp.json", new Metadata(timestamp)],
-  ]);
+  return new Metadata(targets);
 }
 
-/** The id of `key` among the root keys, by its fingerprint: another tool may write the same PEM otherwise. */
+/** Snapshot and timestamp, by their names: which targets are in force, and until when one may believe that. */
+export function renderFreshness(
+  plan: TrustPlan,
+  versions: { readonly snapshot: number; readonly timestamp: number; readonly targets: number },
+): [string, AnyMetadata][] {
+  const snapshot = new Snapshot({
+    ...signedOptions(plan, versions.snapshot, SNAPSHOT_LIFETIME_DAYS),
+    meta: { "targets.json": new MetaFile({ version: versions.targets }) },
+  });
+  const timestamp = new Timestamp({
+    ...signedOptions(plan, versions.timestamp, SNAPSHOT_LIFETIME_DAYS),
+    snapshotMeta: new MetaFile({ version: versions.snapshot }),
+  });
+  return [
+    [`${versions.snapshot}.snapshot.json`, new Metadata(snapshot)],
+    ["timestamp.json", new Metadata(timestamp)],
+  ];
+}
+
+/** The id of `key` among the keys of `root`, by its fingerprint: another tool may write the same PEM otherwise. */
 function rootKeyId(root: Root, key: PrivateKey): string | undefined {
   const fingerprint = keyFingerprint(key);
-  return Object.values(root.keys).find((candidate) => {
-    const publicKey = parsePublicKey(candidate.keyVal["public"] ?? "", `root key ${candidate.keyID}`);
+  const { keyIDs } = root.roles["root"] as TufRole;
+  return keyIDs.find((id) => {
+    const publicKey = parsePublicKey(root.keys[id]?.keyVal["public"] ?? "", `root key ${id}`);
     return keyFingerprint(publicKey) === fingerprint;
-  })?.keyID;
+  });
 }
 
 /**
- * Signs with a root key every file that still lacks signatures, and returns the names of these files. A
- * file that has enough stays as it is, byte for byte: a further signature in `1.root.json` would change
- * the fingerprint that is already on paper.
+ * Signs with a root key every file that still lacks signatures which this key can give, and returns the
+ * names of these files. A file that has enough stays as it is, byte for byte: a further signature in
+ * `1.root.json` would change the fingerprint that is already on paper.
  * @throws TRUST_KEY_FOREIGN
  */
 export function signTrust(files: ReadonlyMap<string, AnyMetadata>, key: PrivateKey): string[] {
-  const root = rootOf(files).signed;
-  const keyID = rootKeyId(root, key);
-  if (keyID === undefined) {
+  const demands = signatureDemands(files);
+  if (demands.every(({ root }) => rootKeyId(root, key) === undefined)) {
     throw signError("TRUST_KEY_FOREIGN", `key ${keyFingerprint(key)} is not a root key of this release trust`);
   }
-  const names: string[] = [];
-  for (const { file, signed, threshold } of signingState(files)) {
+  const names = new Set<string>();
+  for (const { file, root } of demands) {
     const metadata = files.get(file) as AnyMetadata;
-    if (signed >= threshold || holds(root, keyID, metadata)) continue;
+    const keyID = rootKeyId(root, key);
+    const { keyIDs, threshold } = root.roles["root"] as TufRole;
+    const signed = keyIDs.filter((id) => holds(root, id, metadata)).length;
+    if (keyID === undefined || signed >= threshold || holds(root, keyID, metadata)) continue;
     metadata.sign((bytes) => new Signature({ keyID, sig: sign("sha256", bytes, key).toString("hex") }), true);
-    names.push(file);
+    names.add(file);
   }
-  return names;
+  return [...names];
 }
 
 /** Whether root key `id` has signed `metadata`. */
@@ -192,34 +218,50 @@ function holds(root: Root, id: string, metadata: AnyMetadata): boolean {
   }
 }
 
-/** The root metadata of the highest version. */
-function rootOf(files: ReadonlyMap<string, AnyMetadata>): Metadata<Root> {
-  const names = [...files.keys()].filter((name) => name.endsWith(".root.json"));
-  const newest = names.sort((a, b) => Number.parseInt(b, 10) - Number.parseInt(a, 10))[0];
-  const found = newest === undefined ? undefined : files.get(newest);
-  if (found?.signed.type !== MetadataKind.Root) throw signError("TRUST_LINT", "release trust: no root metadata");
-  return found as Metadata<Root>;
+/** The root metadata of `version`; of the highest if not said. @throws TRUST_LINT if there is none */
+function rootOf(files: ReadonlyMap<string, AnyMetadata>, version?: number): Root {
+  const roots = [...files.values()].flatMap(({ signed }) =>
+    signed.type === MetadataKind.Root ? [signed as Root] : [],
+  );
+  const newest = roots.sort((a, b) => b.version - a.version).find((root) => root.version === (version ?? root.version));
+  if (newest === undefined) throw signError("TRUST_LINT", `release trust: no root metadata ${version ?? ""}`.trimEnd());
+  return newest;
 }
 
-export interface SigningState {
-  readonly file: string;
-  /** Distinct root keys that signed the file, verified, and how many it needs. */
-  readonly signed: number;
-  readonly threshold: number;
-}
-
-/** How far the newest file of each kind is signed, by the keys of the newest root. */
-export function signingState(files: ReadonlyMap<string, AnyMetadata>): SigningState[] {
-  const root = rootOf(files).signed;
-  const { keyIDs, threshold } = root.roles["root"] as TufRole;
+/** The newest file of each kind, with a root whose keys must sign it: for a later root the one before it too. */
+function signatureDemands(files: ReadonlyMap<string, AnyMetadata>): { readonly file: string; readonly root: Root }[] {
+  const root = rootOf(files);
   const newest = new Map<MetadataKind, number>();
   for (const { signed } of files.values()) {
     newest.set(signed.type, Math.max(signed.version, newest.get(signed.type) ?? 0));
   }
   const current = [...files].filter(([, { signed }]) => signed.version === newest.get(signed.type));
-  return current.map(([file, metadata]) => {
-    const signed = keyIDs.filter((id) => holds(root, id, metadata)).length;
-    return { file, signed, threshold };
+  return current.flatMap(([file, { signed }]) => {
+    const isLater = signed.type === MetadataKind.Root && signed.version > 1;
+    return isLater
+      ? [
+          { file, root: rootOf(files, signed.version - 1) },
+          { file, root },
+        ]
+      : [{ file, root }];
+  });
+}
+
+export interface SigningState {
+  readonly file: string;
+  /** Distinct keys of root `root` that signed the file, verified, and how many it needs. */
+  readonly signed: number;
+  readonly threshold: number;
+  /** The version of the root whose keys count: a later root is there twice, for the old keys and for its own. */
+  readonly root: number;
+}
+
+/** How far the newest file of each kind is signed. */
+export function signingState(files: ReadonlyMap<string, AnyMetadata>): SigningState[] {
+  return signatureDemands(files).map(({ file, root }) => {
+    const { keyIDs, threshold } = root.roles["root"] as TufRole;
+    const signed = keyIDs.filter((id) => holds(root, id, files.get(file) as AnyMetadata)).length;
+    return { file, signed, threshold, root: root.version };
   });
 }
 

@@ -1,11 +1,13 @@
 import { createHash } from "node:crypto";
 import { plain } from "../../bundles/model/plain-text.ts";
+import { REVOCATION_KINDS } from "../../bundles/model/revocations.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import { parseTrustMetadata, signingState } from "../../bundles/sign/trust-metadata.ts";
 import { loadTrust, readTrustClaim, type TrustClaim } from "../../verify/trust/trust.ts";
 import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
 import type { Terminal } from "../ui/terminal.ts";
 import { type Command, positionals } from "./command.ts";
+import { signingLine } from "./trust-options.ts";
 
 export const trustShow: Command = {
   name: "trust show",
@@ -38,9 +40,7 @@ export function showTrust(files: ReadonlyMap<string, Buffer>, directory: string,
     terminal.result(`  ${(fingerprint.match(/.{8}/g) ?? []).join(" ")}`);
   }
   printClaim(claim, terminal);
-  for (const { file, signed, threshold } of missing) {
-    terminal.result(`incomplete: ${file} has ${signed} of ${threshold} signatures`);
-  }
+  for (const item of missing) terminal.result(`incomplete: ${signingLine(item)}`);
   if (missing.length > 0) terminal.result(`Next: sealift trust sign ${directory} --key KEY`);
   if (problem) terminal.result(`does not hold now [${problem.code}]: ${plain(problem.message)}`);
   terminal.document({
@@ -58,6 +58,7 @@ export function showTrust(files: ReadonlyMap<string, Buffer>, directory: string,
       paths,
       keys: keys.map(named),
     })),
+    revoked: claim.revoked,
     signatures: state,
   });
   return missing.length === 0 && !problem ? 0 : 3;
@@ -89,5 +90,10 @@ export function printClaim(claim: TrustClaim, terminal: Terminal): void {
   group("root", claim.rootThreshold, claim.rootKeys, ", also for targets, snapshot and timestamp");
   for (const [role, { threshold, keys, paths }] of claim.roles) {
     group(role, threshold, keys, `, for ${paths.join(", ")}`);
+  }
+  for (const kind of REVOCATION_KINDS) {
+    for (const { id, at, reason } of claim.revoked[kind]) {
+      terminal.result(`revoked ${kind.slice(0, -1)} ${plain(id)} at ${at}: ${plain(reason)}`);
+    }
   }
 }

@@ -4,6 +4,7 @@ import { readTrustClaim } from "../../verify/trust/trust.ts";
 import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
 import { keyPassword } from "../ui/key-password.ts";
 import { type Command, positionals, requiredOption } from "./command.ts";
+import { signingLine } from "./trust-options.ts";
 import { printClaim } from "./trust-show.ts";
 
 export const trustSign: Command = {
@@ -28,8 +29,8 @@ export const trustSign: Command = {
     await writeTrustMetadata(directory, new Map([...files].filter(([name]) => signed.includes(name))), false);
     const state = signingState(files);
     terminal.result(signed.length === 0 ? "nothing left to sign with this key" : `signed ${signed.join(", ")}`);
-    for (const { file, signed: have, threshold } of state) {
-      terminal.result(`${file.padEnd(18)} ${have} of ${threshold} signatures${have < threshold ? ", incomplete" : ""}`);
+    for (const item of state) {
+      terminal.result(`${signingLine(item)}${item.signed < item.threshold ? ", incomplete" : ""}`);
     }
     terminal.document({
       directory,

@@ -7,6 +7,8 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { type Digest, digestOf, hexOf } from "../../bundles/model/digest.ts";
+import { plain } from "../../bundles/model/plain-text.ts";
+import { REVOCATION_KINDS, type Revocations } from "../../bundles/model/revocations.ts";
 import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { trustError } from "../../verify/trust/error.ts";
@@ -68,7 +70,7 @@ export interface CheckedTrust {
 
 /** A trust that holds at `at`. @throws TRUST_… as `loadTrust` */
 export function checkTrust(files: TrustFiles, at: Date): CheckedTrust {
-  const { rootFingerprint, rootVersion, targetsVersion, roles } = loadTrust(files, at);
+  const { rootFingerprint, rootVersion, targetsVersion, roles, revoked } = loadTrust(files, at);
   const rootNames = Array.from({ length: rootVersion }, (_, i) => `${i + 1}.root.json`);
   const pin = parseTrustPin({
     digest: trustDigest(files),
@@ -78,7 +80,8 @@ export function checkTrust(files: TrustFiles, at: Date): CheckedTrust {
     targets: digestOf(canonicalJson(signedPart(files, `${targetsVersion}.targets.json`))),
     timestampVersion: signedPart(files, "timestamp.json").version,
   });
-  return { pin, files, lines: [...roles].flatMap(([name, role]) => roleLines(name, role)) };
+  const lines = [...roles].flatMap(([name, role]) => roleLines(name, role));
+  return { pin, files, lines: [...lines, ...revocationLines(revoked)] };
 }
 
 function roleLines(name: string, { threshold, keys, paths }: TrustRole): string[] {
@@ -86,6 +89,12 @@ function roleLines(name: string, { threshold, keys, paths }: TrustRole): string[
     `${name}: ${threshold} of ${keys.length}, for ${paths.join(", ")}`,
     ...keys.map(({ fingerprint, holder }) => `${name} key ${fingerprint} of ${holder}`),
   ];
+}
+
+function revocationLines(revoked: Revocations): string[] {
+  return REVOCATION_KINDS.flatMap((kind) =>
+    revoked[kind].map(({ id, at, reason }) => plain(`revoked ${kind.slice(0, -1)} ${id} at ${at}: ${reason}`)),
+  );
 }
 
 /** What TUF signs in a file that `loadTrust` has accepted, whoever signed it. */

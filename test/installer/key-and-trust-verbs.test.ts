@@ -10,6 +10,8 @@ import { encryptPrivateKey, publicKeyPem } from "../../bundles/sign/key-file.ts"
 import type { Command, OptionValue } from "../../installer/commands/command.ts";
 import { keyGenerate } from "../../installer/commands/key-generate.ts";
 import { trustInit } from "../../installer/commands/trust-init.ts";
+import { trustRevoke } from "../../installer/commands/trust-revoke.ts";
+import { trustRotate } from "../../installer/commands/trust-rotate.ts";
 import { trustShow } from "../../installer/commands/trust-show.ts";
 import { trustSign } from "../../installer/commands/trust-sign.ts";
 import { verifyBlobCommand } from "../../installer/commands/verify-blob.ts";
@@ -236,4 +238,43 @@ test("verify-blob with a certificate's identity runs the conformance suite by fi
       coded("SIGNATURE_WITNESS_REFUSED"),
     );
   }
+});
+
+test("trust rotate and trust revoke make the next version, and say who must sign it and where to carry it", async (t) => {
+  const directory = await scratch(t);
+  const at = (name: string): string => join(directory, name);
+  const names = ["ruth", "rolf", "builder", "security", "release", "new"];
+  await Promise.all(names.map((name) => writePair(directory, name, name === "ruth" || name === "rolf")));
+  const roles = ["builder", "security", "release"].map((role) => `${role}=${at(role)}.pub`);
+  const root = { "root-key": [at("ruth.key"), at("rolf.key")], "root-threshold": "2" };
+  await run(trustInit, [], { out: at("trust"), ...root, role: roles });
+  const rotated = await run(trustRotate, [at("trust")], {
+    out: at("next"),
+    role: [`release=${at("new.pub")}@Nina`],
+    key: [at("ruth.key")],
+  });
+  assert.deepEqual(rotated.document["added"], ["2.targets.json", "2.snapshot.json", "timestamp.json"]);
+  assert.equal(rotated.document["complete"], false);
+  assert.match(rotated.lines.join("\n"), /Next, on each missing key's machine: sealift trust sign .*next --key KEY/);
+  assert.equal((await run(trustShow, [at("trust")])).exit, 0);
+  assert.equal((await run(trustShow, [at("next")])).exit, 3);
+  await assert.rejects(run(trustRotate, [at("next")], {}), coded("TRUST_INCOMPLETE"));
+  await run(trustSign, [at("next")], { key: at("rolf.key") });
+  assert.equal((await run(trustShow, [at("next")])).exit, 0);
+  const keys = { key: [at("ruth.key"), at("rolf.key")] };
+  const release = `sha256:${"ab".repeat(32)}`;
+  for (const options of [{ reason: "x" }, { release: [release] }, { "revoke-key": ["nothing"], reason: "x" }]) {
+    const code = "revoke-key" in options ? "FILE_NOT_FOUND" : "USAGE";
+    await assert.rejects(run(trustRevoke, [at("next")], { ...keys, ...options }), coded(code));
+  }
+  const lastKey = { "revoke-key": [at("builder.pub")], reason: "stolen" };
+  await assert.rejects(run(trustRevoke, [at("next")], { ...keys, ...lastKey }), coded("TRUST_LINT"));
+  const revoked = await run(trustRevoke, [at("next")], { ...keys, release: [release], reason: "loses data" });
+  assert.equal(revoked.document["complete"], true);
+  assert.match(revoked.lines.join("\n"), /Next, carry .*next to the sites; there: sealift trust import .*next/);
+  const shown = await run(trustShow, [at("next")]);
+  assert.ok(
+    shown.lines.some((line) => line.startsWith(`revoked release ${release} at `) && line.endsWith("loses data")),
+  );
+  assert.equal(shown.document["targetsVersion"], 3);
 });

@@ -12,4 +12,5 @@ export const trustError = errorArea({
   TRUST_KEY_REUSED: 3,
   TRUST_HOLDER_TWICE: 3,
   TRUST_ROLE_MISSING: 3,
+  TRUST_REVOKED_IN_USE: 3,
 });

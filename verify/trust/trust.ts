@@ -11,6 +11,14 @@ import { createHash, type KeyObject } from "node:crypto";
 import { type Key, Metadata, MetadataKind, type Root, type Targets } from "@tufjs/models";
 import { TrustedMetadataStore } from "tuf-js/dist/store.js";
 import { keyFingerprint, keyHint, parsePublicKey } from "../../bundles/model/public-key.ts";
+import {
+  NO_REVOCATIONS,
+  REVOKED_MEMBER,
+  type Revocations,
+  revocationOf,
+  revocationsSchema,
+} from "../../bundles/model/revocations.ts";
+import { schemaProblem } from "../../bundles/model/schema.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import { ROLES, type Role } from "../../bundles/model/signing-roles.ts";
 import { trustError } from "./error.ts";
@@ -51,6 +59,7 @@ export interface Trust {
   readonly roles: ReadonlyMap<Role, TrustRole>;
   /** The earliest expiry of the metadata in use, RFC 3339. */
   readonly expires: string;
+  readonly revoked: Revocations;
 }
 
 /**
@@ -112,6 +121,7 @@ function load(files: ReadonlyMap<string, Buffer>, at: Date): Trust {
     rootFingerprint: createHash("sha256").update(first).digest("hex"),
     roles: readRoles(targets, store.root),
     expires: expiries.sort()[0] as string,
+    revoked: readRevocations(targets, store.root),
   };
 }
 
@@ -122,6 +132,7 @@ export interface TrustClaim {
   readonly rootThreshold: number;
   readonly rootKeys: readonly TrustKey[];
   readonly roles: ReadonlyMap<Role, TrustRole>;
+  readonly revoked: Revocations;
   /** File name → expiry, of the newest file of each kind. */
   readonly expires: ReadonlyMap<string, string>;
 }
@@ -149,6 +160,7 @@ export function readTrustClaim(files: ReadonlyMap<string, Buffer>): TrustClaim {
       rootThreshold: rootRole.threshold,
       rootKeys: rootRole.keyIDs.map((id) => trustKey(keyOf(root.signed.keys, id))),
       roles: readRoles(targets, root),
+      revoked: readRevocations(targets, root),
       expires: new Map([
         [rootName, expiryOf(root.signed)],
         [targetsName, expiryOf(targets.signed)],
@@ -239,6 +251,21 @@ function lintDistinct(role: string, keys: readonly TrustKey[]): void {
   if (new Set(keys.map((key) => key.holder)).size !== keys.length) {
     throw trustError("TRUST_HOLDER_TWICE", `release trust: role ${role} has two keys of one holder`);
   }
+}
+
+/** What was taken back. A key or holder on the list must not stand in a role, or the list would be for show. */
+function readRevocations(targets: Metadata<Targets>, root: Metadata<Root>): Revocations {
+  const value = targets.signed.unrecognizedFields[REVOKED_MEMBER];
+  if (value === undefined) return NO_REVOCATIONS;
+  const problem = schemaProblem(revocationsSchema, value);
+  if (problem !== undefined) throw trustError("TRUST_MALFORMED", `release trust: revocations: ${problem}`);
+  const revoked = value as unknown as Revocations;
+  const inUse = [...Object.values(root.signed.keys), ...Object.values(targets.signed.delegations?.keys ?? {})];
+  for (const { fingerprint, holder } of inUse.map(trustKey)) {
+    const entry = revocationOf(revoked, "keys", fingerprint) ?? revocationOf(revoked, "holders", holder);
+    if (entry) throw trustError("TRUST_REVOKED_IN_USE", `release trust: ${entry.id} is revoked, and is in a role`);
+  }
+  return revoked;
 }
 
 function readRoles(targets: Metadata<Targets>, root: Metadata<Root>): Map<Role, TrustRole> {

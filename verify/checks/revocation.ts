@@ -1,0 +1,26 @@
+/** `revocation`: nothing that the release trust has taken back is in this bundle (bundles/model/revocations.ts). */
+import type { Digest } from "../../bundles/model/digest.ts";
+import { plain } from "../../bundles/model/plain-text.ts";
+import { REVOCATION_KINDS, type Revocation, revocationOf } from "../../bundles/model/revocations.ts";
+import type { Trust } from "../trust/trust.ts";
+import { type Finding, failed, passed } from "../verdict.ts";
+
+/**
+ * Whether the release was taken back. Keys and holders that were are in no role
+ * (verify/trust), so their signatures are none; chips are for `attest verify`.
+ */
+export function checkRevocation(release: Digest, trust: Trust): Finding[] {
+  const entry = revocationOf(trust.revoked, "releases", release);
+  if (entry) return [revokedFinding(release, entry)];
+  const counts = REVOCATION_KINDS.map((kind) => `${trust.revoked[kind].length} ${kind}`).join(", ");
+  return [passed("revocation", release, `not taken back by targets version ${trust.targetsVersion}: ${counts} are`)];
+}
+
+function revokedFinding(release: Digest, { at, reason }: Revocation): Finding {
+  return failed(
+    "revocation",
+    release,
+    "RELEASE_REVOKED",
+    `the publisher took this release back at ${at}: ${plain(reason)}`,
+  );
+}
