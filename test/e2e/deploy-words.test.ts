@@ -67,13 +67,9 @@ function defineTests(): void {
   });
 
   it("containers end in their order: those first on which no other depends", async () => {
-    const { siteId } = await site.status();
-    const project = projectName(siteId, "green");
-    const ended: string[] = [];
-    assert.deepEqual(
-      await endProject(site.engine.engine, project, 20, { onWaiting: (names) => ended.push(names.join()) }),
-      [],
-    );
+    const green = await project("green");
+    const { engine } = site.engine;
+    assert.deepEqual(await endProject(engine, green, 20), []);
     const times = await Promise.all(
       ["gateway", "pii", "model"].map((service) => inspected(green, service, "{{.State.FinishedAt}}")),
     );
@@ -85,14 +81,7 @@ function defineTests(): void {
   });
 
   async function project(colour: "blue" | "green"): Promise<string> {
-    const { siteId } = JSON.parse(await stdoutOf("ledger", "verify", "--json")) as { siteId: string };
-    return projectName(siteId, colour);
-  }
-
-  async function stdoutOf(...args: readonly string[]): Promise<string> {
-    const { exit, stdout, stderr } = await site.run(...args);
-    assert.equal(exit, 0, stderr);
-    return stdout;
+    return projectName((await site.status()).siteId, colour);
   }
 
   /** Of the one container of a service. */
