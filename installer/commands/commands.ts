@@ -28,6 +28,7 @@ export const commands: ReadonlyMap<string, Loader> = new Map<string, Loader>([
   ["sbom scan", async () => (await import("./sbom-scan.ts")).sbomScan],
   ["sbom validate", async () => (await import("./sbom-validate.ts")).sbomValidate],
   ["attest verify", async () => (await import("./attest-verify.ts")).attestVerify],
+  ["attest measure", async () => (await import("./attest-measure.ts")).attestMeasure],
   ["kit lock", async () => (await import("./kit-lock.ts")).kitLock],
   ["kit build", async () => (await import("./kit-build.ts")).kitBuild],
   ["host setup", async () => (await import("./host-setup.ts")).hostSetup],
