@@ -92,7 +92,7 @@ function defineTests(): void {
     const edited = saved.replace(`"securityFloor":${floor}`, '"securityFloor":"0.0.0-lowered"');
     assert.notEqual(edited, saved);
     writeFileSync(path, edited);
-    for (const verb of [["upgrade", next], ["config", "apply", first], ["prune"], ["uninstall"], ["stop"]]) {
+    for (const verb of [["upgrade", next], ["prune"], ["uninstall"], ["stop"]]) {
       const keys = verb[0] === "stop" ? [] : ["--key", site.site.operatorKey];
       const { exit, stderr } = await site.run(...verb, ...keys);
       assert.equal(exit, 3, stderr);

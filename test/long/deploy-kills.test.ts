@@ -2,7 +2,7 @@
  * SIGKILL of Sealift before and after every journal write of install, upgrade, rollback, config apply and
  * uninstall, and once more a moment later, in the middle of what follows; some of the recoveries are killed
  * too. After each the site is whole: old or new. Writes test/evidence/deploy-kills.json after each kill, and
- * goes on from there if it was stopped. The operation with the fewest kills so far is next. SEALIFT_TEST_SEED (1)
+ * goes on from there if it was stopped. Of the moves between releases the one with the fewest kills so far is next. SEALIFT_TEST_SEED (1)
  * decides the moments, the delays and the recoveries that are killed; another seed begins anew.
  * SEALIFT_TEST_LOCK is a file that others lock too for what makes the machine busy: it is held while kills are
  * made, some minutes at a time. SEALIFT_TEST_SECONDS ends the sitting in order after so long.
@@ -137,13 +137,17 @@ function remaining({ finished }: Evidence): { operation: KilledOperation; moment
   return atWrites.length > 0 ? atWrites : open;
 }
 
-/** After an uninstall all has to be installed again, so it comes last. */
+/**
+ * A change of the configuration takes the steps of an upgrade, so it comes behind it; after an uninstall all has to
+ * be installed again, so that comes last.
+ */
 function leastKilled({ points }: Evidence, open: ReturnType<typeof remaining>): KilledOperation {
-  const operations = open.map(({ operation }) => operation);
-  const others = operations.filter((operation) => operation !== "uninstall");
   const kills = (operation: KilledOperation): number =>
     MOMENTS.reduce((sum, moment) => sum + count(points[operation][moment]), 0);
-  const [least = "install"] = (others.length > 0 ? others : operations).toSorted((a, b) => kills(a) - kills(b));
+  const rank = (operation: KilledOperation): number => ["config", "uninstall"].indexOf(operation);
+  const [least = "install"] = open
+    .map(({ operation }) => operation)
+    .toSorted((a, b) => rank(a) - rank(b) || kills(a) - kills(b));
   return least;
 }
 
