@@ -4,13 +4,13 @@
  */
 import assert from "node:assert/strict";
 import { execFileSync, spawn, spawnSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { copyFile, mkdir, rm, symlink, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { dockerCall } from "../../compose/engine/engine.ts";
+import { dockerCall, type ImageStore } from "../../compose/engine/engine.ts";
 import { runCall } from "../../compose/engine/run-call.ts";
 import { inOwnMachine, type OwnEngine, startOwnEngine } from "../support/own-engine.ts";
 import { prepareReleases, type ReleaseName, realRelease, realTrust } from "../support/real-release.ts";
@@ -19,6 +19,7 @@ import { scratch } from "../support/scratch.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const STATE = "/var/lib/sealift";
+const STORE = "SEALIFT_TEST_STORE";
 const DISC = "/media/disc";
 const STICK = "/media/stick";
 const PERSONS = ["alice", "bob", "carol", "recovery"];
@@ -27,11 +28,21 @@ const RUNBOOKS = Object.fromEntries(
   NAMES.map((name) => [name, readRunbook(new URL(`../../runbooks/${name}.md`, import.meta.url))]),
 ) as Record<(typeof NAMES)[number], ReturnType<typeof readRunbook>>;
 
-inOwnMachine(import.meta.url, "the runbooks work as they are written", suite, () =>
-  prepareReleases("first", "next", "unhealthy"),
-);
+for (const store of ["classic", "containerd"] as const) {
+  inOwnMachine(
+    import.meta.url,
+    `the runbooks work as they are written, ${store} store`,
+    () => {
+      // Each store has a machine of its own, in which this file is run again.
+      if (process.env[STORE] === store) suite(store);
+    },
+    async () => ({ ...(await prepareReleases("first", "next", "unhealthy")), [STORE]: store }),
+  );
+}
 
-function suite(): void {
+function suite(store: ImageStore): void {
+  // What has nothing to do with images is looked at in one store.
+  const elsewhere = { skip: store === "classic" ? false : "looked at with the classic store" };
   describe("an operator with the runbooks", { timeout: 580_000 }, () => {
     const cleanups: (() => Promise<void>)[] = [];
     const ran = new Set<RunbookBlock>();
@@ -44,7 +55,7 @@ function suite(): void {
       await makeMachine(directory);
       environment = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", HOME: join(directory, "home") };
       await mkdir(join(directory, "engine"));
-      own = await startOwnEngine(join(directory, "engine"), { store: "classic" });
+      own = await startOwnEngine(join(directory, "engine"), { store });
       cleanups.unshift(() => own.stop());
     });
     after(async () => {
@@ -82,13 +93,13 @@ function suite(): void {
       run("install", undefined, `${(await realTrust()).fingerprint}\n`);
     });
 
-    it("finds out that a disc is bad", async () => {
+    it("finds out that a disc is bad", elsewhere, async () => {
       await place("next", "1.1.0");
       await truncate(join(DISC, "sealift-gateway-1.1.0.tar"), 40_000_000);
       run("upgrade", "bad-disc");
     });
 
-    it("sees an upgrade that failed by itself, and collects what the publisher needs", async () => {
+    it("sees an upgrade that failed by itself, and collects what the publisher needs", elsewhere, async () => {
       await place("unhealthy", "1.2.0");
       const { status, stdout, stderr } = spawnSync(join(ROOT, "sealift"), upgradeBoth("1.2.0"), {
         env: environment,
@@ -114,19 +125,31 @@ function suite(): void {
       run("rollback", "forward");
     });
 
-    it("recovers after a power cut in the watch: the old release is back", async () => {
+    it("recovers after a power cut in the watch: the old release is back", elsewhere, async () => {
       await cutPowerDuring("watch");
       run("recover");
     });
 
-    it("recovers after a power cut behind the commit: the new release stays", async () => {
+    it("recovers after a power cut behind the commit: the new release stays", elsewhere, async () => {
       await cutPowerDuring("drain");
       run("recover", "committed");
       const { stdout } = spawnSync(join(ROOT, "sealift"), ["status"], { env: environment, encoding: "utf8" });
       assert.match(stdout, /healthy\n {2}sealift-gateway 1\.1\.0 in /);
     });
 
-    it("has run every command of every runbook", () => {
+    it("brings a release back whose copy in the store is damaged", elsewhere, async () => {
+      const release = carriedFile();
+      const bytes = readFileSync(release);
+      bytes[1_000] = (bytes[1_000] as number) ^ 1;
+      writeFileSync(release, bytes);
+      const start = spawnSync(join(ROOT, "sealift"), ["start"], { env: environment, encoding: "utf8" });
+      assert.equal(start.status, 4, start.stderr);
+      assert.match(start.stderr, /\[RELEASE_DAMAGED\]/);
+      run("recover", "damaged");
+      assert.equal(spawnSync(join(ROOT, "sealift"), ["start"], { env: environment }).status, 0);
+    });
+
+    it("has run every command of every runbook", elsewhere, () => {
       const missing = NAMES.flatMap((name) => RUNBOOKS[name].blocks.filter((block) => !ran.has(block)));
       assert.deepEqual(
         missing.map(({ commands }) => commands),
@@ -138,6 +161,16 @@ function suite(): void {
       const { status, stdout, stderr } = await runCall(dockerCall(own.engine, args), { timeoutMs: 60_000 });
       assert.equal(status, 0, stderr);
       return stdout.trim();
+    }
+
+    /** The file that the release which runs carries for its containers: the one that others may read. */
+    function carriedFile(): string {
+      const { current } = JSON.parse(readFileSync(join(STATE, "site/deployment.json"), "utf8")) as {
+        readonly current: { readonly release: string };
+      };
+      const blobs = join(STATE, "store", current.release.slice("sha256:".length), "blobs/sha256");
+      const [name = ""] = readdirSync(blobs).filter((blob) => (statSync(join(blobs, blob)).mode & 0o077) !== 0);
+      return join(blobs, name);
     }
 
     async function tableCount(name: string): Promise<number> {
