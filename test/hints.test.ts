@@ -10,7 +10,7 @@ const ROOT = fileURLToPath(new URL("../", import.meta.url));
 const GLOBAL_OPTIONS = ["json", "no-color", "yes", "help"];
 const VERB = /(?<![\w/.@-])sealift ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?/g;
 /** What a file or a document is called; no person types it. */
-const NAMES = ["sealift kit ${digest}", "sealift audit segment 1\\n", "sealift sbom"];
+const NAMES = ["sealift kit ${digest}", "sealift audit segment 1\\n", "sealift sbom", "sealift vex"];
 
 interface Mention {
   readonly file: string;
