@@ -1,8 +1,13 @@
 import { plain } from "../../bundles/model/plain-text.ts";
 import { CHECKPOINT_MAX_BYTES, parseLogKey } from "../audit/checkpoint.ts";
+import { auditError } from "../audit/error.ts";
+import { type SiteLog, siteLogs } from "../audit/site-log.ts";
 import { verifyAuditLog } from "../audit/verify-log.ts";
 import { readBoundedFile } from "../host/read-file.ts";
-import { type Command, optionalOption, positionals } from "./command.ts";
+import { openSite } from "../lifecycle/site.ts";
+import { type Command, type Invocation, optionalOption, usageError } from "./command.ts";
+import { withSiteEngine } from "./site-engine.ts";
+import { STATE_OPTION, stateDirectory } from "./site-options.ts";
 
 const NAME = "audit verify";
 const KEY_MAX_BYTES = 4096;
@@ -10,18 +15,19 @@ const KEY_MAX_BYTES = 4096;
 export const auditVerify: Command = {
   name: NAME,
   summary: "check an audit log from its directory alone: every entry, every hash, the signed checkpoint",
-  usage: "DIR [--key PUB] [--from CHECKPOINT]",
+  usage: "[DIR] [--key PUB] [--from CHECKPOINT] [--state DIR]",
   details: [
+    "DIR                 the log or a copy of it; without it the log and the key of this host's site (--state)",
     "--key PUB           the log's public key: Ed25519 in PEM, or a signed note's verifier key",
     "--from CHECKPOINT   an older checkpoint that was kept outside: the log must be its continuation",
-    "Needs no service and no network. Exit 3 if anything does not hold. Without --key nobody says who made",
+    "Needs no service and no network; without DIR the engine that knows where the log is. Exit 3 if anything does not hold. Without --key nobody says who made",
     "the checkpoint; without --from a log that was rewound or replaced as a whole is not found out.",
   ],
-  options: { key: { type: "string" }, from: { type: "string" } },
+  options: { key: { type: "string" }, from: { type: "string" }, ...STATE_OPTION },
   run: async (invocation) => {
-    const [directory = ""] = positionals(invocation, NAME, "DIR");
+    const { directory, publicKey } = await placeOf(invocation);
     const { terminal } = invocation;
-    const keyPath = optionalOption(invocation, "key");
+    const keyPath = optionalOption(invocation, "key") ?? publicKey;
     const fromPath = optionalOption(invocation, "from");
     const key =
       keyPath === undefined
@@ -42,6 +48,7 @@ export const auditVerify: Command = {
         ? [`${log.behindCheckpoint} entries behind the checkpoint, which the service covers when it goes on or ends`]
         : []),
     ];
+    if (invocation.args.length === 0) terminal.result(`of this site, in ${directory}; key ${keyPath ?? "none"}`);
     terminal.result(`log ${plain(log.origin)}: ${log.entries} entries, root ${log.root}`);
     terminal.result(
       `first ${plain(log.firstTime ?? "none")}, last ${plain(log.lastTime ?? "none")}, by the senders' clocks`,
@@ -53,3 +60,23 @@ export const auditVerify: Command = {
     return 0;
   },
 };
+
+/** The log that was named, or the site's own. */
+async function placeOf(invocation: Invocation): Promise<SiteLog> {
+  const [directory, ...more] = invocation.args;
+  if (more.length > 0) throw usageError(NAME, `unexpected argument ${JSON.stringify(more[0])}`);
+  if (directory !== undefined) {
+    if (optionalOption(invocation, "state") === undefined) return { directory, publicKey: undefined };
+    throw usageError(NAME, "got DIR and --state, want one of them");
+  }
+  const site = openSite(stateDirectory(invocation));
+  const [log, ...others] = await withSiteEngine(site, (engine) => siteLogs(engine, site));
+  if (!log) {
+    throw auditError("AUDIT_LOG_NOT_FOUND", "no volume of this site holds an audit log", {
+      hints: ["sealift status", "give the directory of a copy: sealift audit verify DIR"],
+    });
+  }
+  if (others.length === 0) return log;
+  const found = [log, ...others].map((one) => one.directory).join(", ");
+  throw usageError(NAME, `this site's volumes hold more than one log, give one of ${found}`);
+}

@@ -4,17 +4,18 @@ import { constants } from "node:fs";
 import { copyFile, open, readFile, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
+import { DEFAULT_SOCKET } from "../../compose/engine/engine.ts";
+import { siteLogs } from "../audit/site-log.ts";
 import { clientAuthorityPath } from "../site/secret-makers.ts";
 import { statePaths } from "../site/state.ts";
 import { DEMO_APPLIANCE, VERSIONS, writeAppliances } from "./appliances.ts";
-import { type AuditPlace, findAuditLog } from "./audit-place.ts";
 import type { Front } from "./client.ts";
 import { EARLIER_LACKS } from "./earlier-release.ts";
 import { demoError } from "./error.ts";
 import { askRelease, chat, type Offer } from "./governed.ts";
 import { type LoadPart, startLoad } from "./load.ts";
 import { demoState, type RemovedCounts } from "./removal.ts";
-import { type Story, shellWord } from "./story.ts";
+import type { Story } from "./story.ts";
 import { type Ended, failed, PASSWORD, type Verbs } from "./verbs.ts";
 import type { DemoRecord } from "./workplace.ts";
 
@@ -358,22 +359,19 @@ async function verifyRecords(journey: Journey, siteId: string): Promise<void> {
     what: "each change of the site was authorized by its operator's key, and is in the ledger",
     command: "sealift ledger verify --state state",
   });
-  const audit = await findAuditLog(demoState(record), siteId);
+  const socket = { socketPath: DEFAULT_SOCKET };
+  const [audit] = await siteLogs(socket, { siteId, paths: statePaths(demoState(record)) });
   if (!audit) {
     story.fact("audit log: not shown, the release that was installed has no audit service");
     notShown.push("the audit log: the release that was installed has no audit service");
     return;
   }
-  const log = (await verbs.sealift(auditCommand(audit))) as { readonly entries: number };
+  const log = (await verbs.sealift(["audit", "verify", ...SITE])) as { readonly entries: number };
   story.fact(`the audit log holds: ${log.entries} entries, checked from its directory alone`);
   proven.push({
     what: `the audit log of ${log.entries} entries is whole`,
-    command: ["sealift", ...auditCommand(audit)].map(shellWord).join(" "),
+    command: "sealift audit verify --state state",
   });
-}
-
-function auditCommand({ directory, publicKey }: AuditPlace): string[] {
-  return ["audit", "verify", directory, ...(publicKey === undefined ? [] : ["--key", publicKey])];
 }
 
 /** As an operator would, and then what is left is counted. */

@@ -33,6 +33,7 @@ test("audit verify says what holds, what was not checked, and ends with 3 when s
   assert.equal(bad.exit, 3);
   assert.match(bad.stderr, /error \[AUDIT_ENTRY_CHANGED\]: entry 0 is not what the tree says/);
   assert.doesNotMatch(bad.stdout, /holds/);
-  assert.equal((await sealift(["audit", "verify"])).exit, 2);
+  assert.match((await sealift(["audit", "verify", "--state", join(root, "none")])).stderr, /error \[STATE_NOT_FOUND\]/);
+  assert.equal((await sealift(["audit", "verify", directory, "--state", root])).exit, 2);
   assert.equal((await sealift(["audit", "verify", root])).exit, 4);
 });

@@ -10,7 +10,7 @@ import { encodeEntries } from "../../../compose/services/audit/src/tile-path.ts"
 import { TileTree } from "../../../compose/services/audit/src/tile-tree.ts";
 import { type LogKey, parseCheckpoint, parseLogKey } from "../../../installer/audit/checkpoint.ts";
 import { verifyAuditLog } from "../../../installer/audit/verify-log.ts";
-import { ORIGIN, openLog, testKey } from "../../compose/services/audit/audit-directory.ts";
+import { breakableDisk, ORIGIN, openLog, testKey, treelessDisk } from "../../compose/services/audit/audit-directory.ts";
 import { scratch } from "../../support/scratch.ts";
 
 const SIGNER = { origin: ORIGIN, privateKey: testKey };
@@ -67,13 +67,17 @@ test("a log as the service wrote it holds", async (t) => {
 
 test("what is durable behind the checkpoint is counted", async (t) => {
   const directory = join(await scratch(t), "log");
-  const log = await openLog(directory);
+  const disk = breakableDisk();
+  const log = await openLog(directory, { disk });
   await log.append([event(0)]);
   await log.checkpoint();
   assert.equal(verifyAuditLog(directory).behindCheckpoint, 0);
+  const { makeDirectory } = disk;
+  disk.makeDirectory = treelessDisk().makeDirectory;
   for (let i = 1; i < 41; i += 1) await log.append([event(i), Buffer.alloc(3_000, "x")]);
   const result = verifyAuditLog(directory);
   assert.deepEqual([result.entries, result.behindCheckpoint], [1, 80]);
+  disk.makeDirectory = makeDirectory;
   await log.close();
   assert.equal(verifyAuditLog(directory).behindCheckpoint, 0);
 });
