@@ -1,7 +1,6 @@
 /** Instances of the audit service on one log, in this process, and a service that appends to them. */
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type RunningAudit, startAudit } from "../../../../compose/services/audit/src/service.ts";
 import { type AuditSettings, readSettings } from "../../../../compose/services/audit/src/settings.ts";
@@ -10,6 +9,11 @@ import { openPeer, type Peer, PeerError } from "../../../../compose/services/ser
 import { scratch } from "../../../support/scratch.ts";
 import { type TestIdentities, testIdentities } from "../../../support/test-identities.ts";
 import { ORIGIN, testKey } from "./audit-directory.ts";
+
+/** A test, or whatever else ends some time. */
+interface Context {
+  after(work: () => Promise<void>): void;
+}
 
 export interface AuditGround {
   /** Of the log. */
@@ -22,7 +26,7 @@ export interface AuditGround {
 }
 
 /** Everything that is started is stopped when the test ends. */
-export async function auditGround(t: TestContext): Promise<AuditGround> {
+export async function auditGround(t: Context): Promise<AuditGround> {
   const root = await scratch(t);
   const directory = join(root, "log");
   await mkdir(directory);
@@ -65,7 +69,7 @@ export async function until(what: () => boolean | Promise<boolean>, withinMs = 5
 
 /** `service` asking whichever of `ports` answers, as it would ask all addresses of one name. */
 export async function peerOf(
-  t: TestContext,
+  t: Context,
   identities: TestIdentities,
   service: string,
   ports: () => readonly (number | undefined)[],
@@ -84,7 +88,7 @@ export async function peerOf(
     peers.set(port, made);
     return made;
   };
-  t.after(() => {
+  t.after(async () => {
     for (const made of peers.values()) made.close();
   });
   return {
