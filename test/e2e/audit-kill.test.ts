@@ -19,7 +19,7 @@ import { type AuditProcess, killAll, startAuditProcess } from "../compose/servic
 
 const KILLS = 50;
 const WRITERS = 16;
-const SEED = 20_261_121;
+const SEED = Number(process.env["SEED"] ?? 20_261_121);
 
 const key = parseLogKey(
   createPublicKey(testKey.export({ format: "pem", type: "pkcs8" }))
