@@ -145,6 +145,24 @@ function suite(): void {
     assert.equal(await docker("info", "--format", "{{.Swarm.LocalNodeState}}"), "inactive");
   });
 
+  it("has the engine's AppArmor profile where the kernel has AppArmor", (t) => {
+    const parameter = "/sys/module/apparmor/parameters/enabled";
+    const isEnabled = existsSync(parameter) && readFileSync(parameter, "utf8").startsWith("Y");
+    if (!isEnabled) t.diagnostic("not checked: this kernel has no AppArmor");
+    for (const [service, { AppArmorProfile }] of containers) {
+      assert.equal(AppArmorProfile ?? "", isEnabled ? "docker-default" : "", service);
+    }
+  });
+
+  it("has no file that gives whoever runs it another user's rights", () => {
+    for (const [service, { State }] of containers) {
+      const find = (...test: string[]) =>
+        spawnSync("find", [`/proc/${State.Pid}/root/`, "-xdev", "-type", "f", ...test], { encoding: "utf8" }).stdout;
+      assert.equal(find("-perm", "/6000"), "", service);
+      assert.notEqual(find(), "", service);
+    }
+  });
+
   it("gives no process a capability, root or a way to them", () => {
     for (const [service, { State, Config }] of containers) {
       const pids = processesOf(State.Pid);

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import test from "node:test";
-import { brokenRules, CONTAINER_RULES, type Expected, type InspectedContainer } from "./container-rules.ts";
+import { brokenRules, CONTAINER_RULES, ELSEWHERE, type Expected, type InspectedContainer } from "./container-rules.ts";
 
 const EXPECTED: Expected = { state: "/srv/site", published: "127.0.0.1:8443" };
 
@@ -9,6 +10,7 @@ const GOOD: InspectedContainer = {
   State: { Pid: 1 },
   Config: {
     User: "10090:10090",
+    Env: ["PATH=/usr/bin", "TLS_KEY_FILE=/run/secrets/server.pem", "TOKENS_MAX=4096"],
     Image: `127.83.76.1:5000/x/front@sha256:${"a".repeat(64)}`,
     Healthcheck: { Test: ["CMD", "/probe"] },
     Labels: {},
@@ -62,6 +64,12 @@ const port = (HostIp: string, HostPort: string): InspectedContainer =>
 /** Containers that break a rule, and perhaps others with it. */
 const BAD: Readonly<Record<string, readonly InspectedContainer[]>> = {
   "4.1": [config({ User: "" }), config({ User: "root" }), config({ User: "0:10" }), config({ User: "10:0" })],
+  "4.10": [
+    config({ Env: ["DATABASE_PASSWORD=hunter2"] }),
+    config({ Env: ["api_key=x"] }),
+    config({ Env: ["OTHER=slk_abcdefghij23_x"] }),
+    config({ Env: ["OTHER=-----BEGIN PRIVATE KEY-----"] }),
+  ],
   "5.4": [host({ CapAdd: ["NET_ADMIN"] }), host({ CapDrop: null }), host({ CapDrop: ["CHOWN"] })],
   "5.5": [host({ Privileged: true })],
   "5.6": [mount({ Source: "/etc" }), mount({ Source: "/srv/site-two/x" }), mount({ RW: true })],
@@ -125,5 +133,28 @@ test("a service that should publish nothing may not", () => {
   assert.deepEqual(
     brokenRules(GOOD, inside).map((rule) => rule.split(" ")[0]),
     ["5.9", "5.14"],
+  );
+});
+
+test("runbooks/hardening.md says of every check of both sections what asserts it, or why it does not apply", () => {
+  const rows = [
+    ...CONTAINER_RULES.map(({ id, title }) => ({ id, title, how: "`docker inspect` of each container" })),
+    ...Object.entries(ELSEWHERE).map(([id, rest]) => ({ id, ...rest })),
+  ].filter(({ id }) => /^[45]\./.test(id));
+  const number = ({ id }: { readonly id: string }): number => Number(id[0]) * 100 + Number(id.slice(2));
+  rows.sort((a, b) => number(a) - number(b));
+  const all = [
+    ...Array.from({ length: 12 }, (_, i) => `4.${i + 1}`),
+    ...Array.from({ length: 32 }, (_, i) => `5.${i + 1}`),
+  ];
+  assert.deepEqual(
+    rows.map(({ id }) => id),
+    all,
+  );
+  const page = readFileSync(new URL("../../runbooks/hardening.md", import.meta.url), "utf8");
+  const shown = page.split("\n").filter((line) => /^\| [45]\./.test(line));
+  assert.deepEqual(
+    shown,
+    rows.map(({ id, title, how }) => `| ${id} | ${title} | ${how} |`),
   );
 });

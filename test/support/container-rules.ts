@@ -1,19 +1,18 @@
 /**
  * Sections 4 and 5 of the CIS Docker Benchmark 1.6.0, as far as they can be seen in what `docker inspect`
- * says of a container, judged for the containers of a site. Ids are the benchmark's; titles are ours.
- *
- * Not judged here: 4.2 to 4.5 and 4.7 to 4.11 (how images are made and signed: verify does that), 5.1 (swarm,
- * asked of the engine), 5.2 and 5.3 (AppArmor and SELinux, where the kernel has them), 5.7 and what runs
- * inside (from /proc), 5.23 and 5.24 (what people do with `docker exec`).
+ * says of a container, judged for the containers of a site; and what becomes of the others (ELSEWHERE). Ids
+ * are the benchmark's; titles are ours.
  */
 
 /** What the rules read of one container of `docker inspect`. */
 export interface InspectedContainer {
   readonly Name: string;
   readonly State: { readonly Pid: number };
+  readonly AppArmorProfile?: string;
   readonly Config: {
     readonly User: string;
     readonly Image: string;
+    readonly Env: readonly string[] | null;
     readonly Healthcheck?: { readonly Test?: readonly string[] };
     readonly Labels: Readonly<Record<string, string>>;
   };
@@ -73,10 +72,17 @@ export interface ContainerRule {
   holds(container: InspectedContainer, expected: Expected): boolean;
 }
 
+const SECRET_VARIABLE =
+  /^[^=]*(?:PASSWORD|SECRET|TOKEN|PEPPER|KEY)[^=]*(?<!_FILE)=(?!\d*$)|^[^=]*=.*(?:-----BEGIN|slk_)/i;
 const isEmpty = (list: readonly unknown[] | null | undefined): boolean => (list ?? []).length === 0;
 
 export const CONTAINER_RULES: readonly ContainerRule[] = [
   { id: "4.1", title: "a user of its own, by number, not root", holds: ({ Config }) => isPlainUser(Config.User) },
+  {
+    id: "4.10",
+    title: "no secret in its environment, only names of files",
+    holds: ({ Config }) => (Config.Env ?? []).every((entry) => !SECRET_VARIABLE.test(entry)),
+  },
   {
     id: "5.4",
     title: "no capability",
@@ -190,6 +196,49 @@ export const CONTAINER_RULES: readonly ContainerRule[] = [
       ),
   },
 ];
+
+const HARDENING = "test/e2e/hardening.test.ts";
+
+/** The rest of both sections: what else asserts it, or why it does not apply. */
+export const ELSEWHERE: Readonly<Record<string, { readonly title: string; readonly how: string }>> = {
+  "4.2": { title: "trusted base images", how: "`verify`: signed provenance names every input by digest" },
+  "4.3": { title: "no needless packages", how: "`test/e2e/images.test.ts`: each image's packages are its recipe's" },
+  "4.4": { title: "images are scanned and rebuilt", how: "`sealift sbom scan`; `sealift bundle rebuild`" },
+  "4.5": {
+    title: "content trust of Docker",
+    how: "does not apply: nothing is pulled from a registry; `verify` checks cosign's signatures before the engine sees an image",
+  },
+  "4.6": { title: "a health check in the image", how: "does not apply: it is in the Compose file, see 5.27" },
+  "4.7": {
+    title: "no update instruction by itself",
+    how: "does not apply: there is no Dockerfile; packages are locked by digest",
+  },
+  "4.8": {
+    title: "no setuid or setgid file",
+    how: `\`${HARDENING}\`: no file of any container has the bit; 5.26 besides`,
+  },
+  "4.9": { title: "COPY, not ADD", how: "does not apply: there is no Dockerfile; a recipe fetches nothing" },
+  "4.11": {
+    title: "verified packages only",
+    how: "`bundle build` takes Debian packages by the archive's signature and the lock's digests",
+  },
+  "4.12": { title: "signed artifacts are validated", how: "`verify`, again before each use on the site" },
+  "5.1": { title: "no swarm", how: `\`${HARDENING}\`, asked of the engine` },
+  "5.2": {
+    title: "AppArmor",
+    how: `\`${HARDENING}\`: docker-default where the kernel has AppArmor; 5.22 finds one that is turned off`,
+  },
+  "5.3": {
+    title: "SELinux",
+    how: "not checked: no kernel with SELinux was at hand; 5.22 finds an option that turns it off",
+  },
+  "5.7": { title: "no SSH server inside", how: `\`${HARDENING}\`, from /proc` },
+  "5.23": {
+    title: "no privileged `docker exec`",
+    how: "does not apply: it is what people do; Sealift's own asks for neither",
+  },
+  "5.24": { title: "no `docker exec` as root", how: "does not apply: as 5.23" },
+};
 
 /** Ids and titles of the rules that do not hold. */
 export function brokenRules(container: InspectedContainer, expected: Expected): string[] {

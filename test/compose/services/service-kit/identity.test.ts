@@ -270,6 +270,27 @@ test("leaves are renewed under load, and no request is lost", async (t) => {
   assert.ok(shown.size > 10, `the server showed ${shown.size} leaves`);
 });
 
+test("through an upgrade two colours with one identity and a base that is replaced renew, each for itself", async (t) => {
+  const { open } = testIdentities(await scratch(t));
+  const renewAfterMs = 25;
+  const colour = async (): Promise<Agent> => (await open("gateway", { renewAfterMs })).agent("audit");
+  const old = await colour();
+  const base = await serve(t, await open("audit", { renewAfterMs }), ["gateway"]);
+  // The next release's colour opens the same file while the old one is at work, and the base is replaced last.
+  const answers: string[] = [];
+  const load = async (by: Agent, { port }: Served, leaves: number): Promise<void> => {
+    for (const shown = new Set<string>(); shown.size < leaves; ) answers.push(await ask(port, { agent: by }, shown));
+  };
+  await load(old, base, 3);
+  const next = await colour();
+  await Promise.all([load(old, base, 4), load(next, base, 4)]);
+  const replaced = await serve(t, await open("audit", { renewAfterMs }), ["gateway"]);
+  await Promise.all([load(next, base, 2), load(next, replaced, 4)]);
+  assert.deepEqual(new Set(answers), new Set(["gateway"]));
+  assert.deepEqual([...base.refusals, ...replaced.refusals], []);
+  assert.ok(base.leaves.size >= 6 && replaced.leaves.size >= 3, `${base.leaves.size}, ${replaced.leaves.size}`);
+});
+
 test("a leaf is kept for half of its life, and made anew when the clock has left it", async (t) => {
   let now = Date.parse("2026-11-21T08:00:00Z");
   const { open } = testIdentities(await scratch(t));
