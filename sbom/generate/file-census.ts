@@ -12,7 +12,10 @@ export interface FileCensus {
   readonly notCatalogued: readonly string[];
 }
 
-/** Only traces that belong to no listed package count: Debian's Python modules are Debian packages. */
+/**
+ * Only traces that belong to no listed package count: Debian's Python modules are Debian packages. So of an
+ * ecosystem that is listed, what could not be read counts.
+ */
 const TRACES: readonly (readonly [ecosystem: string, pattern: RegExp])[] = [
   ["apk", /^lib\/apk\/db\/installed$/],
   ["rpm", /^(?:var\/lib|usr\/lib\/sysimage)\/rpm\/(?:Packages(?:\.db)?|rpmdb\.sqlite)$/],
@@ -35,6 +38,7 @@ export function censusFiles(tree: FileTree, isOwned: (file: FileNode) => boolean
       unowned += 1;
       if (node.isExecutable) unownedExecutables += 1;
       const full = path === "" ? name : `${path}/${name}`;
+      if (node.facts?.kind === "go") seen.add("golang");
       for (const [ecosystem, pattern] of TRACES) if (pattern.test(full)) seen.add(ecosystem);
     }
   }

@@ -5,7 +5,7 @@
  * links in their parent directories, which never lead out of the root.
  */
 import { sbomError } from "../error.ts";
-import type { LayerEntry, LayerScan } from "./layer-scan.ts";
+import type { FileFacts, LayerEntry, LayerScan } from "./layer-scan.ts";
 import { quote } from "./tar-reader.ts";
 
 export interface FileNode {
@@ -13,6 +13,7 @@ export interface FileNode {
   /** As in LayerEntry. */
   readonly content: Uint8Array | undefined;
   readonly isNoManifest: boolean;
+  readonly facts: FileFacts | undefined;
   readonly isExecutable: boolean;
   /** Index of the layer that put the file at this path, 0 the lowest. */
   readonly layer: number;
@@ -146,6 +147,7 @@ export class FileTree {
           kind: "file",
           content: entry.content,
           isNoManifest: entry.isNoManifest,
+          facts: entry.facts,
           isExecutable: entry.isExecutable,
           layer,
         };

@@ -13,14 +13,18 @@ import type { ImageConfig } from "../../bundles/model/oci.ts";
 import { SBOM_MAX_BYTES } from "../document.ts";
 import { sbomError } from "../error.ts";
 import { isSpdxExpression } from "../spdx.ts";
+import { catalogApk } from "./apk.ts";
 import { byText, type Catalog, type CatalogPackage } from "./catalog.ts";
 import { catalogDpkg } from "./dpkg.ts";
 import { censusFiles, type FileCensus } from "./file-census.ts";
-import { FileTree } from "./file-tree.ts";
+import { type FileNode, FileTree } from "./file-tree.ts";
+import { catalogJava } from "./java.ts";
 import type { LayerScan } from "./layer-scan.ts";
 import { catalogNpm } from "./npm.ts";
 import { findOsRelease, type OsRelease } from "./os-release.ts";
+import { catalogPrograms } from "./programs.ts";
 import { renderPurl } from "./purl.ts";
+import { catalogPython } from "./python.ts";
 
 export interface ImageSbomInput {
   readonly name: string;
@@ -47,22 +51,25 @@ export function imageSbom(input: ImageSbomInput): Buffer {
   compareDiffIds(input.config, input.scans);
   const tree = FileTree.of(input.scans);
   const os = findOsRelease(tree);
-  const dpkg = catalogDpkg(tree, os);
-  const npm = catalogNpm(tree, (file) => dpkg.ownedFiles.has(file));
-  const catalogs = [dpkg, npm];
+  const system = [catalogDpkg(tree, os), catalogApk(tree, os)];
+  const isOwned = (file: FileNode): boolean => system.some((catalog) => catalog.ownedFiles.has(file));
+  const others = [catalogNpm, catalogPython, catalogJava, catalogPrograms].map((catalog) => catalog(tree, isOwned));
+  const catalogs = [...system, ...others];
   const census = censusFiles(tree, (file) => catalogs.some((catalog) => catalog.ownedFiles.has(file)));
   const packages = catalogs.flatMap((catalog) => catalog.packages);
   if (packages.length === 0 && census.files > 0) {
-    const others = census.notCatalogued.length > 0 ? `; it seems to have ${census.notCatalogued.join(", ")}` : "";
+    const unread = census.notCatalogued.length > 0 ? `; it seems to have ${census.notCatalogued.join(", ")}` : "";
     throw sbomError(
       "SBOM_EMPTY",
-      `image ${JSON.stringify(input.name)}: no package found in ${census.files} files${others}`,
+      `image ${JSON.stringify(input.name)}: no package found in ${census.files} files${unread}`,
       {
-        hints: ["Sealift lists Debian packages (dpkg) and npm packages; keep their databases in the image"],
+        hints: [
+          "Sealift lists packages of dpkg, apk, npm, Python, Maven and Go, and Node.js itself; keep their databases in the image",
+        ],
       },
     );
   }
-  const bytes = canonicalJson(render(input, { os, dpkg, npm, census }));
+  const bytes = canonicalJson(render(input, { os, system, others, census }));
   if (bytes.length > SBOM_MAX_BYTES) {
     throw sbomError(
       "SBOM_TOO_LARGE",
@@ -89,8 +96,9 @@ function compareDiffIds(config: ImageConfig, scans: readonly LayerScan[]): void 
 
 interface Findings {
   readonly os: OsRelease | undefined;
-  readonly dpkg: Catalog;
-  readonly npm: Catalog;
+  /** Of the distribution's packages. */
+  readonly system: readonly Catalog[];
+  readonly others: readonly Catalog[];
   readonly census: FileCensus;
 }
 
@@ -110,7 +118,9 @@ function render(input: ImageSbomInput, found: Findings): object {
   );
   const evidence = new Map<string, Evidence>();
   const components = new Map<string, Models.Component>();
-  const packages = [...found.dpkg.packages, ...found.npm.packages];
+  const system = found.system.flatMap((catalog) => catalog.packages);
+  const others = found.others.flatMap((catalog) => catalog.packages);
+  const packages = [...system, ...others];
   const refs = uniqueRefs(packages);
   for (const one of packages) {
     const ref = refs.get(one.key) as string;
@@ -130,11 +140,10 @@ function render(input: ImageSbomInput, found: Findings): object {
       identity: [identity("name", found.os.id, found.os.location)],
       occurrences: [occurrence(found.os, input.scans)],
     });
-    for (const { key } of found.dpkg.packages) os.dependencies.add((components.get(key) as Models.Component).bomRef);
+    for (const { key } of system) os.dependencies.add((components.get(key) as Models.Component).bomRef);
     image.dependencies.add(os.bomRef);
   }
-  for (const key of rootsOf(found.npm.packages))
-    image.dependencies.add((components.get(key) as Models.Component).bomRef);
+  for (const key of rootsOf(others)) image.dependencies.add((components.get(key) as Models.Component).bomRef);
 
   const spec = input.specVersion === "1.7" ? Spec.Spec1dot7 : Spec.Spec1dot6;
   const factory = new Serialize.JSON.Normalize.Factory(spec);
@@ -189,10 +198,14 @@ function imageComponent({ name, manifestDigest, config }: ImageSbomInput, found:
   add("sealift:sbom:files-without-package", String(found.census.unowned));
   add("sealift:sbom:executables-without-package", String(found.census.unownedExecutables));
   for (const ecosystem of found.census.notCatalogued) add("sealift:sbom:not-catalogued", ecosystem);
-  for (const { location, reason } of [...found.dpkg.skipped, ...found.npm.skipped]) {
+  for (const { location, reason } of skippedIn(found)) {
     add("sealift:sbom:skipped", `${location}: ${reason}`);
   }
   return component;
+}
+
+function skippedIn({ system, others }: Findings): Catalog["skipped"] {
+  return [...system, ...others].flatMap((catalog) => catalog.skipped);
 }
 
 function osComponent(os: OsRelease): Models.Component {
@@ -290,15 +303,15 @@ function compositions(
   image: string,
   refs: ReadonlyMap<string, string>,
   packages: readonly CatalogPackage[],
-  { dpkg, npm, census }: Findings,
+  found: Findings,
 ): object[] {
   const refsOf = (wanted: boolean): string[] =>
     packages
       .filter((one) => one.isDependencyListComplete === wanted)
       .map((one) => refs.get(one.key) as string)
       .sort(byText);
-  const isWhole =
-    census.unowned === 0 && census.notCatalogued.length === 0 && dpkg.skipped.length + npm.skipped.length === 0;
+  const { unowned, notCatalogued } = found.census;
+  const isWhole = unowned === 0 && notCatalogued.length === 0 && skippedIn(found).length === 0;
   return [
     { aggregate: isWhole ? "complete" : "incomplete", assemblies: [image] },
     { aggregate: "complete", dependencies: refsOf(true) },

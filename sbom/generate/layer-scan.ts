@@ -11,6 +11,8 @@ import { createGunzip, createZstdDecompress, type Gunzip, type ZstdDecompress } 
 import { type Digest, digestFromHex } from "../../bundles/model/digest.ts";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { sbomError } from "../error.ts";
+import { type BinaryFacts, BinaryProbe, startsLikeProgram } from "./binary-probe.ts";
+import { JAVA_ARCHIVE, JAVA_ARCHIVE_MAX_BYTES, type JavaFacts, readJavaArchive } from "./java-archive.ts";
 import { quote, type TarHeader, TarReader } from "./tar-reader.ts";
 
 export interface LayerEntry {
@@ -24,7 +26,11 @@ export interface LayerEntry {
   readonly content: Uint8Array | undefined;
   /** The content was not kept because it was looked at and is no package.json with a name and a version. */
   readonly isNoManifest: boolean;
+  /** What a program or a Java archive says about itself; its content was not kept. */
+  readonly facts: FileFacts | undefined;
 }
+
+export type FileFacts = BinaryFacts | JavaFacts;
 
 export interface LayerScan {
   /** SHA-256 of the uncompressed archive, as `rootfs.diff_ids` of the image configuration has it. */
@@ -69,6 +75,11 @@ const WHITEOUT = ".wh.";
 const OPAQUE = ".wh..wh..opq";
 const WHITEOUT_META = ".wh..wh.";
 
+/** Enough to tell a program by. */
+const PROGRAM_START_BYTES = 4;
+
+type NamedEntry = Omit<LayerEntry, "content" | "isNoManifest" | "facts">;
+
 type Compression = "none" | "gzip" | "zstd";
 
 const COMPRESSION_OF: Readonly<Record<string, Compression>> = {
@@ -85,12 +96,15 @@ const COMPRESSION_OF: Readonly<Record<string, Compression>> = {
 };
 
 /**
- * True for a file whose content the catalogers read: dpkg's database, os-release, and each package.json
- * that can be a package's own (directly in a directory of node_modules, or outside any node_modules).
+ * True for a file whose content the catalogers read: dpkg's and apk's database, os-release, Python's
+ * metadata, and each package.json that can be a package's own (directly in a directory of node_modules,
+ * or outside any node_modules).
  */
 export function isWanted(path: string): boolean {
   if (path === "etc/os-release" || path === "usr/lib/os-release") return true;
   if (/(?:^|\/)dpkg\/(?:status|status\.d\/[^/]+|info\/[^/]+\.list)$/.test(path)) return true;
+  if (/(?:^|\/)apk\/db\/installed$/.test(path)) return true;
+  if (/\.(?:dist-info\/(?:METADATA|RECORD)|egg-info\/PKG-INFO|egg-info)$/.test(path)) return true;
   if (path !== "package.json" && !path.endsWith("/package.json")) return false;
   const inside = path.lastIndexOf("node_modules/");
   if (inside < 0 || (inside > 0 && path[inside - 1] !== "/")) return true;
@@ -266,7 +280,7 @@ export class LayerScanner {
     const link = header.kind === "hardlink" ? cleanPath(header.link) : header.link;
     const entry = { path, kind: header.kind, link, isExecutable: header.isExecutable };
     if (header.kind !== "file") {
-      this.#entries.push({ ...entry, content: undefined, isNoManifest: false });
+      this.#entries.push({ ...entry, content: undefined, isNoManifest: false, facts: undefined });
       return undefined;
     }
     return this.#file(entry, header);
@@ -283,10 +297,7 @@ export class LayerScanner {
     }
   }
 
-  #file(
-    entry: Omit<LayerEntry, "content" | "isNoManifest">,
-    header: TarHeader,
-  ): ((chunk: Uint8Array) => void) | undefined {
+  #file(entry: NamedEntry, header: TarHeader): ((chunk: Uint8Array) => void) | undefined {
     const { sizeBytes, isSparse } = header;
     const wanted = isWanted(entry.path);
     if (wanted) {
@@ -301,9 +312,13 @@ export class LayerScanner {
       if (this.#keptBytes > this.#limits.keptBytes) {
         throw tooLarge(`package databases of more than ${this.#limits.keptBytes} bytes`);
       }
-    } else if (isSparse || sizeBytes > LINKABLE_FILE_MAX_BYTES || sizeBytes < 2) {
-      this.#entries.push({ ...entry, content: undefined, isNoManifest: false });
+    } else if (JAVA_ARCHIVE.test(entry.path)) {
+      return this.#javaArchive(entry, header);
+    } else if (isSparse || sizeBytes < 2) {
+      this.#entries.push({ ...entry, content: undefined, isNoManifest: false, facts: undefined });
       return undefined;
+    } else if (sizeBytes > LINKABLE_FILE_MAX_BYTES) {
+      return this.#largeFile(entry);
     }
     let content: Buffer | undefined;
     let filled = 0;
@@ -311,12 +326,49 @@ export class LayerScanner {
       if (sizeBytes === 0) content = Buffer.alloc(0);
       const isNoManifest = !wanted && !(content && mayBeManifest(content));
       if (!wanted && content && (isNoManifest || !this.#keepLinkable(content))) content = undefined;
-      this.#entries.push({ ...entry, content, isNoManifest });
+      this.#entries.push({ ...entry, content, isNoManifest, facts: undefined });
     };
     return (chunk) => {
       if (filled === 0 && (wanted || looksLikeJson(chunk))) content = Buffer.allocUnsafeSlow(sizeBytes);
       content?.set(chunk, filled);
       filled += chunk.byteLength;
+    };
+  }
+
+  /** Kept whole only until its end, and only one at a time. */
+  #javaArchive(entry: NamedEntry, { sizeBytes, isSparse }: TarHeader): ((chunk: Uint8Array) => void) | undefined {
+    const name = entry.path.slice(entry.path.lastIndexOf("/") + 1);
+    const push = (facts: JavaFacts): void => {
+      this.#entries.push({ ...entry, content: undefined, isNoManifest: false, facts });
+    };
+    if (isSparse || sizeBytes > JAVA_ARCHIVE_MAX_BYTES) {
+      const problem = isSparse ? "a sparse file" : `larger than ${JAVA_ARCHIVE_MAX_BYTES} bytes`;
+      push({ kind: "java", packages: [], problems: [`${name}: ${problem}`] });
+      return undefined;
+    }
+    const content = Buffer.allocUnsafeSlow(sizeBytes);
+    let filled = 0;
+    this.#onEntryEnd = () => push(readJavaArchive(content, name));
+    return (chunk) => {
+      content.set(chunk, filled);
+      filled += chunk.byteLength;
+    };
+  }
+
+  /** No package.json is that large; a program may say what it was made of. */
+  #largeFile(entry: NamedEntry): (chunk: Uint8Array) => void {
+    let start: Buffer = Buffer.alloc(0);
+    let probe: BinaryProbe | undefined;
+    this.#onEntryEnd = () => {
+      this.#entries.push({ ...entry, content: undefined, isNoManifest: false, facts: probe?.facts() });
+    };
+    return (chunk) => {
+      probe?.write(chunk);
+      if (probe || start.length >= PROGRAM_START_BYTES) return;
+      start = Buffer.concat([start, chunk]);
+      if (!startsLikeProgram(start)) return;
+      probe = new BinaryProbe();
+      probe.write(start);
     };
   }
 

@@ -27,7 +27,7 @@ export const ECOSYSTEMS: ReadonlyMap<string, Ecosystem> = new Map([
   ["npm", { compare: compareSemanticVersions, spell: exact }],
   // PEP 503.
   ["PyPI", { compare: comparePythonVersions, spell: (name) => name.toLowerCase().replace(/[-_.]+/g, "-") }],
-  // A purl of Go's has no capitals, a record has.
+  // The purl specification wants Go names in lower case, records and most tools keep their capitals.
   ["Go", { compare: compareGoVersions, spell: (name) => name.toLowerCase() }],
   ["Maven", { compare: compareMavenVersions, spell: exact }],
   ["crates.io", { compare: compareSemanticVersions, spell: exact }],
