@@ -11,9 +11,12 @@ import {
 } from "../site/deployment.ts";
 import { readStateFile, writeWhole } from "../site/disk.ts";
 import { STATE_DOCUMENT_MAX_BYTES } from "../site/state.ts";
+import { DEPLOY_ACTIONS } from "./deploy-context.ts";
 import { lifecycleError } from "./error.ts";
 import type { Ground } from "./execute.ts";
 import { type Ledger, type LedgerEntry, readLedger } from "./ledger.ts";
+
+const MOVES: readonly string[] = [...DEPLOY_ACTIONS, "uninstall"];
 
 /** After the last operation that changed it; an operation that has not ended has no entry yet. @throws LEDGER_DAMAGED */
 export function deploymentsOfLedger(entries: readonly LedgerEntry[]): Deployments {
@@ -54,11 +57,25 @@ function difference(name: keyof Deployments, found: Deployments, known: Deployme
  * Returns where that is. Only where no operation is open. @throws LEDGER_DAMAGED | STATE_WRITE_FAILED | STATE_DISK_FULL
  */
 export function mendDeployments({ paths, disk }: Pick<Ground, "paths" | "disk">): string | undefined {
-  const known = deploymentsOfLedger(readLedger(paths.ledger).entries);
+  const { entries } = readLedger(paths.ledger);
+  const known = deploymentsOfLedger(entries);
   const found = readStateFile(paths.deployment, STATE_DOCUMENT_MAX_BYTES);
   if ((found ?? canonicalJson(NOTHING_DEPLOYED)).equals(canonicalJson(known))) return undefined;
+  requireTold(entries);
   const kept = `${paths.deployment}.damaged`;
   if (found) writeWhole(disk, kept, found);
   writeDeployments(disk, paths, known);
   return kept;
+}
+
+/** A version of Sealift that was never released did not write it down: nobody must take that for "nothing runs". */
+function requireTold(entries: readonly LedgerEntry[]): void {
+  const silent = entries.findLast(
+    ({ type, data }) =>
+      type === "operation" && data["result"] === "committed" && MOVES.includes(String(data["operation"])),
+  );
+  if (!silent || silent.data["deployments"] !== undefined) return;
+  throw lifecycleError("LEDGER_DAMAGED", `ledger entry ${silent.seq}: does not say what it left running`, {
+    hints: ["keep a copy of the state directory; site/deployment.json was not touched"],
+  });
 }

@@ -102,6 +102,17 @@ test("a deployment.json that is gone, or cut, is written anew", async (t) => {
   assert.ok(site.open() && existsSync(`${deployment}.damaged`));
 });
 
+test("where the ledger does not say what was left running, nothing is written over it", async (t) => {
+  const site = await deployedSite(t);
+  const paths = statePaths(site.directory);
+  const data = { id: "2", operation: "upgrade", authorization: digestOf("x"), result: "committed" };
+  appendEntry(hostDisk, paths.ledger, "operation", data, site.clock.read());
+  edit(site, (text) => text.replace('"1.1.0"', '"1.0.0"'));
+  const edited = readFileSync(paths.deployment);
+  assert.throws(() => mendDeployments({ paths, disk: hostDisk }), { code: "LEDGER_DAMAGED" });
+  assert.deepEqual(readFileSync(paths.deployment), edited);
+});
+
 test("the ledger itself is audited: what an operation left must be what was authorized", async (t) => {
   const good = await deployedSite(t);
   assert.deepEqual((await auditLedger(good.open().ledger)).findings, []);
