@@ -325,6 +325,7 @@ function base(deploying: Deploying): NewStep {
         await upProject(engine, baseProject(context, before.current), START_SECONDS);
         return;
       }
+      await keepLogs(context, engine, baseProject(context, to).name, to.id);
       await downProject(engine, baseProject(context, to), { stopSeconds: STOP_SECONDS, volumes: !hasOldVolumes });
       removeSwitch(context.disk, context.paths);
     },

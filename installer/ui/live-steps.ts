@@ -50,7 +50,7 @@ export class LiveSteps implements OperationReport {
   }
 
   remark(text: string): void {
-    this.remarks.push(text);
+    if (!this.remarks.includes(text)) this.remarks.push(text);
   }
 
   end(_name: string, outcome: "done" | "failed" | "undone", reason?: string): void {

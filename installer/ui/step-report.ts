@@ -15,7 +15,7 @@ export interface OperationReport extends StepReport {
   plan(steps: readonly PlannedStep[]): void;
   /** The operator has asked to stop, by `signal`. */
   stopping(signal: string): void;
-  /** What the steps remarked, in order. */
+  /** What the steps remarked, in order, each once. */
   readonly remarks: readonly string[];
   /** Leaves the last state on the screen. To be called however the operation ended, before anything else is shown. */
   close(): Promise<void>;
@@ -32,7 +32,9 @@ function plainReport(terminal: Terminal): OperationReport {
   const remarks: string[] = [];
   return {
     remarks,
-    remark: (text) => void remarks.push(text),
+    remark: (text) => {
+      if (!remarks.includes(text)) remarks.push(text);
+    },
     plan: () => {},
     begin: (_name, intent) => {
       progress = terminal.progress(plain(intent));
