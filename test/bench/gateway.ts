@@ -1,8 +1,15 @@
 /**
  * The gateway with every gate and two durable records a request, in front of a model that answers at once,
- * against a raw pass-through of our own (gateway-process.ts) and, where it is at hand, against @portkey-ai/gateway. Audit and pii
- * are the real services, each in its process, on this machine; both sides have one process for requests.
- * Interleaved rounds. Prints a table and writes test/evidence/bench-gateway.json.
+ * against a raw pass-through of our own (gateway-process.ts) and against @portkey-ai/gateway bare: no key
+ * checked, nothing inspected, nothing recorded. Interleaved rounds; prints what it writes to
+ * test/evidence/bench-gateway.json.
+ *
+ * The same for all: this machine, one process that takes requests, plain HTTP from the load (the front's
+ * TLS costs each of them the same) and to the model, connections that stay, the same body, and one process
+ * that makes the load and plays the model. The gateway's side has audit and pii besides, the real services,
+ * each in its process, asked over mutual TLS. The database is played: a key is asked for once in five
+ * seconds. All share the machine's cores, so what a request costs in processor time bounds what goes through;
+ * it is written down by process.
  *
  * SEALIFT_PORTKEY names a directory of @portkey-ai/gateway 1.15.2 (`npm pack`, unpacked); without it that
  * comparison is reported as not made.
@@ -13,7 +20,7 @@ import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { availableParallelism, cpus, tmpdir } from "node:os";
+import { availableParallelism, cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { makeApiKey } from "../../compose/services/gateway/src/database/api-key.ts";
@@ -22,9 +29,12 @@ import type { BenchSettings } from "./gateway-process.ts";
 import { type LoadResult, readStreams, runLoad } from "./http-load.ts";
 
 const ROUNDS = Number(process.env["SEALIFT_BENCH_ROUNDS"] ?? 5);
+const WARM_UP_ROUNDS = 3;
 const SECONDS = 3;
 const CONNECTIONS = 32;
 const STREAMS = 500;
+/** How many times the requests a second of each the gateway should make, with a model that answers at once. */
+const GOALS = { passThrough: 0.4, portkey: 3 };
 const PEPPER = "pepper";
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -168,16 +178,20 @@ const median = (values: readonly number[]): number =>
   [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number;
 const round = (value: number): number => Math.round(value * 100) / 100;
 
+const LOAD_AND_MODEL = "load and model";
+
+type Processes = Readonly<Record<string, { readonly pid?: number | undefined } | undefined>>;
+
 interface Side {
   readonly port: number;
   /** Processes whose time counts. */
-  readonly processes: Readonly<Record<string, ChildProcess | undefined>>;
+  readonly processes: Processes;
   readonly request: Buffer;
 }
 
 /** Processor seconds that the process has used; /proc counts in hundredths. */
-function processorSeconds(child: ChildProcess | undefined): number {
-  const stat = readFileSync(`/proc/${child?.pid}/stat`, "utf8");
+function processorSeconds(counted: Processes[string]): number {
+  const stat = readFileSync(`/proc/${counted?.pid}/stat`, "utf8");
   const [user, system] = stat
     .slice(stat.lastIndexOf(")") + 2)
     .split(" ")
@@ -191,7 +205,8 @@ interface RoundResult extends LoadResult {
   readonly processorUs: Readonly<Record<string, number>>;
 }
 
-async function runRound({ port, request, processes }: Side): Promise<RoundResult> {
+async function runRound({ port, request, processes: own }: Side): Promise<RoundResult> {
+  const processes: Processes = { ...own, [LOAD_AND_MODEL]: process };
   const names = Object.keys(processes);
   const before = names.map((name) => processorSeconds(processes[name]));
   const load = await runLoad({ port, request, seconds: SECONDS, connections: CONNECTIONS });
@@ -203,31 +218,40 @@ async function runRound({ port, request, processes }: Side): Promise<RoundResult
 }
 
 async function compare(sides: Readonly<Record<string, Side>>) {
-  for (const side of Object.values(sides)) await runRound(side);
+  // A large program takes longer until it is compiled than a small one.
+  for (let index = 0; index < WARM_UP_ROUNDS; index += 1) {
+    for (const side of Object.values(sides)) await runRound(side);
+  }
   const rounds: Record<string, RoundResult>[] = [];
   for (let index = 0; index < ROUNDS; index += 1) {
     const results: Record<string, RoundResult> = {};
     for (const [name, side] of Object.entries(sides)) results[name] = await runRound(side);
     rounds.push(results);
   }
-  const over = (value: (results: Record<string, RoundResult>) => number | undefined): number =>
-    round(median(rounds.map((results) => value(results) ?? Number.NaN)));
   return Object.fromEntries(
-    Object.entries(sides).map(([name, { processes }]) => [
-      name,
-      {
-        requestsPerSecond: over((results) => results[name]?.requestsPerSecond),
-        p50Ms: over((results) => results[name]?.p50Ms),
-        p99Ms: over((results) => results[name]?.p99Ms),
-        processorUs: Object.fromEntries(
-          Object.keys(processes).map((process) => [process, over((results) => results[name]?.processorUs[process])]),
-        ),
-        gatewayIs: over(
-          (results) => (results["gateway"]?.requestsPerSecond ?? 0) / (results[name]?.requestsPerSecond ?? 1),
-        ),
-      },
-    ]),
+    Object.keys(sides).map((name) => {
+      const own = rounds.map((results) => results[name] as RoundResult);
+      const ratio = ({ gateway }: Readonly<Record<string, RoundResult>>, index: number): number =>
+        (gateway?.requestsPerSecond ?? Number.NaN) / (own[index]?.requestsPerSecond ?? Number.NaN);
+      return [name, { ...summaryOf(own), gatewayIs: round(median(rounds.map(ratio))) }] as const;
+    }),
   );
+}
+
+function summaryOf(rounds: readonly RoundResult[]) {
+  const over = (value: (result: RoundResult) => number): number => round(median(rounds.map(value)));
+  const totalUs = ({ processorUs }: RoundResult): number => Object.values(processorUs).reduce((sum, us) => sum + us, 0);
+  const names = Object.keys(rounds[0]?.processorUs ?? {});
+  return {
+    requestsPerSecond: over(({ requestsPerSecond }) => requestsPerSecond),
+    p50Ms: over(({ p50Ms }) => p50Ms),
+    p99Ms: over(({ p99Ms }) => p99Ms),
+    processorUs: Object.fromEntries(names.map((name) => [name, over((result) => result.processorUs[name] ?? 0)])),
+    processorUsOfAll: over(totalUs),
+    coresBusy: over((result) => (result.requestsPerSecond * totalUs(result)) / 1e6),
+    // What the machine would do if no core ever waited.
+    requestsPerSecondAtMost: over((result) => (availableParallelism() * 1e6) / totalUs(result)),
+  };
 }
 
 async function startPortkey(): Promise<number | string> {
@@ -290,6 +314,8 @@ try {
     processor: cpus()[0]?.model.trim() ?? "unknown",
     connections: CONNECTIONS,
     rounds: ROUNDS,
+    loadBefore: loadavg().map(round),
+    goals: { "pass-through": GOALS.passThrough, "@portkey-ai/gateway": GOALS.portkey },
     ...(typeof portkey === "string" && { "@portkey-ai/gateway": `not checked: ${portkey}` }),
     "open streams": await measureStreams(sides["gateway"] as Side, key, gateway),
     "model that answers at once": await compare(sides),
