@@ -34,6 +34,8 @@ export async function requirePreconditions(prepared: Prepared, parameters: Deplo
   const { facts, next, source, engine } = prepared;
   const { paths } = facts.site;
   if (parameters.parts.stage) requireStoreRoom(paths.directory, source);
+  // It reads the files by which the site runs: whoever edited them is found before they are used.
+  await requireClientAddress(prepared, parameters);
   const needs: Need[] = [];
   const absent = await absentImages(engine, next.release);
   if (absent.length > 0) {
@@ -44,7 +46,6 @@ export async function requirePreconditions(prepared: Prepared, parameters: Deplo
   }
   needs.push(...(await databaseNeeds(prepared, parameters)));
   requireRoom(needs);
-  await requireClientAddress(prepared, parameters);
 }
 
 async function databaseNeeds({ facts, engine }: Prepared, { before, parts }: DeployParameters): Promise<Need[]> {
