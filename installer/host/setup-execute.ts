@@ -19,6 +19,9 @@ const APT = [
   ...["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"],
 ];
 
+/** Not --no-download: with it apt loses the directory of the files that it was given. */
+const NO_SOURCES = ["-o", "Dir::Etc::SourceList=/dev/null", "-o", "Dir::Etc::SourceParts=/dev/null"];
+
 export interface SetupRun {
   readonly configDirectory: string;
   readonly onStep: (text: string) => void;
@@ -48,7 +51,7 @@ async function execute(step: SetupStep): Promise<void> {
       return tool("apt-get", ["install", ...APT, "--no-install-recommends", ...step.packages]);
     case "install-debs": {
       const paths = step.debs.map((deb) => deb.path);
-      return tool("apt-get", ["install", ...APT, "--no-install-recommends", "--no-download", ...paths]);
+      return tool("apt-get", ["install", ...APT, ...NO_SOURCES, "--no-install-recommends", ...paths]);
     }
     case "start-service":
       return tool("systemctl", ["enable", "--now", "docker.service"]);
