@@ -9,6 +9,7 @@
 import { compareDebianVersions, parseDebianVersion } from "../debian-version.ts";
 import { sbomError } from "../error.ts";
 import { byText, type Catalog, type CatalogPackage, type Occurrence } from "./catalog.ts";
+import { type DebianLicences, readDebianCopyright } from "./debian-licences.ts";
 import type { FileNode, FileTree } from "./file-tree.ts";
 import type { OsRelease } from "./os-release.ts";
 import { renderPurl } from "./purl.ts";
@@ -61,7 +62,7 @@ export function catalogDpkg(tree: FileTree, os: OsRelease | undefined): Catalog 
   const rows = [...installed.values()].sort((a, b) => byText(a.key, b.key));
   const relations = new Relations(rows);
   return {
-    packages: rows.map((row) => describe(row, os, relations)),
+    packages: rows.map((row) => describe(row, os, relations, licencesOf(tree, row))),
     skipped: [],
     ownedFiles: ownedFiles(tree),
   };
@@ -153,7 +154,15 @@ function readRow({ fields, occurrence }: DpkgRow): Installed | undefined {
   return { key, name, version, architecture, state, fields, occurrences: [occurrence] };
 }
 
-function describe(row: Installed, os: OsRelease, relations: Relations): CatalogPackage {
+/** Not of a package whose documentation the image does not have, nor of a link to content that was not read. */
+function licencesOf(tree: FileTree, { name }: Installed): DebianLicences {
+  // The directory may be a link to that of another package of the same source (Debian Policy 12.5).
+  const node = tree.lookup(`usr/share/doc/${name}/copyright`);
+  const text = node?.kind === "file" && node.content ? Buffer.from(node.content).toString("utf8") : "";
+  return readDebianCopyright(text);
+}
+
+function describe(row: Installed, os: OsRelease, relations: Relations, licences: DebianLicences): CatalogPackage {
   const source = /^(\S+)(?:\s+\(([^)]+)\))?$/.exec(row.fields.get("source") ?? "");
   const sourceName = source?.[1] ?? row.name;
   const sourceVersion = source?.[2] ?? row.version;
@@ -168,6 +177,7 @@ function describe(row: Installed, os: OsRelease, relations: Relations): CatalogP
   if (parsed && parsed.revision !== "") properties.push(["aquasecurity:trivy:SrcRelease", parsed.revision]);
   if (parsed && parsed.epoch !== 0) properties.push(["aquasecurity:trivy:SrcEpoch", String(parsed.epoch)]);
   if (row.state !== "installed") properties.push(["sealift:dpkg:state", row.state]);
+  for (const hint of licences.hinted) properties.push(["sealift:licence:uncertain", hint]);
   const upstream = source?.[1] === undefined ? undefined : `${sourceName}${source[2] ? `@${source[2]}` : ""}`;
   return {
     key: row.key,
@@ -187,7 +197,7 @@ function describe(row: Installed, os: OsRelease, relations: Relations): CatalogP
       },
     }),
     supplier: row.fields.get("maintainer") || undefined,
-    licences: [],
+    licences: licences.stated,
     properties,
     occurrences: row.occurrences,
     dependsOn,

@@ -96,13 +96,14 @@ const COMPRESSION_OF: Readonly<Record<string, Compression>> = {
 };
 
 /**
- * True for a file whose content the catalogers read: dpkg's and apk's database, os-release, Python's
- * metadata, and each package.json that can be a package's own (directly in a directory of node_modules,
+ * True for a file whose content the catalogers read: dpkg's and apk's database, Debian's copyright
+ * files, os-release, Python's metadata, and each package.json that can be a package's own (directly in a directory of node_modules,
  * or outside any node_modules).
  */
 export function isWanted(path: string): boolean {
   if (path === "etc/os-release" || path === "usr/lib/os-release") return true;
   if (/(?:^|\/)dpkg\/(?:status|status\.d\/[^/]+|info\/[^/]+\.list)$/.test(path)) return true;
+  if (/^usr\/share\/doc\/[^/]+\/copyright$/.test(path)) return true;
   if (/(?:^|\/)apk\/db\/installed$/.test(path)) return true;
   if (/\.(?:dist-info\/(?:METADATA|RECORD)|egg-info\/PKG-INFO|egg-info)$/.test(path)) return true;
   if (path !== "package.json" && !path.endsWith("/package.json")) return false;
