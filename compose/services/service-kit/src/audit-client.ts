@@ -51,8 +51,10 @@ const BATCH_MAX = 256;
 const BATCH_MAX_BYTES = 512 * 1024;
 
 interface Waiting {
-  readonly event: Readonly<Record<string, unknown>>;
-  readonly bytes: number;
+  readonly id: string;
+  readonly requestId: string;
+  /** The event, written once: for its size, and to be sent. */
+  readonly json: string;
   readonly deadline: number;
   readonly resolve: (receipt: AuditReceipt) => void;
   readonly reject: (cause: unknown) => void;
@@ -82,15 +84,10 @@ export function openAuditClient({ peer, service, holdMs = HOLD_MS }: AuditClient
   return {
     append: (given) =>
       new Promise((resolve, reject) => {
-        const event = {
-          ts: new Date().toISOString(),
-          ...given,
-          v: EVENT_VERSION,
-          id: given.id ?? randomUUID(),
-          service,
-        };
+        const id = given.id ?? randomUUID();
+        const json = JSON.stringify({ ts: new Date().toISOString(), ...given, v: EVENT_VERSION, id, service });
         const deadline = performance.now() + holdMs;
-        queue.push({ event, bytes: JSON.stringify(event).length, deadline, resolve, reject });
+        queue.push({ id, requestId: given.requestId, json, deadline, resolve, reject });
         if (!isSending) void pump();
       }),
   };
@@ -99,9 +96,9 @@ export function openAuditClient({ peer, service, holdMs = HOLD_MS }: AuditClient
 function takeBatch(queue: Waiting[]): Waiting[] {
   let count = 0;
   let bytes = 0;
-  for (const { bytes: more } of queue) {
-    if (count === BATCH_MAX || (count > 0 && bytes + more > BATCH_MAX_BYTES)) break;
-    bytes += more;
+  for (const { json } of queue) {
+    if (count === BATCH_MAX || (count > 0 && bytes + json.length > BATCH_MAX_BYTES)) break;
+    bytes += json.length;
     count += 1;
   }
   return queue.splice(0, count);
@@ -109,11 +106,11 @@ function takeBatch(queue: Waiting[]): Waiting[] {
 
 /** @throws PeerError */
 async function post(peer: Pick<Peer, "post">, batch: readonly Waiting[]): Promise<readonly AuditReceipt[]> {
-  const [{ event, deadline }] = batch as [Waiting];
-  const events = batch.map((waiting) => waiting.event);
+  const [{ requestId, deadline }] = batch as [Waiting];
+  const events = Buffer.from(`[${batch.map(({ json }) => json).join(",")}]`);
   for (;;) {
     try {
-      return receiptsOf(await peer.post("/v1/events", events, String(event["requestId"])), batch);
+      return receiptsOf(await peer.post("/v1/events", events, requestId), batch);
     } catch (cause) {
       if (isForGood(cause) || performance.now() + RETRY_MS > deadline) throw cause;
     }
@@ -130,7 +127,7 @@ function isForGood(cause: unknown): boolean {
 function receiptsOf(answer: unknown, batch: readonly Waiting[]): readonly AuditReceipt[] {
   const { entries } = (answer ?? {}) as { entries?: unknown };
   const same = Array.isArray(entries) && entries.length === batch.length;
-  if (!same || !entries.every((entry, i) => isReceipt(entry, batch[i]?.event["id"]))) {
+  if (!same || !entries.every((entry, i) => isReceipt(entry, batch[i]?.id))) {
     throw new PeerError("PEER_ANSWER_MALFORMED");
   }
   return entries;

@@ -26,7 +26,7 @@ export interface PeerOptions {
 }
 
 export interface Peer {
-  /** The answer's body, if its status is 200. May be asked twice, where a kept connection was closed. @throws PeerError */
+  /** A Buffer is JSON already. The answer's body, if its status is 200. May be asked twice, where a kept connection was closed. @throws PeerError */
   post(path: string, body: unknown, requestId: string): Promise<unknown>;
   close(): void;
 }
@@ -70,7 +70,7 @@ export function openPeer({ agent, origin, timeoutMs, answerMaxBytes }: PeerOptio
     });
   return {
     post(path, body, requestId) {
-      const bytes = Buffer.from(JSON.stringify(body));
+      const bytes = Buffer.isBuffer(body) ? body : Buffer.from(JSON.stringify(body));
       return withoutStale(() => once(path, bytes, requestId));
     },
     close: () => agent.destroy(),

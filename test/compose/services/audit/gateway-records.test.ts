@@ -18,7 +18,7 @@ async function sent(event: AuditEvent): Promise<string> {
   let body: unknown;
   const peer = {
     post: async (_: string, events: unknown) => {
-      [body] = JSON.parse(JSON.stringify(events)) as unknown[];
+      [body] = JSON.parse(String(events)) as unknown[];
       return { entries: [{ id: (body as { id: string }).id, index: 0, leafHash: "" }] };
     },
   };

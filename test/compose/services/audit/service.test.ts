@@ -82,7 +82,7 @@ test("an append is answered only when it is on stable storage, and a full batch 
   const batches: number[] = [];
   const counting: Pick<Peer, "post"> = {
     post: (path, body, requestId) => {
-      batches.push((body as unknown[]).length);
+      batches.push((JSON.parse(String(body)) as unknown[]).length);
       return peer.post(path, body, requestId);
     },
   };

@@ -13,7 +13,7 @@ interface Sent {
 function scripted(answers: readonly ((events: readonly Sent[]) => unknown)[]) {
   const requests: (readonly Sent[])[] = [];
   const post = async (_: string, body: unknown): Promise<unknown> => {
-    const events = body as readonly Sent[];
+    const events = JSON.parse(String(body)) as readonly Sent[];
     requests.push(events);
     return answers[Math.min(requests.length, answers.length) - 1]?.(events);
   };

@@ -47,6 +47,7 @@ test("asks in JSON under the request's id, and gives the answer back", async (t)
     json(response, { got: await textOf(request) }),
   );
   assert.deepEqual(await peer.post("/v1/x", { a: "ä" }, "r-1"), { got: '{"a":"ä"}' });
+  assert.deepEqual(await peer.post("/v1/x", Buffer.from('{"b":1}'), "r-1"), { got: '{"b":1}' });
   const [{ method, url, headers } = {} as IncomingMessage] = requests;
   assert.deepEqual(
     [method, url, headers["x-request-id"], headers["content-type"]],
