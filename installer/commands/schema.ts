@@ -2,6 +2,7 @@ import { applianceFileSchema, applianceLockSchema } from "../../bundles/model/ap
 import { releaseManifestSchema } from "../../bundles/model/release-manifest.ts";
 import type { JsonSchema } from "../../bundles/model/schema.ts";
 import { recipeSchema } from "../../bundles/source/recipe/recipe.ts";
+import { licencePolicySchema } from "../../sbom/licence/evaluate.ts";
 import { scanPolicySchema } from "../../sbom/scan/scan-policy.ts";
 import { waiversSchema } from "../../sbom/scan/waiver.ts";
 import { attestationPolicySchema } from "../../verify/attestation/attestation-policy.ts";
@@ -16,6 +17,7 @@ const SCHEMAS: Readonly<Record<string, JsonSchema>> = {
   "attestation-evidence": collectedEvidenceSchema,
   "attestation-policy": attestationPolicySchema,
   "attestation-verdict": attestationVerdictSchema,
+  "licence-policy": licencePolicySchema,
   lock: applianceLockSchema,
   policy: policySchema,
   recipe: recipeSchema,

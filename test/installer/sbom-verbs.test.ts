@@ -7,7 +7,9 @@ import { signBlob } from "../../bundles/sign/blob.ts";
 import type { Command, OptionValue } from "../../installer/commands/command.ts";
 import { sbomDiff } from "../../installer/commands/sbom-diff.ts";
 import { sbomGenerate } from "../../installer/commands/sbom-generate.ts";
+import { sbomLicences } from "../../installer/commands/sbom-licences.ts";
 import { sbomScan } from "../../installer/commands/sbom-scan.ts";
+import { sbomScore } from "../../installer/commands/sbom-score.ts";
 import { sbomShow } from "../../installer/commands/sbom-show.ts";
 import { sbomValidate } from "../../installer/commands/sbom-validate.ts";
 import type { Terminal } from "../../installer/ui/terminal.ts";
@@ -230,4 +232,23 @@ test("sbom diff compares two documents and two bundles, and an alarm is exit 3",
   const same = await run(sbomDiff, [path, path]);
   assert.equal(same.exit, 0);
   assert.ok(same.lines.every((line) => !/added|removed|changed /.test(line)));
+});
+
+test("sbom score prints every rule, and sbom licences exits by its policy", async (context) => {
+  const directory = await scratch(context);
+  const [sbom, policy] = ["a.json", "policy.json"].map((name) => join(directory, name));
+  assert.ok(sbom && policy);
+  const licenses = [{ license: { id: "GPL-3.0-only" } }];
+  await writeFile(sbom, sbomWith([], { components: [{ type: "library", name: "lib", version: "1", licenses }] }));
+  const scored = await run(sbomScore, [sbom]);
+  assert.equal(scored.exit, 0);
+  assert.ok(scored.lines.some((line) => /100% {2}ntia-version {2}1 of 1/.test(line)));
+  const lists = { allow: ["MIT"], review: [], deny: ["GPL-3.0-only"] };
+  const rules = { schemaVersion: 1, ...lists, unlisted: "review", unknown: "review" };
+  await writeFile(policy, JSON.stringify(rules));
+  const denied = await run(sbomLicences, [sbom], { policy });
+  assert.equal(denied.exit, 3);
+  assert.ok(denied.lines.includes("  deny  lib@1  GPL-3.0-only"));
+  await writeFile(policy, JSON.stringify({ ...rules, deny: [] }));
+  assert.equal((await run(sbomLicences, [sbom], { policy })).exit, 0);
 });
