@@ -36,8 +36,9 @@ const BENEATH = [
 /** No closure is computed: test/e2e/kit-engine.test.ts installs each list on a minimal host without a network. */
 const WANTED: Readonly<Record<KitPart, Readonly<Partial<Record<Suite, readonly string[]>>>>> = {
   library: { bookworm: NODE_LIBRARY },
-  debian12: { bookworm: BENEATH, trixie: DOCKER },
-  debian13: { trixie: [...DOCKER, ...BENEATH, "adduser"] },
+  // libssl: openssl wants one as new as itself, which a host without updates has not.
+  debian12: { bookworm: [...BENEATH, "libssl3"], trixie: DOCKER },
+  debian13: { trixie: [...DOCKER, ...BENEATH, "adduser", "libssl3t64"] },
 };
 const PARTS = Object.keys(WANTED) as KitPart[];
 
