@@ -45,9 +45,15 @@ function inDocuments(): Mention[] {
     const spans = text.replaceAll(/^```.*?^```$/gms, "").match(/`[^`\n]+`/g) ?? [];
     return [...fences, ...spans]
       .map((one) => one.replaceAll("`", ""))
-      .filter((one) => one.includes("sealift "))
+      .filter((one) => one.includes("sealift ") && !isGroup(one))
       .map((one) => ({ file, text: one }));
   });
+}
+
+/** A document may speak of all verbs that begin with a word. */
+function isGroup(text: string): boolean {
+  const [, word] = /^sealift ([a-z-]+)$/.exec(text) ?? [];
+  return word !== undefined && [...commands.keys()].some((verb) => verb.startsWith(`${word} `));
 }
 
 /** What is wrong with the commands in it: a verb that is not there, or an option that the verb does not have. */
