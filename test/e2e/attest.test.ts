@@ -1,0 +1,130 @@
+import assert from "node:assert/strict";
+import { mkdir, readdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import test, { type TestContext } from "node:test";
+import { canonicalJson } from "../../bundles/model/canonical-json.ts";
+import { appraiseInCage } from "../../verify/attestation/appraise-in-cage.ts";
+import type { AttestationVerdict } from "../../verify/attestation/attestation-verdict.ts";
+import { type CommandResult, sealift } from "../support/command-line.ts";
+import { scratch } from "../support/scratch.ts";
+import { amdCollateral, LEAST_POLICY, SKIP, vector, vectorFile } from "../verify/attestation/evidence.ts";
+
+const BAD_JUDGE = "../../test/verify/attestation/bad-judge.js";
+const NONCE = "00112233445566778899aabbccddeeff";
+
+interface Setting {
+  readonly directory: string;
+  readonly verify: (...more: readonly string[]) => Promise<CommandResult>;
+}
+
+/** A genuine report, AMD's certificates and a policy that allows it, as files. */
+async function genuine(t: TestContext, id: string): Promise<Setting> {
+  const directory = await scratch(t);
+  const row = vector(id);
+  const path = (name: string): string => join(directory, name);
+  await mkdir(path("collateral"));
+  await writeFile(path("evidence"), vectorFile(row.files.report));
+  await writeFile(path("collateral/vek"), vectorFile(row.files.vek));
+  for (const { name, bytes } of amdCollateral()) await writeFile(path(`collateral/${name.replace("/", "-")}`), bytes);
+  await writeFile(path("policy.json"), JSON.stringify({ ...LEAST_POLICY, measurements: [row.measurement] }));
+  const args = ["--evidence", path("evidence"), "--collateral", path("collateral"), "--policy", path("policy.json")];
+  return {
+    directory,
+    verify: (...more) => sealift(["attest", "verify", ...args, "--at", row.verifyAt, ...more]),
+  };
+}
+
+test("attest verify: genuine evidence is allowed with 0, a debugged guest denied with 3", { skip: SKIP }, async (t) => {
+  const good = await genuine(t, "milan-v3-ms");
+  const allowed = await good.verify("--json");
+  assert.equal(allowed.exit, 0, allowed.stderr);
+  const verdict = JSON.parse(allowed.stdout) as AttestationVerdict;
+  assert.deepEqual([verdict.decision, verdict.scope, verdict.time.source], ["allow", "advisory", "option"]);
+  const text = await good.verify();
+  assert.match(text.stdout, /^ALLOWED\n/);
+  assert.match(text.stdout, /not checked nonce/);
+  const bad = await genuine(t, "milan-v2-debug-on");
+  const denied = await bad.verify();
+  assert.equal(denied.exit, 3);
+  assert.match(denied.stdout, /^DENIED[\s\S]*FAIL +debug .*\[ATTEST_DEBUG_ALLOWED\]/);
+});
+
+test("attest verify: bad input ends with a code and nothing on stdout that could be taken for a verdict", {
+  skip: SKIP,
+}, async (t) => {
+  const { directory, verify } = await genuine(t, "milan-v2");
+  const ends = async (result: Promise<CommandResult>, exit: number, code: string): Promise<void> => {
+    const got = await result;
+    assert.equal(got.exit, exit, got.stderr);
+    assert.match(got.stderr, new RegExp(`\\[${code}\\]`));
+    assert.equal(got.stdout, "");
+  };
+  await ends(verify("--nonce", "zz"), 2, "USAGE");
+  await ends(verify("--at", "yesterday"), 2, "USAGE");
+  await ends(verify("--evidence", join(directory, "none")), 4, "FILE_NOT_FOUND");
+  await ends(verify("--collateral", join(directory, "none")), 4, "FILE_NOT_FOUND");
+  const weak = join(directory, "weak.json");
+  await writeFile(weak, JSON.stringify({ ...LEAST_POLICY, measurements: "unchecked" }));
+  await ends(verify("--policy", weak), 2, "ATTEST_POLICY_WEAK");
+  await writeFile(join(directory, "collateral/notes.txt"), "remember the milk");
+  const refused = await verify();
+  assert.equal(refused.exit, 3);
+  assert.match(refused.stdout, /notes\.txt.*\[ATTEST_CERTIFICATE_MALFORMED\]/);
+});
+
+test("attest simulate makes what attest verify calls simulated, with 3, and with a nonce of its own question", async (t) => {
+  const directory = join(await scratch(t), "simulated");
+  const made = await sealift(["attest", "simulate", "--out", directory, "--nonce", NONCE]);
+  assert.equal(made.exit, 0, made.stderr);
+  assert.deepEqual((await readdir(directory)).sort(), ["collateral", "evidence.json", "policy.json"]);
+  const path = (name: string): string => join(directory, name);
+  const args = [
+    "--evidence",
+    path("evidence.json"),
+    "--collateral",
+    path("collateral"),
+    "--policy",
+    path("policy.json"),
+  ];
+  const verify = async (nonce: string): Promise<[number | null, AttestationVerdict]> => {
+    const { exit, stdout } = await sealift(["attest", "verify", ...args, "--nonce", nonce, "--json"]);
+    return [exit, JSON.parse(stdout) as AttestationVerdict];
+  };
+  const [exit, verdict] = await verify(NONCE);
+  assert.deepEqual([exit, verdict.decision], [3, "simulated"]);
+  assert.deepEqual(
+    verdict.findings.filter(({ status }) => status === "fail"),
+    [],
+  );
+  const [otherExit, other] = await verify(`ff${NONCE.slice(2)}`);
+  assert.deepEqual([otherExit, other.decision], [3, "deny"]);
+  const again = await sealift(["attest", "simulate", "--out", directory]);
+  assert.equal(again.exit, 5, "an existing file is not replaced");
+});
+
+test("attest collect on a machine that is no confidential VM ends with 4 and writes nothing", async (t) => {
+  const directory = await scratch(t);
+  const { exit, stderr } = await sealift(["attest", "collect", "--nonce", NONCE, "--out", join(directory, "evidence")]);
+  if (exit === 0) return t.skip("this machine is a confidential VM");
+  assert.equal(exit, 4, stderr);
+  assert.match(stderr, /\[ATTEST_TSM_(?:UNAVAILABLE|DENIED)\]/);
+  assert.deepEqual(await readdir(directory), []);
+});
+
+test("what the caged process answers is believed only if it answers the question and follows from its findings", async () => {
+  const ask = (how: string) =>
+    appraiseInCage(
+      {
+        evidence: Buffer.from("evidence"),
+        collateral: [],
+        policyBytes: canonicalJson({ ...LEAST_POLICY, name: how }),
+        nonce: null,
+        time: { at: "2026-07-01T00:00:00.000Z", source: "option" },
+      },
+      BAD_JUDGE,
+    );
+  assert.equal((await ask("honest")).decision, "allow", "the same answer without a lie is taken");
+  for (const how of ["dies", "garbage", "other-question", "no-verdict", "lies", "other-evidence"]) {
+    await assert.rejects(ask(how), (error) => (error as { code?: string }).code === "CAGE_FAILED", how);
+  }
+});
