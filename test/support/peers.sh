@@ -106,7 +106,7 @@ unpacked() {
 }
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
-  for name in cosign2 cosign3 oras skopeo registry dockerd docker docker-compose busybox ip; do
+  for name in cosign2 cosign3 oras skopeo registry dockerd docker docker-compose busybox ip mmdebstrap; do
     [ -x "$bin/$name" ] || missing "$name" "this machine has no apt-get"
   done
   exit 0
@@ -120,6 +120,9 @@ if [ ! -x "$bin/ip" ]; then
     { unpack ip "$(host_suite)" closure iproute2 && launcher ip "$(unpacked ip)" -V; } || true
   fi
 fi
+# Makes the small root file systems on which the kit's packages are tried. A Perl script; needs no library.
+[ -x "$bin/mmdebstrap" ] ||
+  { unpack mmdebstrap "$(host_suite)" closure mmdebstrap && launcher mmdebstrap /usr/bin/mmdebstrap --version; } || true
 [ -x "$bin/cosign2" ] || { unpack cosign2 trixie alone cosign && launcher cosign2 /usr/bin/cosign version; } || true
 [ -x "$bin/cosign3" ] || { unpack cosign3 forky alone cosign && launcher cosign3 /usr/bin/cosign version; } || true
 [ -x "$bin/oras" ] || { unpack oras trixie alone oras && launcher oras /usr/bin/oras version; } || true

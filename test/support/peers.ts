@@ -13,7 +13,8 @@ export type PeerName =
   | "docker"
   | "docker-compose"
   | "busybox"
-  | "ip";
+  | "ip"
+  | "mmdebstrap";
 
 /** What tests keep between runs; may be removed at any time. */
 export function testCache(): string {
