@@ -118,8 +118,8 @@ export class AuditLog {
     const { directory, signer, disk = hostDisk } = options;
     const segments = join(directory, "segments");
     await disk.makeDirectory(segments);
-    // Who was here before may not have lived to do it; what the names say now must stay so.
-    for (const path of [directory, segments]) await syncPath(disk, path);
+    // Who was here before may not have lived to do it: the checkpoint that is seen here must stay.
+    await syncPath(disk, directory);
     const names = (await readdir(segments)).filter((name) => SEGMENT_NAME.test(name)).sort();
     const note = await readFile(join(directory, "checkpoint")).catch((cause) => {
       if (errorCode(cause) !== "ENOENT") throw cause;

@@ -32,17 +32,26 @@ interface Directory {
 
 type Node = File | Directory;
 
-/** Whether one thing that was not synced outlives the power cut. */
-export type Survives = () => boolean;
+/** Whether one thing that was not synced outlives the power cut: `page`, or the names that a change was about. */
+export type Survives = (what: string) => boolean;
+
+interface Opened {
+  path: string;
+  readonly node: Node;
+  readonly isDurable: boolean;
+}
 
 export class PowerCutDisk implements LogDisk {
   readonly #path: string;
   readonly #root = newDirectory();
-  readonly #open = new Map<FileHandle, { readonly node: Node; readonly isDurable: boolean }>();
+  readonly #open = new Map<FileHandle, Opened>();
   /** Counts everything that is asked of the disk. */
   calls = 0;
-  /** Told the number of each call before it is made; what it throws is the call's failure. */
-  onCall: (calls: number) => void = () => {};
+  /**
+   * Told the number of each call and what it is, as `sync segments`. What it throws is the call's failure, before
+   * anything was done; of a write, when its bytes can be read and are not durable.
+   */
+  onCall: (calls: number, what: string) => void = () => {};
 
   /** For the empty directory at `path`. */
   constructor(path: string) {
@@ -55,7 +64,7 @@ export class PowerCutDisk implements LogDisk {
   }
 
   async open(path: string, flags: string | number): Promise<FileHandle> {
-    this.onCall(++this.calls);
+    this.#call("open", path);
     const isDurable = typeof flags === "number" && (flags & constants.O_DSYNC) !== 0;
     const file = await hostDisk.open(path, isDurable ? flags & ~constants.O_DSYNC : flags);
     let node = this.#find(path);
@@ -65,30 +74,28 @@ export class PowerCutDisk implements LogDisk {
     } else if (flags === "w" && node.kind === "file") {
       node.unsynced.push({ position: -1, bytes: Buffer.alloc(0) });
     }
-    this.#open.set(file, { node, isDurable });
+    this.#open.set(file, { path, node, isDurable });
     return file;
   }
 
   async write(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
-    this.#write(file, bytes, position, () => this.onCall(++this.calls));
     await hostDisk.write(file, bytes, position);
-    this.#wrote(file);
+    this.#wrote(file, bytes, position);
   }
 
   writeHere(file: FileHandle, bytes: Uint8Array, position: number): void {
-    this.#write(file, bytes, position, () => this.onCall(++this.calls));
     hostDisk.writeHere(file, bytes, position);
-    this.#wrote(file);
+    this.#wrote(file, bytes, position);
   }
 
   async sync(file: FileHandle): Promise<void> {
-    this.onCall(++this.calls);
-    const node = this.#open.get(file)?.node;
-    if (node) settle(node);
+    const opened = this.#open.get(file);
+    this.#call("sync", opened?.path ?? "");
+    if (opened) settle(opened.node);
   }
 
   async makeDirectory(path: string): Promise<void> {
-    this.onCall(++this.calls);
+    this.#call("makeDirectory", path);
     await hostDisk.makeDirectory(path);
     for (let above = this.#path, rest = relative(this.#path, path).split("/"); rest.length > 0; rest = rest.slice(1)) {
       const [name = ""] = rest;
@@ -99,32 +106,33 @@ export class PowerCutDisk implements LogDisk {
   }
 
   async rename(from: string, to: string): Promise<void> {
-    this.onCall(++this.calls);
+    this.#call("rename", to);
     await hostDisk.rename(from, to);
+    for (const opened of this.#open.values()) if (opened.path === from) opened.path = to;
     const changes = new Map<string, Node | undefined>([[basename(to), this.#find(from)]]);
     changes.set(basename(from), undefined);
     this.#change(dirname(to), changes);
   }
 
   async remove(path: string): Promise<void> {
-    this.onCall(++this.calls);
+    this.#call("remove", path);
     await hostDisk.remove(path);
     if (this.#find(path)) this.#change(dirname(path), new Map([[basename(path), undefined]]));
   }
 
-  /** A write that is cut leaves some of its pages. */
-  #write(file: FileHandle, bytes: Uint8Array, position: number, call: () => void): void {
-    const node = this.#open.get(file)?.node;
-    if (node?.kind !== "file") throw new Error("written to what is no file");
-    for (let at = 0; at < bytes.length; at += PAGE_BYTES) {
-      node.unsynced.push({ position: position + at, bytes: Buffer.from(bytes.subarray(at, at + PAGE_BYTES)) });
-    }
-    call();
+  #call(what: string, path: string): void {
+    this.onCall(++this.calls, `${what} ${relative(this.#path, path)}`);
   }
 
-  #wrote(file: FileHandle): void {
-    const { node, isDurable } = this.#open.get(file) ?? {};
-    if (node && isDurable) settle(node);
+  /** A write that is cut leaves some of its pages. */
+  #wrote(file: FileHandle, bytes: Uint8Array, position: number): void {
+    const opened = this.#open.get(file);
+    if (opened?.node.kind !== "file") throw new Error("written to what is no file");
+    for (let at = 0; at < bytes.length; at += PAGE_BYTES) {
+      opened.node.unsynced.push({ position: position + at, bytes: Buffer.from(bytes.subarray(at, at + PAGE_BYTES)) });
+    }
+    this.#call("write", opened.path);
+    if (opened.isDurable) settle(opened.node);
   }
 
   #find(path: string): Node | undefined {
@@ -164,7 +172,7 @@ function settle(node: Node): void {
 function contentOf({ durable, unsynced }: File, survives: Survives): Buffer {
   let bytes = Buffer.from(durable);
   for (const write of unsynced) {
-    if (!survives()) continue;
+    if (!survives("page")) continue;
     if (write.position < 0) {
       bytes = Buffer.alloc(0);
       continue;
@@ -183,6 +191,6 @@ async function materialize(node: Node, path: string, survives: Survives): Promis
   }
   await mkdir(path);
   const names = new Map(node.durable);
-  for (const changes of node.unsynced) if (survives()) apply(names, changes);
+  for (const changes of node.unsynced) if (survives([...changes.keys()].join(" "))) apply(names, changes);
   for (const [name, below] of names) await materialize(below, join(path, name), survives);
 }

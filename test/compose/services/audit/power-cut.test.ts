@@ -92,6 +92,99 @@ async function requireAfterCut(
   await log.close();
 }
 
+/** Dies at the first call that is `what`, once `before` was called, if it is given. */
+function dieAt(disk: PowerCutDisk, what: string, before?: string): void {
+  let isNear = before === undefined;
+  let isDead = false;
+  disk.onCall = (_, call) => {
+    isDead ||= isNear && call === what;
+    isNear ||= call === before;
+    if (isDead) dead();
+  };
+}
+
+const ROOT_SYNC = ["sync ", "rename checkpoint"] as const;
+
+test("who starts where a checkpoint can be seen that is not durable makes it durable", async (t) => {
+  const { directory, disk } = await emptyDisk(t);
+  const told = new Told();
+  const killed = await openLog(directory, { ...SMALL, disk });
+  await appendSome(killed, told, directory, 0, 2);
+  dieAt(disk, ...ROOT_SYNC);
+  await assert.rejects(killed.checkpoint());
+  await killed.close();
+  disk.onCall = () => {};
+  const next = await openLog(directory, { ...SMALL, disk });
+  await appendSome(next, told, directory, 2, 1);
+  disk.onCall = dead;
+  await next.close();
+  assert.equal(told.acknowledged.length, 3);
+  await requireAfterCut(t, disk, told, () => false, "nothing survives");
+});
+
+test("a checkpoint that outlives the power has the topmost directory of its tiles", async (t) => {
+  const { directory, disk } = await emptyDisk(t);
+  const told = new Told();
+  const log = await openLog(directory, { ...SMALL, disk });
+  await appendSome(log, told, directory, 0, 2);
+  dieAt(disk, ...ROOT_SYNC);
+  await assert.rejects(log.checkpoint());
+  await log.close();
+  await requireAfterCut(t, disk, told, (what) => what.includes("checkpoint"), "only the checkpoint survives");
+});
+
+test("an entry that was written by one that was killed is durable before a checkpoint covers it", async (t) => {
+  const { directory, disk } = await emptyDisk(t);
+  const told = new Told();
+  const killed = await openLog(directory, { ...SMALL, disk });
+  await appendSome(killed, told, directory, 0, 1);
+  dieAt(disk, "write segments/0000000000000000");
+  await appendSome(killed, told, directory, 1, 1);
+  assert.equal(told.acknowledged.length, 1);
+  disk.onCall = dead;
+  await killed.close();
+  dieAt(disk, ...ROOT_SYNC);
+  await assert.rejects(openLog(directory, { ...SMALL, disk }));
+  await told.seeCheckpoint(directory);
+  const note = readCheckpoint({ origin: ORIGIN, privateKey: testKey }, await readFile(join(directory, "checkpoint")));
+  assert.equal(note.size, 2);
+  await requireAfterCut(t, disk, told, () => false, "nothing survives");
+});
+
+test("a segment that is used again is not seen under its old name with its new head", async (t) => {
+  const { directory, disk } = await emptyDisk(t);
+  const told = new Told();
+  const log = await openLog(directory, { ...SMALL, disk });
+  await appendSome(log, told, directory, 0, 4);
+  await log.checkpoint();
+  dieAt(disk, "rename segments/0000000000000006");
+  await appendSome(log, told, directory, 4, 4);
+  assert.equal(told.acknowledged.length, 6);
+  disk.onCall = dead;
+  await log.close();
+  await requireAfterCut(t, disk, told, () => false, "nothing survives");
+});
+
+test("tiles whose checkpoint failed to be synced are not written again: the disk may have it", async (t) => {
+  const { directory, disk } = await emptyDisk(t);
+  const log = await openLog(directory, { disk });
+  await log.append(Array.from({ length: 300 }, (_, i) => entry(i)));
+  dieAt(disk, ...ROOT_SYNC);
+  await assert.rejects(log.checkpoint());
+  assert.equal(log.checkpointSize, 0);
+  const calls: string[] = [];
+  disk.onCall = (_, call) => void calls.push(call);
+  await log.append([entry(300)]);
+  await log.checkpoint();
+  assert.equal(log.checkpointSize, 301);
+  assert.ok(calls.includes("open tile/entries/001.p/45"));
+  assert.deepEqual(
+    calls.filter((call) => /^open tile.*\/\d{3}$/.test(call)),
+    [],
+  );
+  await log.close();
+});
+
 test("whenever power goes, nothing acknowledged is lost and every checkpoint stays true", async (t) => {
   let isPast = false;
   for (let last = 1; !isPast; last += STEP) {
