@@ -58,6 +58,9 @@ test("what is set reaches the services, and the least and the most of it is what
     const { gateway = {} } = environments(given);
     assert.deepEqual({ ...readGateway(gateway).api?.limits }, given);
   }
+  for (const leastTls of ["TLSv1.2", "TLSv1.3"]) {
+    assert.equal(readGateway(environments({ leastTls })["gateway"] ?? {}).leastTls, leastTls);
+  }
   const piiPolicy = { tenants: { acme: { request: { "*": { mode: "redact", minScore: 0.9 } } } } };
   const policy = parsePolicy(readPii(environments({ piiPolicy })["pii"] ?? {}).policy ?? "");
   assert.deepEqual(policy.rule("acme", "request", "email"), { mode: "redact", minScore: 0.9 });
@@ -75,6 +78,7 @@ test("the schema knows every class and mode of personal data, and no other", () 
 
 test("what no service would take is refused before anything is planned", () => {
   const wrong: readonly Config[] = [
+    { leastTls: "TLSv1.1" },
     { requestsPerMinute: 0 },
     { requestsAtOnce: 513 },
     { tokensMax: "many" },

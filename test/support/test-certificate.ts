@@ -11,9 +11,12 @@ export interface TestCertificate {
 
 const DAY_MS = 86_400_000;
 
-export function issueTestCertificate(): TestCertificate {
+export function issueTestCertificate(type: "ec" | "rsa" = "ec"): TestCertificate {
   const authority = generateKeyPairSync("ec", { namedCurve: "P-256" });
-  const leaf = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const leaf =
+    type === "ec"
+      ? generateKeyPairSync("ec", { namedCurve: "P-256" })
+      : generateKeyPairSync("rsa", { modulusLength: 2048 });
   const issuer = { name: "test authority", privateKey: authority.privateKey };
   const common = {
     issuer,

@@ -33,7 +33,7 @@ export async function startGateway(
     host,
     port: settings.clientPort,
     proxied: true,
-    ...(certificate && { tls: { ...certificate } }),
+    ...(certificate && { tls: { ...certificate, minVersion: settings.leastTls } }),
     // So that a switch from one release to another can be seen from outside.
     headers: { "sealift-release": release, ...(colour !== undefined && { "sealift-colour": colour }) },
     drainTimeoutMs,

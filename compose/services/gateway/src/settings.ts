@@ -24,6 +24,9 @@ export interface ApiSettings {
   };
 }
 
+const LEAST_TLS = ["TLSv1.2", "TLSv1.3"] as const;
+export type LeastTls = (typeof LEAST_TLS)[number];
+
 export interface GatewaySettings {
   readonly host: string;
   /** For clients, behind the front: PROXY protocol, then TLS if there is a certificate. */
@@ -36,6 +39,8 @@ export interface GatewaySettings {
   readonly colour?: string;
   readonly drainTimeoutMs: number;
   readonly certificate?: CertificateFiles;
+  /** The least version of TLS that clients may speak. */
+  readonly leastTls: LeastTls;
   readonly database?: DatabaseSettings;
   /** Only with a database. Without it, clients find health and nothing else. */
   readonly api?: ApiSettings;
@@ -43,7 +48,7 @@ export interface GatewaySettings {
 
 /**
  * RELEASE; LISTEN_HOST, LISTEN_PORT (8443), ADMIN_PORT (8081), DRAIN_TIMEOUT_MS (60000);
- * TLS_CERTIFICATE_FILE with TLS_KEY_FILE; those of readDatabaseSettings if DATABASE_HOST is set. And, if
+ * TLS_CERTIFICATE_FILE with TLS_KEY_FILE; TLS_LEAST (TLSv1.2); those of readDatabaseSettings if DATABASE_HOST is set. And, if
  * UPSTREAM_URL is set, the database and all of AUDIT_URL, PII_URL, IDENTITY_FILE, API_KEY_PEPPER_FILE,
  * RECORD_KEY_FILE, MODELS (names with commas, the canary asks the first); with a default BODY_MAX_BYTES
  * (1 MiB), MESSAGES_MAX (256), TOKENS_MAX (4096), and for each key REQUESTS_PER_MINUTE (600) and REQUESTS_AT_ONCE (64).
@@ -63,11 +68,19 @@ export function readSettings(environment: Environment): GatewaySettings {
     ...(colour !== undefined && { colour }),
     drainTimeoutMs: reader.integer("DRAIN_TIMEOUT_MS", 60_000, 0, 3_600_000),
     ...(certificate !== undefined && { certificate: { chainFile: certificate, keyFile: reader.text("TLS_KEY_FILE") } }),
+    leastTls: readLeastTls(reader),
     ...(hasDatabase && { database: readDatabaseSettings(reader) }),
     ...(hasApi && { api: readApiSettings(reader) }),
   };
   reader.done();
   return settings;
+}
+
+function readLeastTls(reader: SettingsReader): LeastTls {
+  const text = reader.optionalText("TLS_LEAST") ?? "TLSv1.2";
+  const found = LEAST_TLS.find((known) => known === text);
+  if (found === undefined) reader.refuse(`TLS_LEAST: want one of ${LEAST_TLS.join(", ")}`);
+  return found ?? "TLSv1.3";
 }
 
 function readApiSettings(reader: SettingsReader): ApiSettings {

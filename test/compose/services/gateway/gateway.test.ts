@@ -22,6 +22,7 @@ async function gateway(t: TestContext, changes: Partial<GatewaySettings> = {}): 
     clientPort: 0,
     adminPort: 0,
     release: "1.2.3",
+    leastTls: "TLSv1.2" as const,
     drainTimeoutMs: 1_000,
     ...changes,
   };

@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { Agent } from "node:http";
 import { connect } from "node:net";
 import test, { type TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { type ConnectionOptions, getCiphers, type TLSSocket } from "node:tls";
 import { readBody } from "../../../../compose/services/service-kit/src/body.ts";
 import { createLog, errorCode } from "../../../../compose/services/service-kit/src/log.ts";
 import {
@@ -128,6 +130,41 @@ test("speaks TLS behind the PROXY header, takes a renewed certificate, and no TL
   await assert.rejects(once(old, "secureConnect"));
   const weak = connectAsFront(port, { ca: second.authority, tls: { maxVersion: "TLSv1.2", ciphers: "AES128-SHA" } });
   await assert.rejects(once(weak, "secureConnect"));
+});
+
+test("speaks exactly the suites that SECURITY.md names, with a certificate of EC and of RSA, and less if told", async (t) => {
+  const page = readFileSync(new URL("../../../../SECURITY.md", import.meta.url), "utf8");
+  const named = [...(page.match(/^- \*\*Clients speak[\s\S]*?(?=^- )/m)?.[0] ?? "").matchAll(/`([A-Z0-9_-]+)`/g)];
+  const documented = named.map(([, suite]) => String(suite)).sort();
+  assert.equal(documented.length, 9);
+  const certificates = [issueTestCertificate(), issueTestCertificate("rsa")];
+  const offer = async (port: number, suite: string): Promise<string | undefined> => {
+    const isNew = suite.startsWith("TLS_");
+    const range = isNew ? { minVersion: "TLSv1.3" } : { minVersion: "TLSv1", maxVersion: "TLSv1.2" };
+    const ciphers = isNew ? suite : `${suite}:@SECLEVEL=0`;
+    const socket = connectAsFront(port, {
+      ca: "",
+      tls: { ...range, ciphers, rejectUnauthorized: false } as ConnectionOptions,
+    }) as TLSSocket;
+    const spoken = await once(socket, "secureConnect").then(
+      () => socket.getCipher().name,
+      () => undefined,
+    );
+    socket.destroy();
+    return spoken;
+  };
+  for (const minVersion of ["TLSv1.2", "TLSv1.3"] as const) {
+    const accepted = new Set<string>();
+    for (const { cert, key } of certificates) {
+      const { port } = await serve(t, { proxied: true, tls: { cert, key, minVersion } });
+      for (const suite of getCiphers().map((name) => name.toUpperCase())) {
+        const spoken = await offer(port, suite).catch(() => undefined);
+        if (spoken !== undefined) accepted.add(spoken);
+      }
+    }
+    const wanted = documented.filter((suite) => minVersion === "TLSv1.2" || suite.startsWith("TLS_"));
+    assert.deepEqual([...accepted].sort(), wanted);
+  }
 });
 
 test("ends a connection whose request does not come to its end", async (t) => {
