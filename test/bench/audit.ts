@@ -41,7 +41,7 @@ const RECORDS = 4096;
 /** A record as the gateway writes one: 420 bytes. */
 const record = (): Buffer => {
   const fields = `"id":"${randomBytes(16).toString("hex")}","requestId":"${randomBytes(16).toString("hex")}"`;
-  return Buffer.from(`{${fields},"hmac":"${randomBytes(32).toString("hex")}","pad":"${"x".repeat(240)}"}`);
+  return Buffer.from(`{${fields},"hmac":"${randomBytes(32).toString("hex")}","pad":"${"x".repeat(249)}"}`);
 };
 
 /** How often a second `once` is done by so many writers, with what `end` then does. */
