@@ -10,6 +10,7 @@ import type Docker from "dockerode";
 import type { BundleRelease } from "../../bundles/layout/contents.ts";
 import type { Layout } from "../../bundles/layout/layout.ts";
 import { type Endpoint, serveLayout } from "../../bundles/layout/oci-endpoint.ts";
+import type { Descriptor } from "../../bundles/model/descriptor.ts";
 import { type Digest, hexOf } from "../../bundles/model/digest.ts";
 import type { ImageConfig } from "../../bundles/model/oci.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
@@ -23,6 +24,8 @@ import { makeNonceImage } from "./nonce-image.ts";
 export const PROTECTIVE_REPOSITORY = "sealift.invalid";
 const NONCE_REPOSITORY = "sealift-nonce";
 const PARALLEL_PULLS = 3;
+/** A layer of less is there before it was worth waiting for. */
+const WAITED_LAYER_BYTES = 8 * 1024 * 1024;
 const PULL_ATTEMPTS = 4;
 const STALL_MS = 180_000;
 
@@ -39,6 +42,8 @@ export interface LoadedImage {
 }
 
 export interface LoadRun {
+  /** Names of the images to load; all of the release if absent. */
+  readonly only?: readonly string[];
   readonly onProgress?: (detail: string) => void;
   readonly signal?: AbortSignal;
   /** For tests that break the endpoint on purpose. */
@@ -50,7 +55,7 @@ export function protectiveTag(appliance: string, name: string, digest: Digest): 
 }
 
 /**
- * Loads every image of `release`, which the caller has verified in this very `layout`, and proves each.
+ * Loads the images of `release`, which the caller has verified in this very `layout`, and proves each.
  * May be called again after a cut: what is there and right is not pulled again.
  * @throws ENGINE_PORT_BUSY | ENGINE_FOREIGN | ENGINE_PULL_FAILED | ENGINE_DISK_FULL | ENGINE_BUNDLE_CHANGED |
  * ENGINE_IMAGE_DIFFERS | ENGINE_UNREACHABLE | ENGINE_PERMISSION
@@ -63,31 +68,30 @@ export async function loadImages(
 ): Promise<LoadedImage[]> {
   const docker = await connect(engine);
   const { appliance, images } = release.manifest;
-  const wanted = images.map((image): Wanted => {
+  const meant = images.filter(({ name }) => run.only?.includes(name) ?? true);
+  const wanted = meant.map((image): Wanted => {
     const entry = release.images.get(image.name);
     if (!entry) throw new TypeError(`release ${release.descriptor.digest} has no manifest of ${image.name}`);
     const reference = imageReference(appliance, `${image.name}@${image.digest}`);
-    const sizeBytes = entry.manifest.layers.reduce((sum, layer) => sum + layer.size, 0);
+    const { layers } = entry.manifest;
     const expected = expectedImage(layout, reference, image.digest, entry.manifest);
-    return { name: image.name, expected, tag: protectiveTag(appliance, image.name, image.digest), sizeBytes };
+    return { name: image.name, expected, tag: protectiveTag(appliance, image.name, image.digest), layers };
   });
-  const present = new Set<string>();
-  for (const image of wanted) {
-    const inspected = await inspect(engine, docker, image.expected.reference);
-    if (inspected !== undefined) present.add(image.name);
-  }
-  const absent = wanted.filter((image) => !present.has(image.name));
+  const inspected = await Promise.all(wanted.map(({ expected }) => inspect(engine, docker, expected.reference)));
+  const absent = wanted.filter((_, index) => inspected[index] === undefined);
   if (absent.length > 0) await pullAll(engine, docker, layout, appliance, absent, run);
-  const loaded: LoadedImage[] = [];
-  for (const image of wanted) loaded.push(await prove(engine, docker, image, present.has(image.name)));
-  return loaded;
+  return Promise.all(wanted.map((image) => prove(engine, docker, image, !absent.includes(image))));
 }
 
 interface Wanted {
   readonly name: string;
   readonly expected: ExpectedImage;
   readonly tag: { readonly repo: string; readonly tag: string };
-  readonly sizeBytes: number;
+  readonly layers: readonly Descriptor[];
+}
+
+function bytesOf({ layers }: Pick<Wanted, "layers">): number {
+  return layers.reduce((sum, { size }) => sum + size, 0);
 }
 
 /** Proves an image that must be there already. @throws ENGINE_IMAGE_DIFFERS */
@@ -163,10 +167,10 @@ async function pullAll(
   try {
     await proveEndpoint(engine, docker, nonce.digest, stop.signal);
     const progress = new PullProgress(absent, run.onProgress);
-    const queue = [...absent];
+    const queue = pullQueue(absent);
     const worker = async (): Promise<void> => {
-      for (let image = queue.shift(); image; image = queue.shift()) {
-        await pullWithRetries(docker, image, progress, stop.signal);
+      for (let chain = queue.shift(); chain; chain = queue.shift()) {
+        for (const image of chain) await pullWithRetries(docker, image, progress, stop.signal);
       }
     };
     const failures: unknown[] = [];
@@ -190,6 +194,29 @@ async function pullAll(
     run.signal?.removeEventListener("abort", onAbort);
     await endpoint.close();
   }
+}
+
+/**
+ * Images that share a large layer are pulled one after the other: of two that come at once the containerd
+ * store lets one wait for the other's layer, looking again ever later, and unpacks it twice. Each row here is
+ * such images, the one with the most bytes first.
+ */
+export function pullQueue<Image extends Pick<Wanted, "layers">>(images: readonly Image[]): Image[][] {
+  const chains: Image[][] = [];
+  for (const image of [...images].sort((a, b) => bytesOf(b) - bytesOf(a))) {
+    const large = image.layers.filter(({ size }) => size >= WAITED_LAYER_BYTES).map(({ digest }) => digest);
+    const sharing = chains.filter((chain) =>
+      chain.some(({ layers }) => layers.some(({ digest }) => large.includes(digest))),
+    );
+    const [first, ...others] = sharing;
+    if (!first) {
+      chains.push([image]);
+      continue;
+    }
+    first.push(...others.flat(), image);
+    for (const other of others) chains.splice(chains.indexOf(other), 1);
+  }
+  return chains;
 }
 
 async function listen(
@@ -370,8 +397,8 @@ class PullProgress {
   readonly #onProgress: (detail: string) => void;
 
   constructor(images: readonly Wanted[], onProgress: (detail: string) => void = () => undefined) {
-    this.#sizes = new Map(images.map((image) => [image.name, image.sizeBytes]));
-    this.#total = images.reduce((sum, image) => sum + image.sizeBytes, 0);
+    this.#sizes = new Map(images.map((image) => [image.name, bytesOf(image)]));
+    this.#total = images.reduce((sum, image) => sum + bytesOf(image), 0);
     this.#onProgress = onProgress;
   }
 

@@ -7,6 +7,7 @@ import { composeCall, connect, connectionError, dockerCall, type Engine, type To
 import { engineError } from "./error.ts";
 import type { ComposeProject } from "./prove-containers.ts";
 import { type CallResult, runCall } from "./run-call.ts";
+import { readComposeFile, startWaves } from "./start-waves.ts";
 
 export const SITE_LABEL = "sealift.site";
 const SERVICE_LABEL = "com.docker.compose.service";
@@ -19,13 +20,17 @@ const LAST_WORDS_MAX_LENGTH = 800;
 /** Of util-linux, as flock is. */
 const SETPRIV = "/usr/bin/setpriv";
 const DOWN_ATTEMPTS = 5;
+/** Between two looks at containers that are waited for. */
+const LOOK_MS = 100;
 
 export interface ProjectRun {
   readonly signal?: AbortSignal | undefined;
   /** What Compose says it is doing. */
   readonly onLine?: (line: string) => void;
-  /** Of `upProject`: only these and what they depend on. */
+  /** Of `upProject` and `startProject`: only these and what they depend on; all but tasks if absent. */
   readonly services?: readonly string[];
+  /** Of `startProject`: these were started just now, from the same file. */
+  readonly started?: readonly string[];
   /** Of `runTask`: what its program gets in place of the file's `command`. Never a secret. */
   readonly taskArguments?: readonly string[];
   /** Of `runTask`: it changes nothing, so one that is under way goes on beside it. */
@@ -33,9 +38,9 @@ export interface ProjectRun {
 }
 
 /**
- * Starts every service and waits until each with a health check is healthy and each other runs.
- * Containers of services that the file no longer has are removed.
- * @throws ENGINE_UNHEALTHY with what the containers say | ENGINE_CALL_FAILED
+ * Starts every service, or those of `run.services`, and waits until each with a health check is healthy and
+ * each other runs. Containers of services that the file no longer has are removed.
+ * @throws as `startProject` and `awaitHealthy`
  */
 export async function upProject(
   engine: Engine,
@@ -43,19 +48,64 @@ export async function upProject(
   waitSeconds: number,
   run: ProjectRun = {},
 ): Promise<void> {
+  await startProject(engine, project, waitSeconds, run);
+  await awaitHealthy(engine, project.name, waitSeconds, run);
+}
+
+/**
+ * As `upProject`, but only services on whose health another of them depends are waited for. Compose itself
+ * looks twice a second, and first after half of one, so it is given those that may start at once, in turn.
+ * @throws ENGINE_UNHEALTHY with what the containers say | ENGINE_CALL_FAILED
+ */
+export async function startProject(
+  engine: Engine,
+  project: ComposeProject,
+  waitSeconds: number,
+  run: ProjectRun = {},
+): Promise<void> {
   await removeHalfMade(engine, project.name);
-  const args = ["up", "--detach", "--wait", "--wait-timeout", String(waitSeconds), "--no-build", "--pull", "never"];
-  const only = run.services ?? ["--remove-orphans"];
-  const result = await compose(engine, project, [...args, ...only], waitSeconds * 1000, run);
-  // Asked also when Compose is content: without a health check it takes one that restarts for one that runs.
-  const bad = (await containerStates(engine, project.name)).filter(({ healthy }) => !healthy);
-  if (bad.length === 0 && result.status === 0) return;
-  if (bad.length === 0) throw callFailed("up", result);
-  // Whoever takes this back removes the containers, and with them what they wrote.
+  const waves = startWaves(readComposeFile(project.file), run.services);
+  for (const [index, services] of waves.entries()) {
+    if (index > 0) await awaitHealthy(engine, project.name, waitSeconds, { ...run, services: waves[index - 1] ?? [] });
+    const left = services.filter((service) => !run.started?.includes(service));
+    if (left.length === 0) continue;
+    const orphans = run.services ? [] : ["--remove-orphans"];
+    const args = ["up", "--detach", "--no-deps", "--no-build", "--pull", "never", ...orphans, ...left];
+    const result = await compose(engine, project, args, waitSeconds * 1000, run);
+    if (result.status === 0) continue;
+    // Whoever takes this back removes the containers, and with them what they wrote.
+    const ended = (await containerStates(engine, project.name)).filter(({ failed }) => failed);
+    throw ended.length > 0 ? await unhealthy(engine, project.name, ended) : callFailed("up", result);
+  }
+}
+
+/**
+ * Waits until the project's services, or those of `run.services`, run, and are healthy if they have a health
+ * check. Does not wait any longer for one that has ended or is unhealthy.
+ * @throws ENGINE_UNHEALTHY with what the containers say
+ */
+export async function awaitHealthy(
+  engine: Engine,
+  project: string,
+  waitSeconds: number,
+  { signal, services }: Pick<ProjectRun, "signal" | "services"> = {},
+): Promise<void> {
+  const deadline = performance.now() + waitSeconds * 1000;
+  for (;;) {
+    signal?.throwIfAborted();
+    const states = await containerStates(engine, project);
+    const bad = states.filter(({ service, healthy }) => !healthy && (services?.includes(service) ?? true));
+    if (bad.length === 0) return;
+    if (bad.some(({ failed }) => failed) || performance.now() > deadline) throw await unhealthy(engine, project, bad);
+    await sleep(LOOK_MS);
+  }
+}
+
+async function unhealthy(engine: Engine, project: string, bad: readonly ContainerState[]): Promise<Error> {
   const what = await Promise.all(
     bad.map(async ({ id, service, text }) => `${service}: ${text}${await lastWords(engine, id)}`),
   );
-  throw engineError("ENGINE_UNHEALTHY", `project ${JSON.stringify(project.name)}: ${what.join("; ")}`);
+  return engineError("ENGINE_UNHEALTHY", `project ${JSON.stringify(project)}: ${what.join("; ")}`);
 }
 
 /**
@@ -121,6 +171,8 @@ export interface ContainerState {
   readonly service: string;
   /** Running, and healthy if it has a health check. */
   readonly healthy: boolean;
+  /** It will not become healthy by waiting: it is unhealthy, or has ended for good. */
+  readonly failed: boolean;
   readonly restarts: number;
   /** For a person: state, exit code, and the last words of a failing health check. */
   readonly text: string;
@@ -156,6 +208,7 @@ async function statesOf(engine: Engine, label: readonly string[]): Promise<Conta
           project: Config.Labels[PROJECT_LABEL] ?? "",
           service: Config.Labels[SERVICE_LABEL] ?? "",
           healthy,
+          failed: health === "unhealthy" || State.Status === "exited" || State.Status === "dead",
           restarts: RestartCount,
           text: `${health ?? State.Status}${exit}${healthy || said === "" ? "" : `: ${said.slice(0, 300)}`}`,
           addresses: new Map(

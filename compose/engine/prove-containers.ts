@@ -23,12 +23,15 @@ export async function proveContainers(
   images: ReadonlyMap<string, RunnableImage>,
 ): Promise<void> {
   const call = composeCall(engine, project, ["config", "--format", "json"]);
-  const { status, stdout, stderr } = await runCall(call, { timeoutMs: 30_000 });
+  const [{ status, stdout, stderr }, inspected] = await Promise.all([
+    runCall(call, { timeoutMs: 30_000 }),
+    inspectAll(engine, project.name),
+  ]);
   if (status !== 0) {
     throw engineError("ENGINE_CALL_FAILED", `compose config: exit ${status}: ${stderr.trim().slice(-500)}`);
   }
   const model = parseModel(stdout);
-  const differences = containerDifferences(model, await inspectAll(engine, project.name), images);
+  const differences = containerDifferences(model, inspected, images);
   if (differences.length === 0) return;
   throw engineError(
     "ENGINE_CONTAINER_DIFFERS",

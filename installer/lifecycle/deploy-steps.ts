@@ -5,19 +5,23 @@
  */
 import { readdirSync, realpathSync } from "node:fs";
 import { join } from "node:path";
+import type { ApplianceRules } from "../../bundles/model/appliance-rules.ts";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { type Digest, digestOf } from "../../bundles/model/digest.ts";
 import type { Engine } from "../../compose/engine/engine.ts";
 import { loadImages } from "../../compose/engine/load-images.ts";
 import {
+  awaitHealthy,
   containerStates,
   downProject,
   type ProjectRun,
   runTask,
+  startProject,
   stopTask,
   upProject,
 } from "../../compose/engine/project.ts";
 import { proveContainers } from "../../compose/engine/prove-containers.ts";
+import { type ComposeFile, parseComposeFile, servicesApart } from "../../compose/engine/start-waves.ts";
 import { projectName } from "../../compose/render.ts";
 import { type Config, readConfigBytes } from "../site/config.ts";
 import { type Deployment, deploymentPaths, readDeployments, writeDeployments } from "../site/deployment.ts";
@@ -28,13 +32,13 @@ import { STATE_DOCUMENT_MAX_BYTES, type StatePaths } from "../site/state.ts";
 import { removeStored, stageRelease } from "../site/store.ts";
 import { backUpDatabases, backupDirectory } from "./backup.ts";
 import { askCanary } from "./canary.ts";
+import { requireCarriedFiles } from "./carried-files.ts";
 import {
   type CertificateChange,
   changeCertificate,
   forgetCertificate,
   restoreCertificate,
 } from "./certificate-change.ts";
-import { requireCarriedFiles } from "./carried-files.ts";
 import { baseProject, colourProject, type DeployContext, type DeployParameters } from "./deploy-context.ts";
 import { endReported } from "./end-reported.ts";
 import { lifecycleError } from "./error.ts";
@@ -82,6 +86,29 @@ class Deploying {
     const { current } = this.parameters.before;
     if (!current) throw new TypeError("nothing is installed yet");
     return withStoredRelease(this.context.paths, current.release, (parts) => work(parts, current));
+  }
+
+  /** Loads the next release's images, or those of the services that `among` names. @throws as `loadImages` */
+  load(among?: (rules: ApplianceRules) => readonly string[]): Promise<void> {
+    const { engine, paths, report, signal } = this.context;
+    return this.withNext(async (parts) => {
+      const { layout, release, template, rules } = parts;
+      // A release that was not staged was verified where it lies, every byte of it.
+      if (this.parameters.parts.stage) await requireCarriedFiles(paths, parts);
+      const images = among?.(rules).map((service) => template.services[service]?.image.split("@")[0] ?? "");
+      await loadImages(await engine(), layout, release, {
+        onProgress: (detail) => report.detail(detail),
+        ...(images && { only: images }),
+        ...(signal && { signal }),
+      });
+    });
+  }
+
+  /** If this operation started base services: they work, and what is to come may need them. @throws ENGINE_UNHEALTHY */
+  async awaitBase(): Promise<void> {
+    if (!this.parameters.parts.base) return;
+    const { name } = baseProject(this.context, this.parameters.to);
+    await awaitHealthy(await this.context.engine(), name, START_SECONDS, this.run);
   }
 
   /** A file that was rendered for `deployment`, if nobody changed it. @throws as `renderedFile` */
@@ -142,10 +169,11 @@ export function deploySteps(context: DeployContext, parameters: DeployParameters
     secrets(deploying),
     parameters.certificate && certificate(deploying, parameters.certificate),
     render(deploying),
-    load(deploying),
+    // Nothing runs yet: the base services come up while the other images are loaded.
+    ...(isInstall ? [loadBase(deploying), base(deploying), load(deploying)] : [load(deploying)]),
     parts.backup && backup(deploying),
     parts.rehearse && rehearsal(deploying),
-    parts.base && base(deploying),
+    !isInstall && parts.base && base(deploying),
     parts.migrate && migrate(deploying),
     start(deploying),
     prove(deploying),
@@ -239,22 +267,19 @@ function requireSame(what: string, got: Digest, want: Digest): void {
 }
 
 function load(deploying: Deploying): NewStep {
-  const { engine, paths, report, signal } = deploying.context;
-  const { stage: isStaged } = deploying.parameters.parts;
   return {
     name: "load",
     intent: "load the images into the engine",
-    do: () =>
-      deploying.withNext(async (parts) => {
-        const { layout, release } = parts;
-        // A release that was not staged was verified where it lies, every byte of it.
-        if (isStaged) await requireCarriedFiles(paths, parts);
-        await loadImages(await engine(), layout, release, {
-          onProgress: (detail) => report.detail(detail),
-          ...(signal && { signal }),
-        });
-      }),
+    do: () => deploying.load(),
     // Images are left in the engine: they change nothing, the next try needs them, and `prune` removes them.
+  };
+}
+
+function loadBase(deploying: Deploying): NewStep {
+  return {
+    name: "load-base",
+    intent: "load the images of the base services into the engine",
+    do: () => deploying.load((rules) => rules.base),
   };
 }
 
@@ -317,7 +342,8 @@ function base(deploying: Deploying): NewStep {
     do: async () => {
       deploying.rendered(to, "base");
       if (isInstall) writeSwitch(context.disk, context.paths, to.colour);
-      await upProject(await context.engine(), baseProject(context, to), START_SECONDS, deploying.run);
+      // Whether they work is asked by the first step that needs them.
+      await startProject(await context.engine(), baseProject(context, to), START_SECONDS, deploying.run);
     },
     undo: async () => {
       const engine = await context.engine();
@@ -342,7 +368,12 @@ function migrate(deploying: Deploying): NewStep {
       deploying.withNext(async ({ rules }) => {
         const { migrate: task } = rules.tasks;
         if (task === undefined) return;
-        const said = await runTask(await context.engine(), project, task, MIGRATION_MAX_SECONDS, deploying.run);
+        const engine = await context.engine();
+        // They come up while the database does.
+        const services = servicesOffDatabase(deploying, rules);
+        await startProject(engine, project, START_SECONDS, { ...deploying.run, services });
+        await deploying.awaitBase();
+        const said = await runTask(engine, project, task, MIGRATION_MAX_SECONDS, deploying.run);
         context.report.detail(said.trim().split("\n").at(-1) ?? "");
       }),
     // The schema stays extended: the old release was rehearsed on it, and taking columns away loses data.
@@ -355,6 +386,18 @@ function migrate(deploying: Deploying): NewStep {
   };
 }
 
+/**
+ * Services of the colour that cannot reach the database: to them it is the same which schema there is, so
+ * `migrate` starts them before.
+ */
+function servicesOffDatabase(deploying: Deploying, { database, tasks }: ApplianceRules): string[] {
+  if (!database || tasks.migrate === undefined || !deploying.parameters.parts.migrate) return [];
+  const { to } = deploying.parameters;
+  const file = (which: "base" | "containers"): ComposeFile => parseComposeFile(deploying.rendered(to, which));
+  const networks = Object.keys(file("base").services[database.service]?.networks ?? {});
+  return servicesApart(file("containers"), networks);
+}
+
 function start(deploying: Deploying): NewStep {
   const { context, parameters } = deploying;
   const { to } = parameters;
@@ -362,10 +405,14 @@ function start(deploying: Deploying): NewStep {
   return {
     name: "start",
     intent: `start ${to.version} in ${to.colour}`,
-    do: async () => {
-      deploying.rendered(to, "containers");
-      await upProject(await context.engine(), project, START_SECONDS, deploying.run);
-    },
+    do: () =>
+      deploying.withNext(async ({ rules }) => {
+        deploying.rendered(to, "containers");
+        await deploying.awaitBase();
+        // They are compared with the release while they come up; the gate asks whether they work.
+        const run = { ...deploying.run, started: servicesOffDatabase(deploying, rules) };
+        await startProject(await context.engine(), project, START_SECONDS, run);
+      }),
     undo: async () => {
       const engine = await context.engine();
       await keepLogs(context, engine, project.name, to.id);
@@ -384,8 +431,8 @@ function prove(deploying: Deploying): NewStep {
         const engine = await context.engine();
         const loaded = await loadImages(engine, layout, release);
         const images = new Map(loaded.map((image) => [image.reference, image]));
-        await proveContainers(engine, baseProject(context, parameters.to), images);
-        await proveContainers(engine, colourProject(context, parameters.to), images);
+        const projects = [baseProject(context, parameters.to), colourProject(context, parameters.to)];
+        await Promise.all(projects.map((project) => proveContainers(engine, project, images)));
       }),
   };
 }
@@ -397,9 +444,15 @@ function gate(deploying: Deploying): NewStep {
     name: "gate",
     intent: `ask ${to.version} whether all of it works`,
     do: () =>
-      deploying.withNext(async ({ rules }) =>
-        askCanary(await context.engine(), colourProject(context, to).name, rules, to.version, context.signal),
-      ),
+      deploying.withNext(async ({ rules }) => {
+        const engine = await context.engine();
+        const { name } = colourProject(context, to);
+        await awaitHealthy(engine, name, START_SECONDS, deploying.run);
+        await askCanary(engine, name, rules, to.version, context.signal);
+        // Asked once more: one without a health check may have ended since.
+        await deploying.awaitBase();
+        await awaitHealthy(engine, name, START_SECONDS, deploying.run);
+      }),
   };
 }
 
