@@ -5,10 +5,12 @@
  * Prints tables and writes test/evidence/bench-deploy.json. Run it by itself: `npm run bench -- deploy`.
  *
  * Sealift's side verifies every byte, keeps a copy of the release, makes secrets, proves each container and
- * asks the canary; the peer's side does none of that.
+ * asks the canary; the peer's side does none of that. Healthy is for Sealift its commit: all containers are
+ * healthy and proven, and the front answers. What the command does after it, above all the first API key, is in
+ * the time of the whole install only.
  */
 import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdirSync, readFileSync, statfsSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { request } from "node:https";
 import { availableParallelism, cpus } from "node:os";
 import { join } from "node:path";
@@ -19,6 +21,8 @@ import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
 import { diskNeed } from "../../compose/engine/disk-need.ts";
 import { composeCall, dockerCall, type ImageStore } from "../../compose/engine/engine.ts";
 import { runCall } from "../../compose/engine/run-call.ts";
+import { readDeployments } from "../../installer/site/deployment.ts";
+import { statePaths } from "../../installer/site/state.ts";
 import { inOwnMachine } from "../support/own-engine.ts";
 import { prepareReleases, realRelease } from "../support/real-release.ts";
 import { RunningSite } from "../support/running-site.ts";
@@ -29,9 +33,11 @@ const EVIDENCE = fileURLToPath(new URL("../evidence/bench-deploy.json", import.m
 
 interface Figures {
   readonly store: ImageStore;
+  readonly healthySeconds: number[];
   readonly installSeconds: number[];
   readonly peerSeconds: number[];
   readonly ratio: number;
+  readonly wholeRatio: number;
   readonly rollbackToHealthySeconds: number[];
   readonly predictedBytes: number;
   readonly usedBytes: number;
@@ -59,10 +65,12 @@ inOwnMachine(
           const after = (work: () => Promise<void>): void => void cleanups.unshift(work);
           const figures = await measure(store, await scratch({ after }), after);
           all.push(figures);
-          const { installSeconds, peerSeconds, ratio, rollbackToHealthySeconds, predictedBytes, usedBytes } = figures;
+          const { healthySeconds, installSeconds, peerSeconds, ratio, wholeRatio } = figures;
+          const { rollbackToHealthySeconds, predictedBytes, usedBytes } = figures;
           process.stdout.write(
-            `${store}: install ${median(installSeconds).toFixed(1)} s, load and up ${median(peerSeconds).toFixed(1)} s, ` +
-              `ratio ${ratio.toFixed(2)}; rollback ${median(rollbackToHealthySeconds).toFixed(1)} s; ` +
+            `${store}: healthy after ${median(healthySeconds).toFixed(1)} s, load and up ${median(peerSeconds).toFixed(1)} s, ` +
+              `ratio ${ratio.toFixed(2)}; whole install ${median(installSeconds).toFixed(1)} s, ratio ${wholeRatio.toFixed(2)}; ` +
+              `rollback ${median(rollbackToHealthySeconds).toFixed(1)} s; ` +
               `disk ${predictedBytes} predicted, ${usedBytes} used (${(predictedBytes / usedBytes).toFixed(3)})\n`,
           );
         });
@@ -102,20 +110,20 @@ async function measure(
   };
   const first = (await realRelease("first")).bundle;
   const next = (await realRelease("next")).bundle;
-  const [installSeconds, peerSeconds, rollbackToHealthySeconds]: [number[], number[], number[]] = [[], [], []];
-  const free = (): number => {
-    const { bavail, bsize } = statfsSync(engine.facts.rootDirectory);
-    return bavail * bsize;
+  const installs: Install[] = [];
+  const [peerSeconds, rollbackToHealthySeconds]: [number[], number[]] = [[], []];
+  // Volumes hold what the database has written, not images.
+  const used = (): number => {
+    const { rootDirectory } = engine.facts;
+    return directoryBytes(rootDirectory) - directoryBytes(join(rootDirectory, "volumes"));
   };
   let usedBytes = 0;
   let peer: { readonly archive: string; readonly base: string; readonly colour: string } | undefined;
   for (let i = 0; i <= ROUNDS; i += 1) {
-    const before = free();
-    const install = await seconds(() => site.change("install", first));
+    const before = i === 0 ? used() : 0;
+    const done = await install(site, first);
     if (i === 0) {
-      // Neither the site's own copy nor what the database has written is the images'.
-      const others = [join(site.site.state, "store"), join(engine.facts.rootDirectory, "volumes")];
-      usedBytes = others.reduce((rest, path) => rest - directoryBytes(path), before - free());
+      usedBytes = used() - before;
       await site.change("upgrade", next);
       peer = await makePeer(site, directory, docker);
       await site.change("rollback");
@@ -125,7 +133,7 @@ async function measure(
         await site.change("upgrade", next);
       }
     } else {
-      installSeconds.push(install);
+      installs.push(done);
     }
     await site.change("uninstall", "--purge-data");
     if (peer && i > 0) {
@@ -136,12 +144,17 @@ async function measure(
       await docker("image", "prune", "--all", "--force");
     }
   }
-  const ratio = median(installSeconds.map((value, i) => value / (peerSeconds[i] as number)));
+  const healthySeconds = installs.map(({ healthy }) => healthy);
+  const installSeconds = installs.map(({ whole }) => whole);
+  const ratioOf = (values: readonly number[]): number =>
+    median(values.map((value, i) => value / (peerSeconds[i] ?? 0)));
   return {
     store,
+    healthySeconds,
     installSeconds,
     peerSeconds,
-    ratio,
+    ratio: ratioOf(healthySeconds),
+    wholeRatio: ratioOf(installSeconds),
     rollbackToHealthySeconds,
     predictedBytes: predicted(first, store),
     usedBytes,
@@ -152,6 +165,28 @@ async function seconds(work: () => Promise<unknown>): Promise<number> {
   const started = performance.now();
   await work();
   return (performance.now() - started) / 1000;
+}
+
+interface Install {
+  readonly healthy: number;
+  readonly whole: number;
+}
+
+async function install(site: RunningSite, bundle: string): Promise<Install> {
+  const started = performance.now();
+  const since = (): number => (performance.now() - started) / 1000;
+  const paths = statePaths(site.site.state);
+  let healthy = 0;
+  const timer = setInterval(() => {
+    if (healthy === 0 && readDeployments(paths).current) healthy = since();
+  }, 20);
+  try {
+    await site.change("install", bundle);
+  } finally {
+    clearInterval(timer);
+  }
+  if (healthy === 0) throw new Error("the site was never seen to be committed");
+  return { healthy, whole: since() };
 }
 
 /** Until the older release answers clients; the command goes on to watch it and to drain the other. */
@@ -238,7 +273,9 @@ async function compose(site: RunningSite, file: string, ...args: string[]): Prom
 }
 
 function directoryBytes(path: string): number {
-  return Number(execFileSync("du", ["-s", "--block-size=1", path]).toString().split("\t")[0]);
+  // Not what containers see: those are mounts of the same files.
+  const du = ["--summarize", "--one-file-system", "--block-size=1", path];
+  return Number(execFileSync("du", du).toString().split("\t")[0]);
 }
 
 function predicted(bundle: string, store: ImageStore): number {
