@@ -26,6 +26,7 @@ export const commands: ReadonlyMap<string, Loader> = new Map<string, Loader>([
   ["sbom show", async () => (await import("./sbom-show.ts")).sbomShow],
   ["sbom diff", async () => (await import("./sbom-diff.ts")).sbomDiff],
   ["sbom scan", async () => (await import("./sbom-scan.ts")).sbomScan],
+  ["sbom compare", async () => (await import("./sbom-compare.ts")).sbomCompare],
   ["sbom score", async () => (await import("./sbom-score.ts")).sbomScore],
   ["sbom licences", async () => (await import("./sbom-licences.ts")).sbomLicences],
   ["sbom validate", async () => (await import("./sbom-validate.ts")).sbomValidate],

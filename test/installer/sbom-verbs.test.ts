@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { signBlob } from "../../bundles/sign/blob.ts";
 import type { Command, OptionValue } from "../../installer/commands/command.ts";
+import { sbomCompare } from "../../installer/commands/sbom-compare.ts";
 import { sbomDiff } from "../../installer/commands/sbom-diff.ts";
 import { sbomGenerate } from "../../installer/commands/sbom-generate.ts";
 import { sbomLicences } from "../../installer/commands/sbom-licences.ts";
@@ -251,4 +252,35 @@ test("sbom score prints every rule, and sbom licences exits by its policy", asyn
   assert.ok(denied.lines.includes("  deny  lib@1  GPL-3.0-only"));
   await writeFile(policy, JSON.stringify({ ...rules, deny: [] }));
   assert.equal((await run(sbomLicences, [sbom], { policy })).exit, 0);
+});
+
+test("sbom compare agrees with our own document, and tells a package that another one adds or leaves out", async (context) => {
+  const directory = await scratch(context);
+  const [path, sbom] = ["small.bundle.tar", "a.json"].map((name) => join(directory, name));
+  assert.ok(path && sbom);
+  await writeSmallBundle(path);
+  const { images } = (await run(sbomShow, [path])).document as {
+    images: { name: string; sbom: { components: object[] } }[];
+  };
+  const [image] = images;
+  assert.ok(image);
+  const argument = `${path}#${image.name}`;
+  const own = (await run(sbomGenerate, [argument])).document as { components: { type: string }[] };
+  await writeFile(sbom, JSON.stringify(own));
+  const same = await run(sbomCompare, [sbom, argument]);
+  assert.equal(same.exit, 0, same.lines.join("\n"));
+  const ghost = { type: "library", name: "ghost", "bom-ref": "ghost", purl: "pkg:npm/ghost@1.0.0" };
+  await writeFile(sbom, JSON.stringify({ ...own, components: [...own.components, ghost] }));
+  const more = await run(sbomCompare, [sbom, argument]);
+  assert.equal(more.exit, 3);
+  assert.ok(more.lines.includes("in the document, not in the image: pkg:npm/ghost@1.0.0"));
+  const bare = {
+    bomFormat: "CycloneDX",
+    specVersion: "1.6",
+    metadata: { component: { type: "container", name: "x" } },
+  };
+  await writeFile(sbom, JSON.stringify(bare));
+  const less = await run(sbomCompare, [sbom, argument]);
+  assert.equal(less.exit, 3);
+  assert.ok(less.lines.some((line) => line.startsWith("in the image, not in the document: ")));
 });
