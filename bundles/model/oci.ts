@@ -4,6 +4,7 @@
  * bytes, which are what is stored and signed.
  */
 
+import { hasMoreValues } from "./count-values.ts";
 import type { Descriptor } from "./descriptor.ts";
 import type { Digest } from "./digest.ts";
 import { modelError } from "./error.ts";
@@ -123,10 +124,14 @@ export interface ImageConfig {
   readonly rootfs: { readonly type: "layers"; readonly diff_ids: readonly Digest[] };
 }
 
+/** A bundle's index names at most some thousand blobs, with a dozen values each. */
+const VALUES_MAX = 200_000;
+
 function parse(what: string, schema: JsonSchema, bytes: Uint8Array, maxBytes: number): unknown {
   if (bytes.byteLength > maxBytes) {
     throw modelError("OCI_TOO_LARGE", `${what}: got ${bytes.byteLength} bytes, want at most ${maxBytes}`);
   }
+  if (hasMoreValues(bytes, VALUES_MAX)) throw modelError("OCI_MALFORMED", `${what}: more than ${VALUES_MAX} values`);
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { readSync } from "node:fs";
 import { closeStore, openStore, readLayout, type Store } from "../../bundles/layout/layout.ts";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
-import { hashTasks } from "../../verify/cage/hash-tasks.ts";
+import { type HashTask, hashTasks } from "../../verify/cage/hash-tasks.ts";
 import { DEFAULT_POLICY, type Policy } from "../../verify/policy.ts";
 import type { Finding, Verdict } from "../../verify/verdict.ts";
 import { verifyRelease } from "../../verify/verify.ts";
@@ -17,12 +17,15 @@ export interface JudgeOptions {
   readonly at?: string;
   readonly sealiftVersion?: string;
   readonly approvals?: readonly Buffer[];
+  /** Called when all but the digests has been looked at. */
+  readonly beforeHashing?: () => void;
 }
 
 /** The verdict on the bundle at `path`. Throws what `openStore` throws. */
 export async function judge(path: string, options: JudgeOptions): Promise<Verdict> {
   const store = openStore(path);
   try {
+    const tasks = tasksOf(store);
     return await verifyRelease({
       store,
       trustFiles: options.trustFiles,
@@ -32,17 +35,29 @@ export async function judge(path: string, options: JudgeOptions): Promise<Verdic
       scope: "advisory",
       sealiftVersion: options.sealiftVersion ?? "0.1.0",
       walls: { network: true, user: true },
-      hashed: async () => hashAll(store),
+      hashed: async () => {
+        options.beforeHashing?.();
+        return hashAll(tasks);
+      },
     });
   } finally {
     closeStore(store);
   }
 }
 
+/** As the caged judge does it (verify/cage/judge.ts): before anything else is looked at. */
+function tasksOf(store: Store): HashTask[] {
+  try {
+    return hashTasks(readLayout(store));
+  } catch {
+    return [];
+  }
+}
+
 /** What the caged hashers would answer. */
-function hashAll(store: Store): Map<string, string> {
+function hashAll(tasks: readonly HashTask[]): Map<string, string> {
   const got = new Map<string, string>();
-  for (const { digest, extents } of hashTasks(readLayout(store))) {
+  for (const { digest, extents } of tasks) {
     const hash = createHash("sha256");
     for (const { fd, position, length } of extents) {
       const bytes = Buffer.alloc(length);

@@ -16,7 +16,8 @@ import { PREDICATE_COSIGN_SIGN } from "../../bundles/model/media-types.ts";
 import { signStatement, statementFor } from "../../bundles/sign/statement.ts";
 import { parseTrustMetadata } from "../../bundles/sign/trust-metadata.ts";
 import type { Exhibit } from "./bad-bundles.ts";
-import { makeSigner, makeSigners, type SignedBundle, signedBundle, signedFiles } from "./signed-bundle.ts";
+import { bomb, withActingText, withOtherType, withTarTrick } from "./hostile-mutants.ts";
+import { makeSigner, makeSigners, type SignedBundle, signedBundle, signedFiles, smallTrust } from "./signed-bundle.ts";
 import { renderTar, smallRelease } from "./small-bundle.ts";
 import { type Files, imageDescriptor } from "./tamper.ts";
 
@@ -66,6 +67,10 @@ const older = minimal(
 const baseFiles: Files = signedFiles(base);
 const baseTar = renderTar(baseFiles);
 const stranger = makeSigner("mallory");
+const jsonFiles = baseFiles.filter(([name, bytes]) => name !== LAYOUT_FILE && bytes[0] === 0x7b && bytes.length > 2);
+/** Of another root, and of the same signers with a root of an earlier year that has expired. */
+const otherTrust = smallTrust(makeSigners());
+const olderTrust = smallTrust(signers, { now: new Date("2021-01-01T00:00:00Z") });
 
 /** With a Sigstore bundle for each demand and no cosign 2 form beside it. */
 function minimal(bundle: SignedBundle): SignedBundle {
@@ -123,8 +128,7 @@ const KINDS: Readonly<Record<string, (dice: Dice) => Made>> = {
     return fromFiles(`${["drop", "move", "replace", "double", "fill otherwise"][how]} ${file?.[0]}, ${j}`, files);
   },
   "JSON edited, digests computed again": (dice) => {
-    const json = baseFiles.filter(([name, bytes]) => name !== LAYOUT_FILE && bytes[0] === 0x7b && bytes.length > 2);
-    const [name, bytes] = dice.pick(json);
+    const [name, bytes] = dice.pick(jsonFiles);
     const edit = editJson(bytes, dice);
     return fromFiles(`${name}: ${edit.what}`, name === INDEX_FILE ? withIndex(edit.bytes) : rehashed(name, edit.bytes));
   },
@@ -180,6 +184,30 @@ const KINDS: Readonly<Record<string, (dice: Dice) => Made>> = {
     if (how > 0) index.manifests.splice(i, 1);
     if (how !== 1) index.manifests.splice(j, 0, entry as object);
     return fromFiles(`${["double", "drop", "move"][how]} entry ${i}, ${j}`, withIndex(canonicalJson(index)));
+  },
+  "tar headers that say two things": (dice) => withTarTrick(baseTar, dice),
+  "documents too large or too deep": (dice) => {
+    const [name] = dice.pick(baseFiles.slice(1));
+    const { what, bytes } = bomb(dice);
+    return fromFiles(`${name}: ${what}`, name === INDEX_FILE ? withIndex(bytes) : rehashed(name, bytes));
+  },
+  "types downgraded": (dice) => {
+    const [name, bytes] = dice.pick(jsonFiles);
+    const { what, bytes: changed } = withOtherType(bytes, dice);
+    return fromFiles(`${name}: ${what}`, name === INDEX_FILE ? withIndex(changed) : rehashed(name, changed));
+  },
+  "strings that act": (dice) => {
+    const [name, bytes] = dice.pick(jsonFiles);
+    const { what, bytes: changed } = withActingText(bytes, dice);
+    return fromFiles(`${name}: ${what}`, name === INDEX_FILE ? withIndex(changed) : rehashed(name, changed));
+  },
+  "trust of two versions mixed": (dice) => {
+    const trustFiles = new Map(base.trustFiles);
+    const name = dice.pick([...trustFiles.keys()]);
+    const from = dice.pick([otherTrust, olderTrust]);
+    trustFiles.set(name, from.get(name) as Buffer);
+    if (dice.below(3) === 0) trustFiles.delete(dice.pick([...trustFiles.keys()]));
+    return { what: `${name} of another`, trustFiles };
   },
   "trust edited": (dice) => {
     const trustFiles = new Map(base.trustFiles);
@@ -330,3 +358,8 @@ const groups = ((): ReadonlyMap<string, number> => {
   }
   return found;
 })();
+
+/** The bundle of which mutants are made, and the release in it. */
+export function unmutated(): { readonly bytes: Buffer; readonly digest: Digest } {
+  return { bytes: baseTar, digest: base.small.release.descriptor.digest };
+}

@@ -13,6 +13,7 @@ import {
   bundleFromJSON,
   isBundleWithPublicKey,
 } from "@sigstore/bundle";
+import { hasMoreValues } from "../../bundles/model/count-values.ts";
 import { duplicateMember } from "../../bundles/model/duplicate-member.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import { signatureError } from "./error.ts";
@@ -36,14 +37,6 @@ const MEDIA_TYPES: readonly string[] = [
  */
 const VALUES_MAX = 20_000;
 
-function hasTooManyValues(json: Buffer): boolean {
-  let count = 0;
-  for (const opening of [",", "[", "{"]) {
-    for (let at = json.indexOf(opening); at >= 0 && count <= VALUES_MAX; at = json.indexOf(opening, at + 1)) count += 1;
-  }
-  return count > VALUES_MAX;
-}
-
 function malformed(what: string, cause?: unknown): Error {
   return signatureError("SIGNATURE_MALFORMED", `Sigstore bundle: ${what}`, { cause });
 }
@@ -63,7 +56,7 @@ function parseJson(json: Buffer): Record<string, Record<string, unknown>> {
 
 /** @throws SIGNATURE_MALFORMED, also for a bundle that can be read in two ways. The caller bounds `json`. */
 export function parseSigstoreBundle(json: Buffer): Bundle {
-  if (hasTooManyValues(json)) throw malformed(`more than ${VALUES_MAX} values`);
+  if (hasMoreValues(json, VALUES_MAX)) throw malformed(`more than ${VALUES_MAX} values`);
   let bundle: Bundle;
   try {
     bundle = bundleFromJSON(parseJson(json));
