@@ -1,6 +1,8 @@
+import { collateralNeeds } from "../../verify/attestation/collateral-needs.ts";
 import { collectReport } from "../../verify/attestation/collect-evidence.ts";
 import { writeCollectedEvidence } from "../../verify/attestation/evidence.ts";
 import { reportDataOf } from "../../verify/attestation/report-data.ts";
+import { parseSnpReport } from "../../verify/attestation/snp-report.ts";
 import { writeNew } from "../host/write-new.ts";
 import { readNonce } from "./attest-nonce.ts";
 import { type Command, optionalOption, positionals, requiredOption, usageError } from "./command.ts";
@@ -28,14 +30,24 @@ export const attestCollect: Command = {
     );
     const bytes = writeCollectedEvidence(provider, report, certificateTable);
     await writeNew(out, bytes);
+    // Our own processor's report, so it is read here and not in the cage.
+    const needs = collateralNeeds(parseSnpReport(report));
     const { terminal } = invocation;
     terminal.result(`evidence of ${provider}, ${report.length} bytes, certificates: ${certificateTable.length} bytes`);
     terminal.result(
       `next, on the verifier's machine: sealift attest verify --evidence ${out} --nonce ${nonce.toString("hex")} …`,
     );
+    terminal.result("a connected machine fetches, if it has not yet:");
+    for (const address of needs) terminal.result(`  ${address}`);
     if (leftover !== null)
       terminal.note(`${leftover} could not be removed; it does no harm and is gone after a reboot`);
-    terminal.document({ evidence: out, provider, certificateTableBytes: certificateTable.length, leftover });
+    terminal.document({
+      evidence: out,
+      provider,
+      collateral: needs,
+      certificateTableBytes: certificateTable.length,
+      leftover,
+    });
     return 0;
   },
 };

@@ -1,7 +1,7 @@
 /** From the bytes of evidence, collateral and policy to a verdict: parse, verify, appraise, in this order. */
 import { digestOf } from "../../bundles/model/digest.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
-import { type AppraisalQuestion, appraise, notAppraised } from "./appraise.ts";
+import { type AppraisalQuestion, appraise, notAppraised, usableUntil } from "./appraise.ts";
 import { type AttestationPolicy, parseAttestationPolicy } from "./attestation-policy.ts";
 import {
   type AttestationFinding,
@@ -44,6 +44,7 @@ export function appraiseEvidence(question: AttestationCase): AttestationVerdict 
     policy: { name: policy.name, digest },
     collateral: question.collateral.map(({ name, bytes }) => ({ name, digest: digestOf(bytes) })),
     time: question.time,
+    usableUntil: judged.genuine && usableUntil(judged.genuine, policy).toISOString(),
     claims: judged.genuine && claimsOf(judged.genuine),
     findings: judged.findings,
   };

@@ -48,6 +48,19 @@ export function appraise(genuine: GenuineReport, question: AppraisalQuestion): A
   });
 }
 
+/** Until when the collateral at hand will do: the first certificate's end, and the list's if the policy wants one. */
+export function usableUntil(
+  { certifiedUntil, revocation }: GenuineReport,
+  { revocation: rule }: AttestationPolicy,
+): Date {
+  if (revocation === null || rule === UNCHECKED) return certifiedUntil;
+  return new Date(Math.min(certifiedUntil.getTime(), listUntil(revocation.nextUpdate, rule.graceDays).getTime()));
+}
+
+function listUntil(nextUpdate: Date, graceDays: number): Date {
+  return new Date(nextUpdate.getTime() + graceDays * DAY_MS);
+}
+
 /** The findings if the report is not proven to be genuine. */
 export function notAppraised(): AttestationFinding[] {
   return POLICY_CHECKS.map((check) => attestationUnchecked(check, "the report is not proven to be genuine"));
@@ -115,7 +128,7 @@ function revocationRule({ revocation, product }: GenuineReport, { policy, at }: 
   const got = `revocation list ${number}, next update ${nextUpdate.toISOString()}`;
   const least = policy.products[product]?.minimumListNumber ?? 0;
   const graceDays = rule === UNCHECKED ? 0 : rule.graceDays;
-  const until = new Date(nextUpdate.getTime() + graceDays * DAY_MS);
+  const until = listUntil(nextUpdate, graceDays);
   if (number < BigInt(least)) {
     return {
       wanted: rule,

@@ -20,6 +20,7 @@ export function renderAttestationVerdict(verdict: AttestationVerdict): string[] 
     `evidence  ${subject.evidence}`,
     `policy    ${plain(policy.name)} ${policy.digest}`,
     `time      ${plain(time.at)} (${time.source === "option" ? "given with --at" : "this machine's clock"})`,
+    ...(verdict.usableUntil === null ? [] : [`usable    this collateral will do until ${plain(verdict.usableUntil)}`]),
     "scope     advisory: this verdict authorizes nothing on a site",
     "",
     ...of("fail").map(findingLine),

@@ -92,6 +92,8 @@ export interface AttestationVerdict {
   /** Of each file that was looked at. */
   readonly collateral: readonly { readonly name: string; readonly digest: Digest }[];
   readonly time: { readonly at: string; readonly source: "host-clock" | "option" };
+  /** Until when the same collateral will do (RFC 3339): fetch it again before. Null unless the report is genuine. */
+  readonly usableUntil: string | null;
   /** What the report says, readable; null unless it is proven to be genuine. */
   readonly claims: Readonly<Record<string, string | number | boolean>> | null;
   readonly findings: readonly AttestationFinding[];
@@ -153,6 +155,7 @@ export const attestationVerdictSchema: JsonSchema = {
     policy: closed({ name: text, digest }),
     collateral: { type: "array", maxItems: 64, items: closed({ name: text, digest }) },
     time: closed({ at: text, source: { enum: ["host-clock", "option"] } }),
+    usableUntil: { anyOf: [text, { type: "null" }] },
     claims: {
       anyOf: [
         {

@@ -47,6 +47,7 @@ export function explainMeasurement(inputs: LaunchInputs, reported: Buffer, other
     const found = { ...variant, vcpus: at + 1 };
     const differences = differencesOf(inputs, found);
     if (best === null || differences.length < best.differences.length) best = { found, differences };
+    if (differences.length <= 1) break;
   }
   return { found: best?.found ?? null, differences: best?.differences ?? [], tried };
 }

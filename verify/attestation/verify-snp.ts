@@ -52,6 +52,8 @@ export interface GenuineReport {
   readonly tcb: { readonly current: Tcb; readonly reported: Tcb; readonly committed: Tcb; readonly launch: Tcb };
   /** Digests of the public keys of leaf, intermediate and root. */
   readonly keys: readonly Digest[];
+  /** When the first of the three certificates ends. */
+  readonly certifiedUntil: Date;
   /** The newest of the root's revocation lists, or null if there was none. */
   readonly revocation: RevocationList | null;
 }
@@ -101,10 +103,12 @@ export function verifySnpReport(
     found.push(attestationUnchecked("revocation", `there is no revocation list of ${chain.root.commonName}`));
   } else check("revocation", () => [notRevoked(chain, lists), true]);
   const genuine = tcb !== null && found.every(({ status }) => status !== "fail");
-  const keys = [chain.leaf, chain.intermediate, chain.root].map(({ keyDigest }) => keyDigest);
+  const certificates = [chain.leaf, chain.intermediate, chain.root];
+  const keys = certificates.map(({ keyDigest }) => keyDigest);
+  const certifiedUntil = new Date(Math.min(...certificates.map(({ notAfter }) => notAfter.getTime())));
   return {
     findings: completed(found),
-    genuine: genuine ? { report, product: chain.product, tcb, keys, revocation: newest } : null,
+    genuine: genuine ? { report, product: chain.product, tcb, keys, certifiedUntil, revocation: newest } : null,
   };
 }
 

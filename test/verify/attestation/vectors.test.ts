@@ -9,6 +9,7 @@ import {
   readCertificates,
   readRevocationList,
 } from "../../../verify/attestation/certificate.ts";
+import { collateralNeeds } from "../../../verify/attestation/collateral-needs.ts";
 import { readTcb } from "../../../verify/attestation/snp-product.ts";
 import { parseSnpReport, SNP_REPORT_BYTES } from "../../../verify/attestation/snp-report.ts";
 import { verifySnpReport } from "../../../verify/attestation/verify-snp.ts";
@@ -18,6 +19,7 @@ import {
   judgeVector,
   LEAST_POLICY,
   SKIP,
+  simulator,
   tcbOf,
   vector,
   vectorFile,
@@ -203,6 +205,34 @@ test("AMD's revocation lists count: fresh, stale, with grace, and older than the
   assert.deepEqual(judge("2026-07-01T00:00:00Z", 60), {});
   assert.deepEqual(judge("2026-05-01T00:00:00Z", 0, 7), { "revocation-fresh": "ATTEST_CRL_ROLLED_BACK" });
   assert.deepEqual(judge("2025-05-06T12:00:00Z", 0), { "revocation-fresh": "ATTEST_CRL_NOT_YET_VALID" });
+});
+
+test("the verdict says until when the collateral will do", { skip: SKIP }, () => {
+  const row = vector("milan-v2");
+  const collateral = [...amdCollateral(["milan_2025-05-06_n6"]), { name: "vek", bytes: vectorFile(row.files.vek) }];
+  const time = { at: "2026-05-01T00:00:00Z", source: "option" } as const;
+  assert.equal(judgeVector(row, {}, { collateral, time }).usableUntil, "2030-04-03T19:23:43.000Z");
+  const withList = judgeVector(row, { revocation: { graceDays: 10 } }, { collateral, time });
+  assert.equal(withList.usableUntil, "2026-05-22T00:00:00.000Z");
+  assert.equal(judgeVector(vector("sim-impostor")).usableUntil, null);
+});
+
+test("a report says where its certificates are to be fetched", { skip: SKIP }, () => {
+  const { chipId } = vector("genoa-v3-ms");
+  assert.deepEqual(collateralNeeds(parseSnpReport(vectorFile("genoa-v3-ms/report.bin"))), [
+    `https://kdsintf.amd.com/vcek/v1/Genoa/${chipId}?blSPL=10&teeSPL=00&snpSPL=23&ucodeSPL=84`,
+    "https://kdsintf.amd.com/vcek/v1/Genoa/cert_chain",
+    "https://kdsintf.amd.com/vcek/v1/Genoa/crl",
+  ]);
+  const products = collateralNeeds(parseSnpReport(vectorFile("milan-v2/report.bin"))).map(
+    (address) => address.split("/")[5],
+  );
+  assert.deepEqual(products, ["Milan", "Milan", "Milan", "Genoa", "Genoa", "Genoa"]);
+  const turin = simulator("Turin");
+  const [chip] = collateralNeeds(parseSnpReport(turin.report()));
+  assert.match(chip ?? "", new RegExp(`/Turin/${turin.chipId.toString("hex", 0, 8)}\\?fmcSPL=00&blSPL=04&`));
+  const [chain] = collateralNeeds(parseSnpReport(simulator("Genoa", "vlek").report()));
+  assert.equal(chain, "https://kdsintf.amd.com/vlek/v1/Genoa/cert_chain");
 });
 
 test("without a revocation list a policy that wants one denies, and one that does not says so", { skip: SKIP }, () => {
