@@ -121,7 +121,7 @@ test("nothing in a bundle acts on the terminal, in text or in JSON", async (t) =
   const [path, trust] = [join(directory, "bundle"), join(directory, "trust")];
   await writeSignedBundle(path, bundle);
   await writeTrustFiles(trust, bundle.trustFiles);
-  for (const format of ["text", "json"]) {
+  for (const format of ["text", "sarif", "html", "json"]) {
     const { exit, stdout, stderr } = await sealift([
       "verify",
       path,
@@ -135,7 +135,7 @@ test("nothing in a bundle acts on the terminal, in text or in JSON", async (t) =
     assert.equal(exit, 3);
     assert.doesNotMatch(stdout + stderr, /(?!\n)[\p{Cc}\p{Cf}\p{Co}\p{Cs}\u2028\u2029]/u);
     assert.ok(stdout.includes("evil"), "the text is there, but harmless");
-    if (format === "text") continue;
+    if (format !== "json") continue;
     const { findings } = JSON.parse(stdout) as Verdict;
     assert.ok(
       findings.some(({ message }) => message.includes(nasty)),
@@ -150,6 +150,20 @@ test("writes the verdict to --report as well", async (t) => {
   const { exit, stdout } = await sealift([...args, "--format", "json", "--report", report]);
   assert.equal(exit, 0);
   assert.equal(await readFile(report, "utf8"), stdout);
+});
+
+test("with --json stdout gets JSON, and the report the format that was asked for", async (t) => {
+  const { directory, args } = await onDisk(t, goodExhibit);
+  for (const [format, begins] of [
+    ["html", /^<!doctype html>/],
+    ["sarif", /^\{\n {2}"\$schema": "[^"]+sarif-schema-2\.1\.0\.json"/],
+  ] as const) {
+    const report = join(directory, `report.${format}`);
+    const { exit, stdout } = await sealift([...args, "--json", "--format", format, "--report", report]);
+    assert.equal(exit, 0);
+    assert.equal((JSON.parse(stdout) as Verdict).decision, "allow");
+    assert.match(await readFile(report, "utf8"), begins);
+  }
 });
 
 test("denies when the policy accepts no check unmade", async (t) => {

@@ -18,8 +18,9 @@ const verdict = {
   scope: question.scope,
   subject: { digest: null, appliance: null, version: null },
   policy: { digest: question.policyDigest },
-  trust: { rootVersion: 1, targetsVersion: 1 },
+  trust: { rootVersion: 1, targetsVersion: 1, rootFingerprint: null, expires: null },
   time: question.time,
+  signatures: [],
   findings: checks.map((check) => ({ check, ...finding })),
 };
 const { createHash } = await import("node:crypto");
