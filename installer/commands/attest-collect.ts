@@ -4,7 +4,7 @@ import { writeCollectedEvidence } from "../../verify/attestation/evidence.ts";
 import { reportDataOf } from "../../verify/attestation/report-data.ts";
 import { parseSnpReport } from "../../verify/attestation/snp-report.ts";
 import { writeNew } from "../host/write-new.ts";
-import { readNonce } from "./attest-nonce.ts";
+import { readNonce } from "./attest-input.ts";
 import { type Command, optionalOption, positionals, requiredOption, usageError } from "./command.ts";
 
 const NAME = "attest collect";

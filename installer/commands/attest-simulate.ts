@@ -9,7 +9,7 @@ import { reportDataOf } from "../../verify/attestation/report-data.ts";
 import { SIMULATED_TCB, Simulator } from "../../verify/attestation/simulator.ts";
 import { installerError } from "../error.ts";
 import { writeNew } from "../host/write-new.ts";
-import { readNonce } from "./attest-nonce.ts";
+import { readNonce } from "./attest-input.ts";
 import { type Command, optionalOption, positionals, requiredOption } from "./command.ts";
 
 const NAME = "attest simulate";

@@ -31,6 +31,7 @@ export const commands: ReadonlyMap<string, Loader> = new Map<string, Loader>([
   ["sbom licences", async () => (await import("./sbom-licences.ts")).sbomLicences],
   ["sbom validate", async () => (await import("./sbom-validate.ts")).sbomValidate],
   ["attest verify", async () => (await import("./attest-verify.ts")).attestVerify],
+  ["attest lint", async () => (await import("./attest-lint.ts")).attestLint],
   ["attest measure", async () => (await import("./attest-measure.ts")).attestMeasure],
   ["attest collect", async () => (await import("./attest-collect.ts")).attestCollect],
   ["attest simulate", async () => (await import("./attest-simulate.ts")).attestSimulate],

@@ -102,6 +102,36 @@ test("attest simulate makes what attest verify calls simulated, with 3, and with
   assert.equal(again.exit, 5, "an existing file is not replaced");
 });
 
+test("attest lint: what a policy leaves out, and what it would say of past evidence", { skip: SKIP }, async (t) => {
+  const { directory } = await genuine(t, "milan-v2");
+  const path = (name: string): string => join(directory, name);
+  const past = [
+    "--evidence",
+    path("evidence"),
+    "--collateral",
+    path("collateral"),
+    "--at",
+    vector("milan-v2").verifyAt,
+  ];
+  const lint = (...args: readonly string[]) => sealift(["attest", "lint", ...args]);
+  const alone = await lint(path("policy.json"));
+  assert.equal(alone.exit, 0, alone.stderr);
+  assert.match(alone.stdout, /unchecked +host-data/);
+  const passes = await lint(path("policy.json"), ...past, "--json");
+  assert.equal(passes.exit, 0, passes.stderr);
+  assert.deepEqual(JSON.parse(passes.stdout).past, [{ evidence: path("evidence"), denied: [] }]);
+  const wantsNonce = { ...LEAST_POLICY, measurements: [vector("milan-v2").measurement], nonce: "required" };
+  await writeFile(path("nonce.json"), JSON.stringify(wantsNonce));
+  assert.equal((await lint(path("nonce.json"), ...past)).exit, 0, "past evidence has another nonce");
+  await writeFile(path("strict.json"), JSON.stringify({ ...LEAST_POLICY, revocation: { graceDays: 0 } }));
+  const denies = await lint(path("strict.json"), ...past);
+  assert.equal(denies.exit, 3);
+  assert.match(denies.stdout, /WOULD DENY[\s\S]*ATTEST_CRL_MISSING[\s\S]*ATTEST_MEASUREMENT_UNKNOWN/);
+  await writeFile(path("weak.json"), JSON.stringify({ ...LEAST_POLICY, measurements: [] }));
+  assert.equal((await lint(path("weak.json"))).exit, 2);
+  assert.equal((await lint(path("policy.json"), "--evidence", path("evidence"))).exit, 2);
+});
+
 test("attest collect on a machine that is no confidential VM ends with 4 and writes nothing", async (t) => {
   const directory = await scratch(t);
   const { exit, stderr } = await sealift(["attest", "collect", "--nonce", NONCE, "--out", join(directory, "evidence")]);

@@ -1,0 +1,43 @@
+/** What the attestation verbs are given: nonce, time, a directory of collateral. */
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { reasonOf } from "../../bundles/model/sealift-error.ts";
+import { CRL_MAX_BYTES } from "../../verify/attestation/certificate.ts";
+import { NONCE_MAX_BYTES, NONCE_MIN_BYTES } from "../../verify/attestation/report-data.ts";
+import { installerError } from "../error.ts";
+import { readBoundedFile } from "../host/read-file.ts";
+import { usageError } from "./command.ts";
+
+/** The nonce of an attestation question. @throws USAGE unless `text` is 16 to 64 bytes in hexadecimal. */
+export function readNonce(verb: string, text: string | undefined): Buffer | null {
+  if (text === undefined) return null;
+  const bytes = text.length / 2;
+  if (!/^(?:[0-9a-f]{2})+$/i.test(text) || bytes < NONCE_MIN_BYTES || bytes > NONCE_MAX_BYTES) {
+    const want = `${NONCE_MIN_BYTES} to ${NONCE_MAX_BYTES} bytes in hexadecimal, e.g. of openssl rand -hex 32`;
+    throw usageError(verb, `--nonce: got ${JSON.stringify(text)}, want ${want}`);
+  }
+  return Buffer.from(text, "hex");
+}
+
+/** Every file of the directory: one that is no certificate and no list makes the appraisal fail, and is named. */
+export async function readCollateralDirectory(directory: string): Promise<{ name: string; bytes: Buffer }[]> {
+  const names = await readdir(directory).catch((cause: NodeJS.ErrnoException) => {
+    const code = cause.code === "ENOENT" ? "FILE_NOT_FOUND" : "FILE_UNREADABLE";
+    throw installerError(code, `${JSON.stringify(directory)}: ${reasonOf(cause)}`, { cause });
+  });
+  const files: { name: string; bytes: Buffer }[] = [];
+  for (const name of names.sort()) {
+    files.push({ name, bytes: await readBoundedFile(join(directory, name), CRL_MAX_BYTES) });
+  }
+  return files;
+}
+
+/** RFC 3339 with a zone; a local time without one would mean another instant on another machine. */
+export function readTime(verb: string, text: string | undefined): Date | undefined {
+  if (text === undefined) return undefined;
+  const at = new Date(text);
+  if (!/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)$/.test(text) || Number.isNaN(at.getTime())) {
+    throw usageError(verb, `--at: got ${JSON.stringify(text)}, want RFC 3339, e.g. 2026-11-21T12:00:00Z`);
+  }
+  return at;
+}
