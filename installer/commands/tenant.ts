@@ -95,7 +95,7 @@ const VERBS: readonly Verb[] = [
     usage: "--tenant NAME --for HOLDER [--days N] [--can CAPABILITY…]",
     details: [
       "--tenant NAME         whose key it is (sealift tenant list)",
-      "--for HOLDER          who holds it, a person or a program: stands in every record of the audit log",
+      "--for HOLDER          who holds it, a person or a program",
       `--days N              how long it is good (default ${KEY_DAYS.default}, at most ${KEY_DAYS.max})`,
       `--can CAPABILITY      what it is for: ${CAPABILITIES.join(", ")}; all of them if none is given`,
     ],
@@ -249,6 +249,7 @@ export const apiKeyList: Command = {
   name: "api-key list",
   summary: "the appliance's API keys: whose, for what, how long; never a key itself",
   usage: "[--tenant NAME] [--state DIR]",
+  details: ["--json has the ids too, by which the audit log names tenant, actor and key."],
   options: { tenant: { type: "string" }, ...STATE_OPTION },
   run: async (invocation) => {
     const name = "api-key list";

@@ -51,6 +51,8 @@ export interface TenantList {
   /** Of the release that runs. */
   readonly models: readonly string[];
   readonly tenants: readonly {
+    /** As in the records of the audit log, where a tenant, an actor and a key have no names. */
+    readonly id: string;
     readonly name: string;
     readonly active: boolean;
     readonly created: string;
@@ -59,8 +61,10 @@ export interface TenantList {
   /** At most 5000; those that work come first. */
   readonly keys: readonly {
     readonly prefix: string;
+    readonly id: string;
     readonly tenant: string;
     readonly holder: string;
+    readonly holderId: string;
     readonly capabilities: readonly string[];
     readonly created: string;
     readonly expires: string;
@@ -113,14 +117,16 @@ const listSchema = closed({
   models: names,
   tenants: {
     type: "array",
-    items: closed({ name, active: { type: "boolean" }, created: text, models: names }),
+    items: closed({ id: text, name, active: { type: "boolean" }, created: text, models: names }),
   },
   keys: {
     type: "array",
     items: closed({
       prefix: { type: "string", pattern: PREFIX },
+      id: text,
       tenant: name,
       holder: name,
+      holderId: text,
       capabilities: { type: "array", items: text },
       created: text,
       expires: text,

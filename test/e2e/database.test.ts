@@ -913,6 +913,7 @@ test("an operator's orders make, change and list tenants and keys; the same orde
   );
   const [listed, ...more] = (await order({ do: "list", tenant: "acme" }))["keys"] as Record<string, unknown>[];
   assert.deepEqual([listed?.["prefix"], listed?.["holder"], more.length], ["abcdefghij23", "robot", 0]);
+  assert.deepEqual([listed?.["id"], listed?.["holderId"]], [held?.keyId, held?.principalId]);
   assert.ok(!JSON.stringify(list).includes(String(made["key"]).slice(-43)));
   assert.deepEqual((await order({ do: "list", tenant: "other" }))["keys"], []);
   const none = await task("tenants.ts", db.port, env, ["{}"]);

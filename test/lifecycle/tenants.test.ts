@@ -15,6 +15,8 @@ import { coded } from "../support/test-trust.ts";
 
 const KEY = {
   prefix: "abcdefghij23",
+  id: "00000000-0000-4000-8000-000000000001",
+  holderId: "00000000-0000-4000-8000-000000000002",
   tenant: "acme",
   holder: "robot",
   capabilities: ["chat"],
@@ -26,8 +28,14 @@ const KEY = {
 const LIST: TenantList = {
   models: ["large", "small"],
   tenants: [
-    { name: "acme", active: true, created: KEY.created, models: ["ancient", "small"] },
-    { name: "gone", active: false, created: KEY.created, models: [] },
+    {
+      id: "00000000-0000-4000-8000-000000000003",
+      name: "acme",
+      active: true,
+      created: KEY.created,
+      models: ["ancient", "small"],
+    },
+    { id: "00000000-0000-4000-8000-000000000004", name: "gone", active: false, created: KEY.created, models: [] },
   ],
   keys: [KEY, { ...KEY, prefix: "zzzzzzzzzzzz", revoked: KEY.expires }],
 };

@@ -223,13 +223,13 @@ async function addKey(
 
 async function list(client: pg.ClientBase, tenant: string | null, models: readonly string[]): Promise<unknown> {
   const tenants = await client.query(
-    `SELECT t.name, t.active, t.created_at AS created,
+    `SELECT t.id, t.name, t.active, t.created_at AS created,
         ARRAY(SELECT m.model FROM app.role_model m WHERE m.tenant_id = t.id AND m.role = $2 ORDER BY 1) AS models
-      FROM app.tenant t WHERE $1::text IS NULL OR t.name = $1 ORDER BY 1`,
+      FROM app.tenant t WHERE $1::text IS NULL OR t.name = $1 ORDER BY t.name`,
     [tenant, ROLE],
   );
   const keys = await client.query(
-    `SELECT k.prefix, t.name AS tenant, p.name AS holder, k.capabilities, k.created_at AS created,
+    `SELECT k.prefix, k.id, t.name AS tenant, p.name AS holder, p.id AS "holderId", k.capabilities, k.created_at AS created,
         k.expires_at AS expires, k.revoked_at AS revoked, k.last_used_at AS "lastUsed"
       FROM app.api_key k JOIN app.tenant t ON t.id = k.tenant_id JOIN app.principal p ON p.id = k.principal_id
       WHERE $1::text IS NULL OR t.name = $1
