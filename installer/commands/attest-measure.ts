@@ -1,5 +1,8 @@
 import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { pipeline } from "node:stream/promises";
 import { plain } from "../../bundles/model/plain-text.ts";
+import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { explainMeasurement } from "../../verify/attestation/explain-measurement.ts";
 import {
   commandLineHash,
@@ -13,6 +16,7 @@ import {
 } from "../../verify/attestation/launch-measurement.ts";
 import { OVMF_MAX_BYTES, readOvmf } from "../../verify/attestation/ovmf.ts";
 import { CPU_SIGNATURES, VMMS, type Vmm } from "../../verify/attestation/processor-state.ts";
+import { installerError } from "../error.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import {
   type Command,
@@ -25,8 +29,6 @@ import {
 } from "./command.ts";
 
 const NAME = "attest measure";
-/** A kernel or initrd; hashed in memory. */
-const FILE_MAX_BYTES = 1024 * 1024 * 1024;
 
 export const attestMeasure: Command = {
   name: NAME,
@@ -119,15 +121,23 @@ async function readKernelHashes(invocation: Invocation): Promise<KernelHashes | 
     if (initrd !== undefined || append !== undefined) throw usageError(NAME, "--initrd and --append need --kernel");
     return null;
   }
-  const hashOf = async (path: string): Promise<Buffer> =>
-    createHash("sha256")
-      .update(await readBoundedFile(path, FILE_MAX_BYTES))
-      .digest();
   return {
-    kernel: await hashOf(kernel),
-    initrd: initrd === undefined ? EMPTY_HASH : await hashOf(initrd),
+    kernel: await hashOfFile(kernel),
+    initrd: initrd === undefined ? EMPTY_HASH : await hashOfFile(initrd),
     commandLine: commandLineHash(append ?? ""),
   };
+}
+
+/** SHA-256 of a file, read once and not held. */
+async function hashOfFile(path: string): Promise<Buffer> {
+  const hash = createHash("sha256");
+  try {
+    await pipeline(createReadStream(path), hash);
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code === "ENOENT" ? "FILE_NOT_FOUND" : "FILE_UNREADABLE";
+    throw installerError(code, `${JSON.stringify(path)}: ${reasonOf(cause)}`, { cause });
+  }
+  return hash.digest();
 }
 
 function readExpected(text: string | undefined): Buffer | undefined {

@@ -40,6 +40,7 @@ test("attest verify: genuine evidence is allowed with 0, a debugged guest denied
   assert.equal(allowed.exit, 0, allowed.stderr);
   const verdict = JSON.parse(allowed.stdout) as AttestationVerdict;
   assert.deepEqual([verdict.decision, verdict.scope, verdict.time.source], ["allow", "advisory", "option"]);
+  assert.ok(verdict.cage !== null, "the verdict says what stood around the process that read the evidence");
   const text = await good.verify();
   assert.match(text.stdout, /^ALLOWED\n/);
   assert.match(text.stdout, /not checked nonce/);
@@ -130,6 +131,32 @@ test("attest lint: what a policy leaves out, and what it would say of past evide
   await writeFile(path("weak.json"), JSON.stringify({ ...LEAST_POLICY, measurements: [] }));
   assert.equal((await lint(path("weak.json"))).exit, 2);
   assert.equal((await lint(path("policy.json"), "--evidence", path("evidence"))).exit, 2);
+});
+
+test("attest measure: one digest for each number of processors, and which input differs", { skip: SKIP }, async (t) => {
+  const directory = await scratch(t);
+  const ovmf = new URL("../../../shared/vectors/launch-digest/ovmf_AmdSev_suffix.bin", import.meta.url).pathname;
+  const empty = join(directory, "empty");
+  await writeFile(empty, "");
+  const args = ["--ovmf", ovmf, "--kernel", empty, "--initrd", empty, "--guest-features", "0x21", "--cpu", "EPYC-v4"];
+  const measure = (...more: readonly string[]) => sealift(["attest", "measure", ...args, ...more]);
+  // From vectors.json of the launch digests: four processors, an empty command line.
+  const four = "4953b1fb416fa874980e8442b3706d345926d5f38879134e00813c5d7abcbe78eafe7b422907be0b4698e2414a631942";
+  const met = await measure("--vcpus", "1", "--vcpus", "4", "--expect", four, "--json");
+  assert.equal(met.exit, 0, met.stderr);
+  const { digests } = JSON.parse(met.stdout) as { digests: { vcpus: number; digest: string }[] };
+  assert.deepEqual(
+    digests.map(({ vcpus }) => vcpus),
+    [1, 4],
+  );
+  assert.equal(digests[1]?.digest, four);
+  const differs = await measure("--vcpus", "1", "--expect", four);
+  assert.equal(differs.exit, 3);
+  assert.match(differs.stdout, /processors: 4, not 1/);
+  for (const bad of [["--vcpus", "0"], ["--vcpus", "1", "--cpu", "i386"], ["--vcpus", "1", "--vmm", "xen"], []]) {
+    assert.equal((await measure(...bad)).exit, 2, bad.join(" "));
+  }
+  assert.equal((await measure("--vcpus", "1", "--kernel", join(directory, "none"))).exit, 4);
 });
 
 test("attest collect on a machine that is no confidential VM ends with 4 and writes nothing", async (t) => {

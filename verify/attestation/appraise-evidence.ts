@@ -44,6 +44,7 @@ export function appraiseEvidence(question: AttestationCase): AttestationVerdict 
     policy: { name: policy.name, digest },
     collateral: question.collateral.map(({ name, bytes }) => ({ name, digest: digestOf(bytes) })),
     time: question.time,
+    cage: null,
     usableUntil: judged.genuine && usableUntil(judged.genuine, policy).toISOString(),
     claims: judged.genuine && claimsOf(judged.genuine),
     findings: judged.findings,

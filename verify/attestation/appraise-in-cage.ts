@@ -52,7 +52,7 @@ export async function appraiseInCage(question: AttestationCase, judgeScript = "j
     if (!isDeepStrictEqual({ ...verdict, ...own }, verdict)) {
       throw verifyError("CAGE_FAILED", "the caged verifier's verdict contradicts itself or its question");
     }
-    return verdict;
+    return { ...verdict, cage: cage.walls };
   } finally {
     cage.close();
   }

@@ -21,6 +21,7 @@ export function renderAttestationVerdict(verdict: AttestationVerdict): string[] 
     `policy    ${plain(policy.name)} ${policy.digest}`,
     `time      ${plain(time.at)} (${time.source === "option" ? "given with --at" : "this machine's clock"})`,
     ...(verdict.usableUntil === null ? [] : [`usable    this collateral will do until ${plain(verdict.usableUntil)}`]),
+    `cage      ${cageText(verdict.cage)}`,
     "scope     advisory: this verdict authorizes nothing on a site",
     "",
     ...of("fail").map(findingLine),
@@ -37,4 +38,10 @@ export function renderAttestationVerdict(verdict: AttestationVerdict): string[] 
 function findingLine({ check, status, code, message, reason }: AttestationFinding): string {
   const tail = status === "fail" ? ` [${plain(code)}]` : "";
   return `  ${MARKS[status].padEnd(12)}${check.padEnd(27)}${plain(status === "not-checked" ? reason : message)}${tail}`;
+}
+
+function cageText(cage: AttestationVerdict["cage"]): string {
+  if (cage === null) return "none: the evidence was read in this very process";
+  const missing = [...(cage.network ? [] : ["its own network"]), ...(cage.user ? [] : ["a user without rights"])];
+  return missing.length === 0 ? "no network and no rights" : `this host did not give it ${missing.join(" and ")}`;
 }

@@ -92,6 +92,8 @@ export interface AttestationVerdict {
   /** Of each file that was looked at. */
   readonly collateral: readonly { readonly name: string; readonly digest: Digest }[];
   readonly time: { readonly at: string; readonly source: "host-clock" | "option" };
+  /** What stood around the process that read the evidence (../cage/run-cage.ts); null if it was none of its own. */
+  readonly cage: { readonly network: boolean; readonly user: boolean } | null;
   /** Until when the same collateral will do (RFC 3339): fetch it again before. Null unless the report is genuine. */
   readonly usableUntil: string | null;
   /** What the report says, readable; null unless it is proven to be genuine. */
@@ -155,6 +157,7 @@ export const attestationVerdictSchema: JsonSchema = {
     policy: closed({ name: text, digest }),
     collateral: { type: "array", maxItems: 64, items: closed({ name: text, digest }) },
     time: closed({ at: text, source: { enum: ["host-clock", "option"] } }),
+    cage: { anyOf: [closed({ network: { type: "boolean" }, user: { type: "boolean" } }), { type: "null" }] },
     usableUntil: { anyOf: [text, { type: "null" }] },
     claims: {
       anyOf: [

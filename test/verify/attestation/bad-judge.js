@@ -18,6 +18,7 @@ const verdict = {
   policy: { name: policy.name, digest: digest(question.policy) },
   collateral: [],
   time: question.time,
+  cage: null,
   usableUntil: null,
   claims: null,
   findings: ATTESTATION_CHECKS.map((check) => ({ check, status: "pass", code: "", message: "x", reason: "" })),
