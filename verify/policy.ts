@@ -27,6 +27,10 @@ export interface Policy {
   readonly minimumVersion?: string;
   /** Accepted SLSA `builder.id`s; any that the builder role signed if absent. */
   readonly builders?: readonly string[];
+  /** Accepted SLSA `buildType`s; any if absent. */
+  readonly buildTypes?: readonly string[];
+  /** How the URI of each input of a build must begin, e.g. `pkg:deb/debian/`; any if absent. */
+  readonly sources?: readonly string[];
   /** Reviewers who must have approved the release (`sealift approve`); none if absent. */
   readonly approvals?: {
     /** How many of them. */
@@ -36,6 +40,13 @@ export interface Policy {
   /** Checks whose finding may be `not-checked`. */
   readonly acceptNotChecked: readonly string[];
 }
+
+const texts = {
+  type: "array",
+  minItems: 1,
+  uniqueItems: true,
+  items: { type: "string", minLength: 1, maxLength: 512 },
+};
 
 /** Published as `sealift schema policy`. */
 export const policySchema: JsonSchema = {
@@ -50,12 +61,9 @@ export const policySchema: JsonSchema = {
     appliance: { type: "string", pattern: NAME_PATTERN },
     channels: { type: "array", minItems: 1, uniqueItems: true, items: { type: "string", pattern: NAME_PATTERN } },
     minimumVersion: { type: "string", pattern: VERSION_PATTERN, maxLength: VERSION_MAX_LENGTH },
-    builders: {
-      type: "array",
-      minItems: 1,
-      uniqueItems: true,
-      items: { type: "string", minLength: 1, maxLength: 512 },
-    },
+    builders: texts,
+    buildTypes: texts,
+    sources: texts,
     approvals: {
       type: "object",
       additionalProperties: false,

@@ -725,6 +725,32 @@ badRelease(
     builders: ["https://example.com/builder"],
   },
 );
+badRelease(
+  "provenance",
+  "PROVENANCE_FOREIGN_BUILD_TYPE",
+  "a build type that the policy does not accept",
+  {},
+  {
+    buildTypes: ["https://example.com/type"],
+  },
+);
+badRelease(
+  "provenance",
+  "PROVENANCE_FOREIGN_SOURCE",
+  "an input from where the policy accepts none",
+  {},
+  {
+    sources: ["pkg:deb/debian/"],
+  },
+);
+for (const digest of [{ md5: "0".repeat(32) }, { sha1: "0".repeat(40) }, { sha256: "0" }, { sha256: 7 }]) {
+  badRelease("provenance", "PROVENANCE_WEAK_DIGEST", `provenance with an input by ${JSON.stringify(digest)}`, {
+    provenance: (value) => ({
+      ...value,
+      buildDefinition: { ...(value["buildDefinition"] as object), resolvedDependencies: [{ uri: "x", digest }] },
+    }),
+  });
+}
 badRelease("images", "IMAGE_MALFORMED", "an image for another processor", {
   images: [{ name: "gateway", config: (config) => ({ ...config, architecture: "arm64" }) }],
 });

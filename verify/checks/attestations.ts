@@ -59,33 +59,67 @@ const provenanceSchema: JsonSchema = {
   },
 };
 
+interface Dependency {
+  readonly uri: string;
+  readonly digest: Readonly<Record<string, unknown>>;
+}
+
 interface Provenance {
-  readonly buildDefinition: { readonly buildType: string; readonly resolvedDependencies: readonly unknown[] };
+  readonly buildDefinition: { readonly buildType: string; readonly resolvedDependencies: readonly Dependency[] };
   readonly runDetails: { readonly builder: { readonly id: string } };
 }
 
-/** Whether the provenance has SLSA's shape, each input has a digest, and the builder is one that the policy accepts. */
+/** Hexadecimal digits of the digests that say which bytes went in; md5, sha1 and git's say it no more. */
+const STRONG_DIGESTS: Readonly<Record<string, number>> = { sha256: 64, sha384: 96, sha512: 128 };
+
+function hasStrongDigest({ digest }: Dependency): boolean {
+  return Object.entries(STRONG_DIGESTS).some(([name, length]) => {
+    const value = digest[name];
+    return typeof value === "string" && value.length === length && /^[0-9a-f]+$/.test(value);
+  });
+}
+
+/**
+ * Whether the provenance has SLSA's shape, each input is named by a strong digest, and builder, build type and
+ * inputs are ones that the policy accepts. That the inputs were good is not judged.
+ */
 export function checkProvenance(layout: Layout, release: BundleRelease, policy: Policy): Finding[] {
   return release.manifest.images.map((image: ReleaseImage) => {
     const { name } = image;
+    const refuse = (code: string, what: string): Finding => failed("provenance", name, code, what);
     const value = parseCanonicalJson(layout.read(image.provenance, DOCUMENT_MAX_BYTES));
     const problem = value === undefined ? "not canonical JSON (RFC 8785)" : schemaProblem(provenanceSchema, value);
-    if (problem !== undefined) {
-      return failed("provenance", name, "PROVENANCE_MALFORMED", `provenance of ${name}: ${problem}`);
-    }
+    if (problem !== undefined) return refuse("PROVENANCE_MALFORMED", `provenance of ${name}: ${problem}`);
     const { buildDefinition, runDetails } = value as Provenance;
-    if (policy.builders !== undefined && !policy.builders.includes(runDetails.builder.id)) {
-      return failed(
-        "provenance",
-        name,
+    const { buildType, resolvedDependencies } = buildDefinition;
+    const { id } = runDetails.builder;
+    if (policy.builders !== undefined && !policy.builders.includes(id)) {
+      return refuse(
         "PROVENANCE_FOREIGN_BUILDER",
-        `${name} was built by ${JSON.stringify(runDetails.builder.id)}, which the policy does not accept`,
+        `${name} was built by ${JSON.stringify(id)}, which the policy does not accept`,
       );
     }
-    return passed(
-      "provenance",
-      name,
-      `built by ${runDetails.builder.id} from ${buildDefinition.resolvedDependencies.length} inputs, each with a digest`,
-    );
+    if (policy.buildTypes !== undefined && !policy.buildTypes.includes(buildType)) {
+      return refuse(
+        "PROVENANCE_FOREIGN_BUILD_TYPE",
+        `${name} was built as ${JSON.stringify(buildType)}, which the policy does not accept`,
+      );
+    }
+    const weak = resolvedDependencies.find((input) => !hasStrongDigest(input));
+    if (weak) {
+      return refuse("PROVENANCE_WEAK_DIGEST", `${name}: input ${JSON.stringify(weak.uri)} has no SHA-256 or stronger`);
+    }
+    const { sources } = policy;
+    const foreign =
+      sources && resolvedDependencies.find(({ uri }) => !sources.some((source) => uri.startsWith(source)));
+    if (foreign) {
+      return refuse(
+        "PROVENANCE_FOREIGN_SOURCE",
+        `${name}: input ${JSON.stringify(foreign.uri)} is of no source that the policy accepts`,
+      );
+    }
+    // L2 asks for a hosted build platform and L3 for a hardened one; a key's signature shows neither.
+    const inputs = `${resolvedDependencies.length} inputs, each with a digest`;
+    return passed("provenance", name, `SLSA Build L1: built by ${id} from ${inputs}`);
   });
 }
