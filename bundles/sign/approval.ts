@@ -4,7 +4,7 @@
  */
 import { type Digest, hexOf } from "../model/digest.ts";
 import { PREDICATE_VSA } from "../model/media-types.ts";
-import type { PrivateKey } from "./key-file.ts";
+import type { SigningKey } from "./signing-key.ts";
 import { signStatement, statementFor } from "./statement.ts";
 
 export const VERIFIER_ID = "https://sealift.invalid/verifier/v1";
@@ -26,7 +26,7 @@ export interface ApprovalInputs {
 }
 
 /** The Sigstore bundle, canonical JSON, in the form that cosign verifies with `verify-blob-attestation`. */
-export function signApproval(key: PrivateKey, inputs: ApprovalInputs): Buffer {
+export function signApproval(key: SigningKey, inputs: ApprovalInputs): Buffer {
   const { release, appliance, version, policy, trust, attestations, timeVerified, sealiftVersion, reason } = inputs;
   const predicate = {
     verifier: { id: VERIFIER_ID, version: { sealift: sealiftVersion } },

@@ -10,7 +10,7 @@ import type { Digest } from "../model/digest.ts";
 import { PREDICATE_COSIGN_SIGN, PREDICATE_CYCLONEDX, PREDICATE_SLSA_PROVENANCE } from "../model/media-types.ts";
 import type { Role } from "../model/signing-roles.ts";
 import { renderDetachedFile } from "./detached-file.ts";
-import type { PrivateKey } from "./key-file.ts";
+import type { SigningKey } from "./signing-key.ts";
 import { signSimpleSigning } from "./simple-signing.ts";
 import { signStatement, statementFor } from "./statement.ts";
 
@@ -24,7 +24,7 @@ export function signRelease(
   layout: Pick<Layout, "read">,
   release: BundleRelease,
   role: Role,
-  key: PrivateKey,
+  key: SigningKey,
 ): NewSignatureObject[] {
   const { appliance, images } = release.manifest;
   const objects = signSubject(key, release.descriptor, reference(appliance, "release"));
@@ -49,7 +49,7 @@ export function signRelease(
 }
 
 /** One subject signed in both of cosign's forms. */
-function signSubject(key: PrivateKey, subject: Descriptor, dockerReference: string): NewSignatureObject[] {
+function signSubject(key: SigningKey, subject: Descriptor, dockerReference: string): NewSignatureObject[] {
   const bundle = signStatement(key, statementFor(subject.digest, PREDICATE_COSIGN_SIGN, {}));
   const simple = signSimpleSigning(key, { dockerReference, digest: subject.digest });
   return [
@@ -59,7 +59,7 @@ function signSubject(key: PrivateKey, subject: Descriptor, dockerReference: stri
 }
 
 /** The signature of a release of which only the digest is known, as a file for `bundle attach`. */
-export function signDigest(key: PrivateKey, digest: Digest): Buffer {
+export function signDigest(key: SigningKey, digest: Digest): Buffer {
   const bundle = signStatement(key, statementFor(digest, PREDICATE_COSIGN_SIGN, {}));
   return renderDetachedFile(
     digest,

@@ -1,8 +1,7 @@
 /** Cosign 2's signature of an image: a "simple signing" payload (Red Hat's format) and an ECDSA signature over it. */
-import { sign } from "node:crypto";
 import { canonicalJson } from "../model/canonical-json.ts";
 import type { Digest } from "../model/digest.ts";
-import type { PrivateKey } from "./key-file.ts";
+import { type SigningKey, signBytes } from "./signing-key.ts";
 
 export interface SimpleSignature {
   readonly payload: Buffer;
@@ -11,7 +10,7 @@ export interface SimpleSignature {
 }
 
 export function signSimpleSigning(
-  key: PrivateKey,
+  key: SigningKey,
   image: { readonly dockerReference: string; readonly digest: Digest },
 ): SimpleSignature {
   const payload = canonicalJson({
@@ -22,5 +21,5 @@ export function signSimpleSigning(
     },
     optional: null,
   });
-  return { payload, signature: sign("sha256", payload, key).toString("base64") };
+  return { payload, signature: signBytes(key, payload).toString("base64") };
 }

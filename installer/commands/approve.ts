@@ -1,8 +1,7 @@
-import { createPublicKey } from "node:crypto";
 import { plain } from "../../bundles/model/plain-text.ts";
 import { keyFingerprint } from "../../bundles/model/public-key.ts";
 import { signApproval } from "../../bundles/sign/approval.ts";
-import { loadPrivateKey } from "../../bundles/sign/key-file.ts";
+import { hintedKey } from "../../bundles/sign/signing-key.ts";
 import { approvalPath } from "../../verify/approval-files.ts";
 import { verifyError } from "../../verify/error.ts";
 import { parsePolicy } from "../../verify/policy.ts";
@@ -10,9 +9,9 @@ import { decide, type Finding, type Verdict } from "../../verify/verdict.ts";
 import { sealiftVersion } from "../host/this-host.ts";
 import { writeNew } from "../host/write-new.ts";
 import { openSiteForVerify, siteStandards, verifyForSite } from "../lifecycle/site-verify.ts";
-import { keyPassword } from "../ui/key-password.ts";
 import { verdictSummary } from "../ui/verdict-summary.ts";
-import { type Command, optionalOption, positionals, requiredOption, usageError } from "./command.ts";
+import { type Command, optionalOption, positionals, usageError } from "./command.ts";
+import { readSigningKey, SIGNING_KEY_DETAILS, SIGNING_KEY_OPTIONS } from "./signing-key-options.ts";
 
 const NAME = "approve";
 const REASON_MAX_LENGTH = 1024;
@@ -20,28 +19,25 @@ const REASON_MAX_LENGTH = 1024;
 export const approve: Command = {
   name: NAME,
   summary: "verify a bundle by the site's own trust and policy, then sign that it passed (a SLSA VSA)",
-  usage: "BUNDLE --key K [--reason TEXT] [--out FILE] [--password-env VAR] [--state DIR]",
+  usage: "BUNDLE (--key K | --signer COMMAND --public-key PUB) [--reason TEXT] [--out FILE] [--state DIR]",
   details: [
-    "--key K             your private key file in cosign's format (`sealift key generate`)",
+    ...SIGNING_KEY_DETAILS,
     "--reason TEXT       why, in your words; it is signed with the rest",
     "--out FILE          default: BUNDLE.approval-….json beside the bundle, where `verify` looks for it",
-    "--password-env VAR  read the key's password from this variable; else asked for on a terminal",
     "--state DIR         the site's state directory (default /var/lib/sealift)",
     "Signed is the release's digest, with policy, trust and every signature that was verified, each by digest.",
     "A policy may demand approvals (`sealift schema policy`); that these are missing does not hinder yours.",
     "Exit 0: signed. Exit 3: the release is denied, and nothing was signed.",
   ],
   options: {
-    key: { type: "string" },
+    ...SIGNING_KEY_OPTIONS,
     reason: { type: "string" },
     out: { type: "string" },
-    "password-env": { type: "string" },
     state: { type: "string" },
   },
   run: async (invocation) => {
     const [path = ""] = positionals(invocation, NAME, "BUNDLE");
     const { terminal } = invocation;
-    const keyPath = requiredOption(invocation, NAME, "key");
     const reason = readReason(optionalOption(invocation, "reason"));
     const site = openSiteForVerify(optionalOption(invocation, "state"));
     const { policyBytes } = siteStandards(site);
@@ -53,8 +49,8 @@ export const approve: Command = {
     progress.done(verdict.decision === "allow" ? "allowed" : "denied");
     requireApprovable(verdict, policyBytes);
     for (const line of verdictSummary(verdict)) terminal.note(line);
-    const key = loadPrivateKey(keyPath, await keyPassword(invocation, keyPath));
-    const fingerprint = keyFingerprint(createPublicKey(key));
+    const key = await readSigningKey(invocation, NAME);
+    const fingerprint = keyFingerprint(hintedKey(key));
     const inputs = { ...statedIn(verdict), sealiftVersion: sealiftVersion() };
     const approval = signApproval(key, reason === undefined ? inputs : { ...inputs, reason });
     const out = optionalOption(invocation, "out") ?? approvalPath(path, fingerprint);

@@ -5,28 +5,26 @@ import { isSignatureEntry, readSignatureObject } from "../../bundles/layout/sign
 import { parseDigest } from "../../bundles/model/digest.ts";
 import { ROLES, type Role } from "../../bundles/model/signing-roles.ts";
 import { mergeSignatures, writeSignatures } from "../../bundles/sign/attach.ts";
-import { loadPrivateKey } from "../../bundles/sign/key-file.ts";
 import { signDigest, signRelease } from "../../bundles/sign/sign-release.ts";
 import { installerError } from "../error.ts";
-import { keyPassword } from "../ui/key-password.ts";
 import { type Command, optionalOption, positionals, requiredOption, usageError } from "./command.ts";
+import { readSigningKey, SIGNING_KEY_DETAILS, SIGNING_KEY_OPTIONS } from "./signing-key-options.ts";
 
 const NAME = "bundle sign";
 
 export const bundleSign: Command = {
   name: NAME,
   summary: "add a role's signatures to a bundle, or sign a release's digest on the key's own machine",
-  usage: "BUNDLE --role builder|security|release --key K   or   --digest sha256:… --key K --out FILE",
+  usage:
+    "BUNDLE --role builder|security|release (--key K | --signer COMMAND --public-key PUB)   or   --digest sha256:… --key K --out FILE",
   details: [
     "--role R              builder signs images, SBOMs, provenance and the release; the others the release",
-    "--key K               private key file in cosign's format (`sealift key generate`)",
-    "--password-env VAR    read the key's password from this variable; else asked for on a terminal",
+    ...SIGNING_KEY_DETAILS,
     "--digest D --out FILE sign this release digest without the bundle; `sealift bundle attach` takes FILE in",
   ],
   options: {
     role: { type: "string" },
-    key: { type: "string" },
-    "password-env": { type: "string" },
+    ...SIGNING_KEY_OPTIONS,
     digest: { type: "string" },
     out: { type: "string" },
   },
@@ -37,7 +35,6 @@ export const bundleSign: Command = {
     const role = ROLES.find((known) => known === roleText);
     if (roleText !== undefined && role === undefined)
       throw usageError(NAME, `--role: got ${JSON.stringify(roleText)}, want one of ${ROLES.join(", ")}`);
-    const keyPath = requiredOption(invocation, NAME, "key");
     if (digestText !== undefined) {
       positionals(invocation, NAME);
       const digest = parseDigest(digestText);
@@ -49,7 +46,7 @@ export const bundleSign: Command = {
         );
       }
       const out = requiredOption(invocation, NAME, "out");
-      const key = loadPrivateKey(keyPath, await keyPassword(invocation, keyPath));
+      const key = await readSigningKey(invocation, NAME);
       await writeFile(out, signDigest(key, digest), { flag: "wx" }).catch((cause: unknown) => {
         throw installerError("FILE_WRITE_FAILED", `${JSON.stringify(out)}: ${String(cause)}`, { cause });
       });
@@ -60,7 +57,7 @@ export const bundleSign: Command = {
     }
     const [path = ""] = positionals(invocation, NAME, "BUNDLE");
     if (role === undefined) throw usageError(NAME, "--role is missing");
-    const key = loadPrivateKey(keyPath, await keyPassword(invocation, keyPath));
+    const key = await readSigningKey(invocation, NAME);
     const { layout, store } = openLayout(path);
     try {
       const index = readLayoutIndex(layout);

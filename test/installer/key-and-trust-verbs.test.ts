@@ -7,6 +7,7 @@ import { digestOf } from "../../bundles/model/digest.ts";
 import { keyFingerprint } from "../../bundles/model/public-key.ts";
 import { signBlob } from "../../bundles/sign/blob.ts";
 import { encryptPrivateKey, publicKeyPem } from "../../bundles/sign/key-file.ts";
+import { bundleSign } from "../../installer/commands/bundle-sign.ts";
 import type { Command, OptionValue } from "../../installer/commands/command.ts";
 import { keyGenerate } from "../../installer/commands/key-generate.ts";
 import { trustInit } from "../../installer/commands/trust-init.ts";
@@ -16,8 +17,9 @@ import { trustShow } from "../../installer/commands/trust-show.ts";
 import { trustSign } from "../../installer/commands/trust-sign.ts";
 import { verifyBlobCommand } from "../../installer/commands/verify-blob.ts";
 import type { Terminal } from "../../installer/ui/terminal.ts";
+import { verifySigstoreBundle } from "../../verify/signature/signature.ts";
 import { scratch } from "../support/scratch.ts";
-import { coded, makeKey, sha256 } from "../support/test-trust.ts";
+import { coded, makeKey, sha256, trustKeyOf } from "../support/test-trust.ts";
 
 const VARIABLE = "SEALIFT_TEST_KEY_PASSWORD";
 const COSIGN = new URL("../vectors/cosign/", import.meta.url).pathname;
@@ -277,4 +279,22 @@ test("trust rotate and trust revoke make the next version, and say who must sign
     shown.lines.some((line) => line.startsWith(`revoked release ${release} at `) && line.endsWith("loses data")),
   );
   assert.equal(shown.document["targetsVersion"], 3);
+});
+
+test("bundle sign lets a command sign in a key file's place, and not both", async (t) => {
+  const directory = await scratch(t);
+  const at = (name: string): string => join(directory, name);
+  const key = await writePair(directory, "k", true);
+  await writeFile(at("token.pem"), key.export({ format: "pem", type: "pkcs8" }));
+  const digest = `sha256:${"ab".repeat(32)}`;
+  const signer = `openssl dgst -sha256 -sign '${at("token.pem")}'`;
+  const options = { digest, out: at("signature"), signer, "public-key": at("k.pub") };
+  await run(bundleSign, [], options);
+  const { sigstoreBundle } = JSON.parse(await readFile(at("signature"), "utf8")) as { sigstoreBundle: object };
+  const verified = verifySigstoreBundle(Buffer.from(JSON.stringify(sigstoreBundle)), [trustKeyOf(key, "token")]);
+  assert.equal(verified.statement.subject, digest);
+  const wrong = { ...options, out: at("other") };
+  await assert.rejects(run(bundleSign, [], { ...wrong, key: at("k.key") }), coded("USAGE"));
+  await assert.rejects(run(bundleSign, [], { ...wrong, "public-key": "" }), coded("USAGE"));
+  await assert.rejects(run(bundleSign, [], { ...wrong, signer: "false" }), coded("SIGNER_FAILED"));
 });
