@@ -1,22 +1,24 @@
 import { appraiseInCage } from "../../verify/attestation/appraise-in-cage.ts";
 import { ATTESTATION_POLICY_MAX_BYTES } from "../../verify/attestation/attestation-policy.ts";
 import { renderAttestationVerdict } from "../../verify/attestation/attestation-verdict-text.ts";
+import { CHALLENGE_MAX_BYTES } from "../../verify/attestation/challenge.ts";
 import { EVIDENCE_MAX_BYTES } from "../../verify/attestation/evidence.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { readCollateralDirectory, readNonce, readTime } from "./attest-input.ts";
-import { type Command, optionalOption, positionals, requiredOption } from "./command.ts";
+import { type Command, optionalOption, positionals, requiredOption, usageError } from "./command.ts";
 
 const NAME = "attest verify";
 
 export const attestVerify: Command = {
   name: NAME,
   summary: "appraise a confidential VM's evidence, offline, on a machine that is not the VM's host",
-  usage: "--evidence FILE --collateral DIR --policy FILE [--nonce HEX] [--at TIME]",
+  usage: "--evidence FILE --collateral DIR --policy FILE [--nonce HEX | --challenge FILE] [--at TIME]",
   details: [
     "--evidence F    what attest collect wrote, a report of 1184 bytes, or Azure's envelope",
     "--collateral D  certificates and revocation lists, DER or PEM; every file in it is read",
     "--policy F      what the evidence must say (sealift schema attestation-policy)",
     "--nonce HEX     16 to 64 bytes: the nonce with which the evidence was collected",
+    "--challenge F   what attest challenge made; the answer counts until it expires, and for its policy only",
     "--at TIME       appraise as of that time, RFC 3339",
     "Exit 0: allowed. Exit 3: denied, or evidence of the simulator. Nothing is changed and nothing released.",
   ],
@@ -25,6 +27,7 @@ export const attestVerify: Command = {
     collateral: { type: "string" },
     policy: { type: "string" },
     nonce: { type: "string" },
+    challenge: { type: "string" },
     at: { type: "string" },
   },
   run: async (invocation) => {
@@ -32,12 +35,16 @@ export const attestVerify: Command = {
     const evidencePath = requiredOption(invocation, NAME, "evidence");
     const directory = requiredOption(invocation, NAME, "collateral");
     const policyPath = requiredOption(invocation, NAME, "policy");
+    const nonce = readNonce(NAME, optionalOption(invocation, "nonce"));
+    const challengePath = optionalOption(invocation, "challenge");
+    if (nonce !== null && challengePath !== undefined) throw usageError(NAME, "give a nonce or a challenge, not both");
     const at = readTime(NAME, optionalOption(invocation, "at"));
     const verdict = await appraiseInCage({
       evidence: await readBoundedFile(evidencePath, EVIDENCE_MAX_BYTES),
       collateral: await readCollateralDirectory(directory),
       policyBytes: await readBoundedFile(policyPath, ATTESTATION_POLICY_MAX_BYTES),
-      nonce: readNonce(NAME, optionalOption(invocation, "nonce")),
+      nonce,
+      challenge: challengePath === undefined ? null : await readBoundedFile(challengePath, CHALLENGE_MAX_BYTES),
       time: { at: (at ?? new Date()).toISOString(), source: at === undefined ? "host-clock" : "option" },
     });
     const { terminal } = invocation;

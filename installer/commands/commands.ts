@@ -30,6 +30,7 @@ export const commands: ReadonlyMap<string, Loader> = new Map<string, Loader>([
   ["sbom score", async () => (await import("./sbom-score.ts")).sbomScore],
   ["sbom licences", async () => (await import("./sbom-licences.ts")).sbomLicences],
   ["sbom validate", async () => (await import("./sbom-validate.ts")).sbomValidate],
+  ["attest challenge", async () => (await import("./attest-challenge.ts")).attestChallenge],
   ["attest verify", async () => (await import("./attest-verify.ts")).attestVerify],
   ["attest lint", async () => (await import("./attest-lint.ts")).attestLint],
   ["attest measure", async () => (await import("./attest-measure.ts")).attestMeasure],

@@ -7,6 +7,7 @@ import { scanPolicySchema } from "../../sbom/scan/scan-policy.ts";
 import { waiversSchema } from "../../sbom/scan/waiver.ts";
 import { attestationPolicySchema } from "../../verify/attestation/attestation-policy.ts";
 import { attestationVerdictSchema } from "../../verify/attestation/attestation-verdict.ts";
+import { challengeSchema } from "../../verify/attestation/challenge.ts";
 import { collectedEvidenceSchema } from "../../verify/attestation/evidence.ts";
 import { verdictSchema } from "../../verify/cage/protocol.ts";
 import { policySchema } from "../../verify/policy.ts";
@@ -14,6 +15,7 @@ import { type Command, positionals, usageError } from "./command.ts";
 
 const SCHEMAS: Readonly<Record<string, JsonSchema>> = {
   appliance: applianceFileSchema,
+  "attestation-challenge": challengeSchema,
   "attestation-evidence": collectedEvidenceSchema,
   "attestation-policy": attestationPolicySchema,
   "attestation-verdict": attestationVerdictSchema,

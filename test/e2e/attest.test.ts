@@ -103,6 +103,38 @@ test("attest simulate makes what attest verify calls simulated, with 3, and with
   assert.equal(again.exit, 5, "an existing file is not replaced");
 });
 
+test("attest challenge: a file for the VM, which attest verify takes until it expires and for its policy only", {
+  skip: SKIP,
+}, async (t) => {
+  const { directory, verify } = await genuine(t, "milan-v2");
+  const path = (name: string): string => join(directory, name);
+  const make = (...more: readonly string[]) =>
+    sealift(["attest", "challenge", "--policy", path("policy.json"), "--out", path("challenge"), ...more]);
+  for (const bad of [
+    ["--minutes", "0"],
+    ["--release", "sha256:0"],
+    ["--site", "x"],
+  ]) {
+    assert.equal((await make(...bad)).exit, 2, bad.join(" "));
+  }
+  const made = await make("--minutes", "5", "--json");
+  assert.equal(made.exit, 0, made.stderr);
+  assert.equal((await make()).exit, 5, "an existing challenge is not replaced");
+  // The genuine report answers nobody's challenge; its policy leaves the nonce unchecked.
+  const allowed = await verify("--challenge", path("challenge"));
+  assert.match(allowed.stdout, /not checked nonce/);
+  assert.equal(allowed.exit, 0);
+  assert.equal((await verify("--challenge", path("challenge"), "--nonce", NONCE)).exit, 2, "one of both");
+  await writeFile(path("policy.json"), JSON.stringify({ ...LEAST_POLICY, nonce: "required" }));
+  const denied = await verify("--challenge", path("challenge"));
+  assert.equal(denied.exit, 3);
+  assert.match(denied.stdout, /\[ATTEST_CHALLENGE_POLICY\]/);
+  await writeFile(path("challenge"), "{}");
+  const malformed = await verify("--challenge", path("challenge"));
+  assert.equal(malformed.exit, 2);
+  assert.match(malformed.stderr, /\[ATTEST_CHALLENGE_MALFORMED\]/);
+});
+
 test("attest lint: what a policy leaves out, and what it would say of past evidence", { skip: SKIP }, async (t) => {
   const { directory } = await genuine(t, "milan-v2");
   const path = (name: string): string => join(directory, name);

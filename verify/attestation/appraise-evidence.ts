@@ -1,5 +1,5 @@
 /** From the bytes of evidence, collateral and policy to a verdict: parse, verify, appraise, in this order. */
-import { digestOf } from "../../bundles/model/digest.ts";
+import { type Digest, digestOf } from "../../bundles/model/digest.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { type AppraisalQuestion, appraise, notAppraised, usableUntil } from "./appraise.ts";
 import { type AttestationPolicy, parseAttestationPolicy } from "./attestation-policy.ts";
@@ -13,6 +13,7 @@ import {
   GENUINENESS_CHECKS,
 } from "./attestation-verdict.ts";
 import { type ReadCertificate, type RevocationList, readCertificates, readRevocationList } from "./certificate.ts";
+import { challengeReportData, readChallenge } from "./challenge.ts";
 import { attestationError } from "./error.ts";
 import { type Evidence, readEvidence } from "./evidence.ts";
 import { reportDataOf } from "./report-data.ts";
@@ -29,13 +30,15 @@ export interface AttestationCase {
   readonly policyBytes: Buffer;
   /** 16 to 64 bytes, of which REPORT_DATA is made by `reportDataOf`. */
   readonly nonce: Buffer | null;
+  /** A challenge's bytes, instead of a nonce. */
+  readonly challenge?: Buffer | null;
   readonly time: AttestationVerdict["time"];
 }
 
-/** @throws ATTEST_POLICY_MALFORMED | ATTEST_POLICY_WEAK. Whatever is wrong with the evidence is a finding. */
+/** @throws ATTEST_POLICY_MALFORMED | ATTEST_POLICY_WEAK | ATTEST_CHALLENGE_MALFORMED. Whatever is wrong with the evidence is a finding. */
 export function appraiseEvidence(question: AttestationCase): AttestationVerdict {
   const { policy, digest } = parseAttestationPolicy(question.policyBytes);
-  const judged = judge(question, policy);
+  const judged = judge(question, policy, digest);
   return {
     schemaVersion: 1,
     decision: decideAttestation(judged.findings, policy),
@@ -57,7 +60,7 @@ interface Judged {
   readonly genuine: GenuineReport | null;
 }
 
-function judge(question: AttestationCase, policy: AttestationPolicy): Judged {
+function judge(question: AttestationCase, policy: AttestationPolicy, policyDigest: Digest): Judged {
   const parsed = parseAll(question);
   if ("failure" in parsed) {
     const unmade = GENUINENESS_CHECKS.slice(1).map((name) => attestationUnchecked(name, "the evidence cannot be read"));
@@ -69,8 +72,7 @@ function judge(question: AttestationCase, policy: AttestationPolicy): Judged {
   const asked: AppraisalQuestion = {
     policy,
     at,
-    reportData:
-      evidence.reportDataTaken ?? (question.nonce === null ? "no nonce was asked for" : reportDataOf(question.nonce)),
+    reportData: wantedReportData(question, evidence, policyDigest),
   };
   const read = attestationPassed("evidence", `SEV-SNP report, version ${report.version}`);
   return {
@@ -78,6 +80,28 @@ function judge(question: AttestationCase, policy: AttestationPolicy): Judged {
     report: digestOf(report.bytes.subarray(0, SNP_SIGNED_BYTES)),
     genuine,
   };
+}
+
+/** What the report must carry, or why no report can answer the question. */
+function wantedReportData(
+  { nonce, challenge = null, time }: AttestationCase,
+  { reportDataTaken }: Evidence,
+  policyDigest: Digest,
+): AppraisalQuestion["reportData"] {
+  if (reportDataTaken !== null) return ["ATTEST_NONCE_MISSING", `report: it may be old: ${reportDataTaken}`];
+  if (challenge === null) {
+    if (nonce !== null) return reportDataOf(nonce);
+    return ["ATTEST_NONCE_MISSING", "report: it may be old and shown again: no nonce was asked for"];
+  }
+  const { policy, created, expires } = readChallenge(challenge);
+  if (policy !== policyDigest) {
+    return ["ATTEST_CHALLENGE_POLICY", `challenge: it is for policy ${policy}, got ${policyDigest}`];
+  }
+  const at = Date.parse(time.at);
+  if (at < Date.parse(created) || at > Date.parse(expires)) {
+    return ["ATTEST_CHALLENGE_EXPIRED", `challenge: it counts from ${created} to ${expires}, not at ${time.at}`];
+  }
+  return challengeReportData(challenge);
 }
 
 /** The only place where it is said whose root counts, and it takes no word for it but the policy's kind. */

@@ -10,6 +10,7 @@ import { verifyError } from "../error.ts";
 import type { AttestationCase } from "./appraise-evidence.ts";
 import { parseAttestationPolicy } from "./attestation-policy.ts";
 import { type AttestationVerdict, attestationVerdictProblem, decideAttestation } from "./attestation-verdict.ts";
+import { readChallenge } from "./challenge.ts";
 
 /** Parent → judge, one line. Bytes are base64. */
 export interface CagedCase {
@@ -18,6 +19,7 @@ export interface CagedCase {
   readonly collateral: readonly { readonly name: string; readonly base64: string }[];
   readonly policy: string;
   readonly nonce: string | null;
+  readonly challenge: string | null;
   readonly time: AttestationVerdict["time"];
 }
 
@@ -25,10 +27,11 @@ export interface CagedCase {
 const JUDGE_MAX_MS = 60_000;
 const NO_FILES = { kind: "directory", location: "", files: [] } as const;
 
-/** @throws ATTEST_POLICY_MALFORMED | ATTEST_POLICY_WEAK, and CAGE_FAILED if the process does not answer as it must. */
+/** @throws ATTEST_POLICY_MALFORMED | ATTEST_POLICY_WEAK | ATTEST_CHALLENGE_MALFORMED, and CAGE_FAILED if the process does not answer as it must. */
 export async function appraiseInCage(question: AttestationCase, judgeScript = "judge.ts"): Promise<AttestationVerdict> {
-  // The policy is the relying party's own file, so it may be parsed outside.
+  // Policy and challenge are the relying party's own files, so they may be parsed outside.
   const { policy, digest } = parseAttestationPolicy(question.policyBytes);
+  if (question.challenge) readChallenge(question.challenge);
   const cage = new Cage(NO_FILES);
   try {
     const id = randomUUID();
@@ -39,6 +42,7 @@ export async function appraiseInCage(question: AttestationCase, judgeScript = "j
       collateral: question.collateral.map(({ name, bytes }) => ({ name, base64: bytes.toString("base64") })),
       policy: question.policyBytes.toString("base64"),
       nonce: question.nonce?.toString("base64") ?? null,
+      challenge: question.challenge?.toString("base64") ?? null,
       time: question.time,
     } satisfies CagedCase);
     const verdict = parseAnswer(await judge.next(JUDGE_MAX_MS), id);

@@ -18,8 +18,8 @@ const DAY_MS = 24 * 60 * 60 * 1000;
 export interface AppraisalQuestion {
   readonly policy: AttestationPolicy;
   readonly at: Date;
-  /** What REPORT_DATA must be, 64 bytes, or why nobody can say. */
-  readonly reportData: Buffer | string;
+  /** What REPORT_DATA must be, 64 bytes, or why no answer counts: the code and a sentence. */
+  readonly reportData: Buffer | readonly [code: string, message: string];
 }
 
 /** What one check says: undefined if all is well, else the code and what is wrong. */
@@ -111,8 +111,8 @@ function trustRules(
   };
 }
 
-function nonceProblem(got: Buffer, want: Buffer | string): Problem {
-  if (typeof want === "string") return ["ATTEST_NONCE_MISSING", `report: it may be old and shown again: ${want}`];
+function nonceProblem(got: Buffer, want: AppraisalQuestion["reportData"]): Problem {
+  if (!Buffer.isBuffer(want)) return want;
   return got.equals(want)
     ? undefined
     : ["ATTEST_NONCE_MISMATCH", "report: its REPORT_DATA is not that of this question"];

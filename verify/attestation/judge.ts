@@ -17,6 +17,7 @@ const verdict = appraiseEvidence({
   collateral: question.collateral.map((file) => ({ name: file.name, bytes: bytes(file.base64) })),
   policyBytes: bytes(question.policy),
   nonce: question.nonce === null ? null : bytes(question.nonce),
+  challenge: question.challenge === null ? null : bytes(question.challenge),
   time: question.time,
 });
 process.stdout.write(`${plainJson({ id: question.id, verdict }, 0)}\n`);
