@@ -2,6 +2,7 @@
  * What a compiled program says about itself, found while its bytes stream by: the build information that
  * Go's linker writes (debug/buildinfo; Go 1.18 and newer), and the version of Node.js.
  */
+import { createHash } from "node:crypto";
 
 export interface GoFacts {
   readonly kind: "go";
@@ -9,12 +10,15 @@ export interface GoFacts {
   readonly toolchain: string | undefined;
   /** Lines of the module information: path, mod, dep, =>, build; "" if the program was built without modules. */
   readonly modules: string;
+  /** Of the whole file, in hexadecimal. */
+  readonly sha512: string;
 }
 
 export interface NodeFacts {
   readonly kind: "node";
   /** Without the leading v. */
   readonly version: string;
+  readonly sha512: string;
 }
 
 export type BinaryFacts = GoFacts | NodeFacts;
@@ -47,8 +51,10 @@ export class BinaryProbe {
   #go: Buffer[] | undefined;
   #goBytes = 0;
   #node: string | undefined;
+  readonly #hash = createHash("sha512");
 
   write(chunk: Uint8Array): void {
+    this.#hash.update(chunk);
     if (this.#go && this.#goBytes < GO_MAX_BYTES) this.#keep(Buffer.from(chunk));
     const window = Buffer.concat([this.#rest, chunk]);
     if (!this.#go) {
@@ -60,9 +66,11 @@ export class BinaryProbe {
     this.#rest = Buffer.from(window.subarray(Math.max(0, window.length - KEEP - NODE_TAIL_MAX_BYTES)));
   }
 
+  /** To be called once. */
   facts(): BinaryFacts | undefined {
-    if (this.#node !== undefined) return { kind: "node", version: this.#node };
-    return this.#go ? readGo(Buffer.concat(this.#go)) : undefined;
+    if (this.#node !== undefined) return { kind: "node", version: this.#node, sha512: this.#hash.digest("hex") };
+    const go = this.#go ? readGo(Buffer.concat(this.#go)) : undefined;
+    return go && { kind: "go", ...go, sha512: this.#hash.digest("hex") };
   }
 
   #keep(bytes: Buffer): void {
@@ -81,20 +89,20 @@ export class BinaryProbe {
   }
 }
 
-function readGo(bytes: Buffer): GoFacts | undefined {
+function readGo(bytes: Buffer): Pick<GoFacts, "toolchain" | "modules"> | undefined {
   if (bytes.length < GO_HEADER_BYTES) return undefined;
   const [pointerBytes = 0, flags = 0] = bytes.subarray(GO.length, GO.length + 2);
   if ((flags & GO_INLINE) === 0) {
     // Before Go 1.18 the header holds pointers of four or eight bytes.
-    return pointerBytes === 4 || pointerBytes === 8 ? { kind: "go", toolchain: undefined, modules: "" } : undefined;
+    return pointerBytes === 4 || pointerBytes === 8 ? { toolchain: undefined, modules: "" } : undefined;
   }
   const version = readString(bytes, GO_HEADER_BYTES);
   if (!version || !/^(?:go\d|devel )[ -~]{0,127}$/.test(version.text)) return undefined;
   const framed = readString(bytes, version.end);
-  if (!framed) return { kind: "go", toolchain: undefined, modules: "" };
+  if (!framed) return { toolchain: undefined, modules: "" };
   const isFramed = framed.bytes.length >= 2 * FRAME_BYTES + 1 && framed.bytes.at(-FRAME_BYTES - 1) === 0x0a;
   const modules = isFramed ? framed.bytes.subarray(FRAME_BYTES, -FRAME_BYTES).toString("utf8") : "";
-  return { kind: "go", toolchain: version.text, modules };
+  return { toolchain: version.text, modules };
 }
 
 /** A varint of the length, then the bytes. */

@@ -26,6 +26,17 @@ export interface CatalogPackage {
   readonly dependsOn: readonly string[];
   /** Each dependency that the package declares was found in the image. */
   readonly isDependencyListComplete: boolean;
+  /** Where the package is one file; undefined of packages that are many. */
+  readonly file?: PackageFile | undefined;
+}
+
+/** What BSI TR-03183-2 wants to know of a file. */
+export interface PackageFile {
+  readonly name: string;
+  readonly sha512: string;
+  readonly isExecutable: boolean;
+  /** An archive's parts can be told apart and taken out again. */
+  readonly isArchive: boolean;
 }
 
 export interface Catalog {

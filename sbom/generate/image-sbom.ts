@@ -14,7 +14,7 @@ import { SBOM_MAX_BYTES } from "../document.ts";
 import { sbomError } from "../error.ts";
 import { isSpdxExpression } from "../spdx.ts";
 import { catalogApk } from "./apk.ts";
-import { byText, type Catalog, type CatalogPackage } from "./catalog.ts";
+import { byText, type Catalog, type CatalogPackage, type PackageFile } from "./catalog.ts";
 import { catalogDpkg } from "./dpkg.ts";
 import { censusFiles, type FileCensus } from "./file-census.ts";
 import { type FileNode, FileTree } from "./file-tree.ts";
@@ -243,6 +243,7 @@ function packageComponent(one: CatalogPackage, ref: string): Models.Component {
     ...(one.supplier !== undefined ? { supplier: new Models.OrganizationalEntity({ name: one.supplier }) } : {}),
   });
   for (const [name, value] of one.properties) component.properties.add(new Models.Property(name, value));
+  if (one.file) describeFile(component, one.file);
   for (const text of one.licences) {
     // CycloneDX 1.6 allows one expression alone, or any number of ids and names.
     const licence =
@@ -251,6 +252,19 @@ function packageComponent(one: CatalogPackage, ref: string): Models.Component {
     component.licenses.add(licence);
   }
   return component;
+}
+
+/** The properties of BSI TR-03183-2, 5.2.2, by their names in CycloneDX's property taxonomy. */
+function describeFile(component: Models.Component, { name, sha512, isExecutable, isArchive }: PackageFile): void {
+  component.hashes.set(Enums.HashAlgorithm["SHA-512"], sha512);
+  const add = (key: string, value: string): void => {
+    component.properties.add(new Models.Property(`bsi:component:${key}`, value));
+  };
+  add("filename", name);
+  add("executable", isExecutable ? "executable" : "non-executable");
+  add("archive", isArchive ? "archive" : "no archive");
+  // What is linked into a program cannot be taken out again.
+  add("structured", isArchive ? "structured" : "unstructured");
 }
 
 function packageEvidence(one: CatalogPackage, scans: readonly LayerScan[]): Evidence {

@@ -1,4 +1,5 @@
 /** The Maven coordinates in a Java archive (jar, war, ear) and in the archives inside it. */
+import { createHash } from "node:crypto";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { bufferAccess, readZipMember, type ZipMember, zipMembers } from "../zip-reader.ts";
 
@@ -16,6 +17,8 @@ export interface JavaFacts {
   readonly packages: readonly JavaPackage[];
   /** Why the archive, or one inside it, was not read; each says which. */
   readonly problems: readonly string[];
+  /** Of the whole file, in hexadecimal; undefined if it was not read. */
+  readonly sha512: string | undefined;
 }
 
 export const JAVA_ARCHIVE = /\.(?:jar|war|ear|par|sar)$/;
@@ -69,7 +72,7 @@ export function readJavaArchive(bytes: Buffer, name: string): JavaFacts {
     }
   };
   attempt("", () => read(bytes, name, "", 0));
-  return { kind: "java", packages, problems };
+  return { kind: "java", packages, problems, sha512: createHash("sha512").update(bytes).digest("hex") };
 }
 
 function lastOf(path: string): string {

@@ -2,7 +2,7 @@
  * Java packages in archives outside a distribution's packages: Maven's coordinates where the archive has
  * them (shaded ones too), and archives without any by their file's name, without a purl.
  */
-import { byText, type Catalog, type CatalogPackage } from "./catalog.ts";
+import { byText, type Catalog, type CatalogPackage, type PackageFile } from "./catalog.ts";
 import { type FileNode, type FileTree, pathOf } from "./file-tree.ts";
 import { renderPurl } from "./purl.ts";
 
@@ -24,6 +24,12 @@ export function catalogJava(tree: FileTree, isOwned: (file: FileNode) => boolean
         const isNamed = group !== undefined && version !== undefined;
         const key = isNamed ? `maven:${group}:${artifact}@${version}` : `java-archive:${where}`;
         const present = packages.get(key);
+        // Of several packages in one archive none is the file.
+        const isWhole = inside === "" && facts.packages.filter((one) => one.inside === "").length === 1;
+        const file: PackageFile | undefined =
+          isWhole && facts.sha512 !== undefined
+            ? { name, sha512: facts.sha512, isExecutable: node.isExecutable, isArchive: true }
+            : undefined;
         const occurrences = [...(present?.occurrences ?? []), { location: where, layer }];
         packages.set(key, {
           key,
@@ -37,6 +43,7 @@ export function catalogJava(tree: FileTree, isOwned: (file: FileNode) => boolean
           occurrences: occurrences.sort((a, b) => byText(a.location, b.location)),
           dependsOn: [],
           isDependencyListComplete: false,
+          file: present && present.file?.sha512 !== file?.sha512 ? undefined : file,
         });
       }
     }

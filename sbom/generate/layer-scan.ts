@@ -344,7 +344,7 @@ export class LayerScanner {
     };
     if (isSparse || sizeBytes > JAVA_ARCHIVE_MAX_BYTES) {
       const problem = isSparse ? "a sparse file" : `larger than ${JAVA_ARCHIVE_MAX_BYTES} bytes`;
-      push({ kind: "java", packages: [], problems: [`${name}: ${problem}`] });
+      push({ kind: "java", packages: [], problems: [`${name}: ${problem}`], sha512: undefined });
       return undefined;
     }
     const content = Buffer.allocUnsafeSlow(sizeBytes);

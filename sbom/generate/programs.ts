@@ -4,7 +4,7 @@
  */
 
 import type { GoFacts } from "./binary-probe.ts";
-import { byText, type Catalog, type CatalogPackage, type Occurrence } from "./catalog.ts";
+import { byText, type Catalog, type CatalogPackage, type Occurrence, type PackageFile } from "./catalog.ts";
 import { type FileNode, type FileTree, pathOf } from "./file-tree.ts";
 import { renderPurl } from "./purl.ts";
 
@@ -29,7 +29,7 @@ export function catalogPrograms(tree: FileTree, isOwned: (file: FileNode) => boo
     const { facts } = file;
     if (isOwned(file) || !facts || facts.kind === "java") continue;
     const occurrence = { location, layer: file.layer };
-    if (facts.kind === "node") addNode(packages, facts.version, occurrence);
+    if (facts.kind === "node") addNode(packages, facts.version, occurrence, fileOf(location, facts.sha512));
     else if (facts.toolchain === undefined) {
       skipped.push({ location, reason: "a Go program whose build information is not of Go 1.18 or newer" });
       continue;
@@ -56,7 +56,16 @@ function* programsIn(tree: FileTree): Generator<Program> {
   }
 }
 
-function addNode(packages: Map<string, CatalogPackage>, version: string, occurrence: Occurrence): void {
+function fileOf(location: string, sha512: string): PackageFile {
+  return { name: location.slice(location.lastIndexOf("/") + 1), sha512, isExecutable: true, isArchive: false };
+}
+
+function addNode(
+  packages: Map<string, CatalogPackage>,
+  version: string,
+  occurrence: Occurrence,
+  file: PackageFile,
+): void {
   add(packages, occurrence, {
     key: `node@${version}`,
     type: "application",
@@ -67,6 +76,7 @@ function addNode(packages: Map<string, CatalogPackage>, version: string, occurre
     licences: [],
     properties: [],
     dependsOn: [],
+    file,
     // OpenSSL, V8, zlib and others are linked into it, and nothing in it lists them.
     isDependencyListComplete: false,
   });
@@ -75,7 +85,7 @@ function addNode(packages: Map<string, CatalogPackage>, version: string, occurre
 /** False if the program was built without modules, so that more may be in it than is listed. */
 function addGo(
   packages: Map<string, CatalogPackage>,
-  { modules }: GoFacts,
+  { modules, sha512 }: GoFacts,
   toolchain: string,
   occurrence: Occurrence,
 ): boolean {
@@ -113,6 +123,7 @@ function addGo(
     properties: [["sealift:go:toolchain", toolchain]],
     dependsOn: [...new Set(keys)].sort(byText),
     isDependencyListComplete: main !== undefined,
+    file: fileOf(occurrence.location, sha512),
   });
   return main !== undefined;
 }
@@ -123,7 +134,9 @@ function add(
   one: Omit<CatalogPackage, "occurrences">,
 ): void {
   const present = packages.get(one.key);
-  packages.set(one.key, { ...one, occurrences: [...(present?.occurrences ?? []), occurrence] });
+  // Two files that call themselves the same are described by none.
+  const file = present && present.file?.sha512 !== one.file?.sha512 ? undefined : one.file;
+  packages.set(one.key, { ...one, file, occurrences: [...(present?.occurrences ?? []), occurrence] });
 }
 
 function goPurl(path: string, version: string): string {

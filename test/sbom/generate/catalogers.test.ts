@@ -1,8 +1,18 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { BinaryProbe } from "../../../sbom/generate/binary-probe.ts";
 import { parseModules } from "../../../sbom/generate/programs.ts";
-import { file, hardlink, layer, type PlainSbom, propertiesOf, sbomOf, symlink } from "../../support/layer-tar.ts";
+import {
+  file,
+  hardlink,
+  layer,
+  type PlainComponent,
+  type PlainSbom,
+  propertiesOf,
+  sbomOf,
+  symlink,
+} from "../../support/layer-tar.ts";
 import { zipFile } from "../../support/zip-file.ts";
 
 const ALPINE = file("etc/os-release", 'ID=alpine\nVERSION_ID=3.20.3\nPRETTY_NAME="Alpine Linux v3.20"\n');
@@ -264,6 +274,44 @@ test("lists Node.js itself, and a package's own program only as the package", as
     ),
   );
   assert.deepEqual(purls(packaged), ["pkg:deb/debian/nodejs@26-1?arch=amd64&distro=debian-13"]);
+});
+
+test("a package that is one file has its SHA-512, its name and what BSI TR-03183-2 asks of files", async () => {
+  const program = goProgram("go1.22.1", MODULES);
+  const archive = zipFile([pom("org.a", "a", "1.0")]);
+  const shaded = zipFile([pom("org.b", "b", "1.0"), pom("org.c", "c", "1.0")]);
+  const sbom = await sbomOf(
+    layer(DEBIAN, file("bin/app", program, 0o755), file("srv/a.jar", archive), file("srv/shaded.jar", shaded)),
+  );
+  const of = (name: string): object => {
+    const one: PlainComponent & { readonly hashes?: { alg: string; content: string }[] } =
+      sbom.components.find((found) => found.name === name) ?? assert.fail(name);
+    const { hashes, properties = [] } = one;
+    const told = properties
+      .filter((one) => one.name.startsWith("bsi:"))
+      .map(({ name: key, value }) => [key.slice(14), value]);
+    return { sha512: hashes?.find(({ alg }) => alg === "SHA-512")?.content, ...Object.fromEntries(told) };
+  };
+  const sha512 = (bytes: Buffer): string => createHash("sha512").update(bytes).digest("hex");
+  assert.deepEqual(of("example.com/App/cmd/app"), {
+    sha512: sha512(program),
+    filename: "app",
+    executable: "executable",
+    archive: "no archive",
+    structured: "unstructured",
+  });
+  const jar = { filename: "a.jar", executable: "non-executable", archive: "archive", structured: "structured" };
+  assert.deepEqual(of("a"), { sha512: sha512(archive), ...jar });
+  assert.deepEqual(of("b"), { sha512: undefined });
+  const two = await sbomOf(
+    layer(
+      DEBIAN,
+      file("x/a.jar", archive),
+      file("y/a.jar", zipFile([pom("org.a", "a", "1.0"), { name: "x", content: "" }])),
+    ),
+  );
+  assert.equal(two.components.filter(({ name }) => name === "a").length, 1);
+  assert.ok(!JSON.stringify(two.components).includes("SHA-512"));
 });
 
 test("a broken program is no Go program", () => {
