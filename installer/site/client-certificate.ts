@@ -18,7 +18,8 @@ export interface PresentCertificate {
   readonly uid: number;
   /** By which clients may call the site. */
   readonly names: readonly string[];
-  readonly notAfter: Date;
+  /** Undefined if the file holds no certificate: `tls renew` must be able to mend that. */
+  readonly notAfter: Date | undefined;
   /** Made here, by the site's own authority: else it was brought, and is the customer's to renew. */
   readonly isOwn: boolean;
   /** What the configuration in force, and this host, want it to name. */
@@ -36,7 +37,7 @@ const DAY_MS = 24 * 60 * 60_000;
 /** From then on `status` and `doctor` ask for another. */
 const WARN_DAYS = 30;
 
-/** Of an appliance without TLS, or where the file is not there yet, undefined. @throws STATE_DAMAGED | STATE_UNREADABLE */
+/** Of an appliance without TLS, or where the file is not there yet, undefined. @throws STATE_DAMAGED if the authority is | STATE_UNREADABLE */
 export function presentCertificate(
   paths: StatePaths,
   rules: readonly SecretRule[],
@@ -49,15 +50,15 @@ export function presentCertificate(
   const bytes = readStateFile(join(paths.directory, "secrets", file), FILE_MAX_BYTES);
   if (!bytes) return undefined;
   const leaf = parseCertificate(bytes);
-  if (!leaf) throw siteError("STATE_DAMAGED", `source ${JSON.stringify(file)}: want the certificate for clients`);
-  const names = namesOf(leaf);
+  const names = leaf ? namesOf(leaf) : [];
   const authority = readClientAuthority(authorityPath(paths));
-  const isOwn = authority !== undefined && leaf.verify(new X509Certificate(authority.certificate).publicKey);
+  const signer = authority && new X509Certificate(authority.certificate).publicKey;
+  const isOwn = signer !== undefined && leaf?.verify(signer) === true;
   return {
     file,
     uid: rule.uid,
     names,
-    notAfter: leaf.validToDate,
+    notAfter: leaf?.validToDate,
     isOwn,
     wantedNow: config ? wantedNames(config, hostName) : names,
     hostName,
@@ -71,6 +72,7 @@ export function certificateProblems(
   now: Date,
 ): { readonly warnings: string[]; readonly problems: string[] } {
   const way = isOwn ? "sealift tls renew" : "sealift tls csr, then sealift tls import";
+  if (!notAfter) return { warnings: [], problems: ["the certificate for clients cannot be read: sealift tls renew"] };
   const days = Math.floor((notAfter.getTime() - now.getTime()) / DAY_MS);
   const end = notAfter.toISOString().slice(0, 10);
   const missing = wantedNow.filter((name) => !names.includes(name));
