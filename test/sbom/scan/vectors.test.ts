@@ -80,8 +80,9 @@ test("reads every record of the Debian history and matches by source package and
       .sort();
   assert.ok(idsOf(old).length > 5);
   assert.deepEqual(idsOf(code).sort(), idsOf(old).sort());
-  for (const id of idsOf(old)) assert.ok(truth("10").includes(id), id);
-  for (const id of idsOf(other)) assert.ok(truth("11").includes(id), id);
+  const [ten, eleven] = [truth("10"), truth("11")];
+  for (const id of idsOf(old)) assert.ok(ten.includes(id), id);
+  for (const id of idsOf(other)) assert.ok(eleven.includes(id), id);
   assert.deepEqual(idsOf(byBinaryName), []);
   assert.deepEqual(idsOf(fresh), []);
 });
