@@ -1,6 +1,6 @@
 /**
  * Computes the launch digest that an SEV-SNP guest must report, from what it is started from (AMD 56860,
- * "SNP_LAUNCH_UPDATE"): each page that the VMM puts into the guest extends the digest, in the VMM's order.
+ * SNP_LAUNCH_UPDATE): each page that the VMM puts into the guest extends the digest, in the VMM's order.
  */
 import { createHash } from "node:crypto";
 import { attestationError } from "./error.ts";
