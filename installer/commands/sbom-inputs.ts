@@ -2,7 +2,7 @@
 import { existsSync, statSync } from "node:fs";
 import { basename } from "node:path";
 import { DOCUMENT_MAX_BYTES, readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
-import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
+import { closeStore, type Layout, openLayout } from "../../bundles/layout/layout.ts";
 import { SBOM_MAX_BYTES } from "../../sbom/document.ts";
 import { sbomError } from "../../sbom/error.ts";
 import type { ScanInput } from "../../sbom/scan/scan.ts";
@@ -17,17 +17,26 @@ export async function readSbomInputs(verb: string, path: string, image: string |
   }
   const { layout, store } = openLayout(path);
   try {
-    const { manifest } = readRelease(layout, readLayoutIndex(layout).release);
-    const images = manifest.images.filter(({ name }) => image === undefined || name === image);
-    if (images.length === 0) {
-      throw sbomError("SBOM_IMAGE_NOT_FOUND", `bundle ${JSON.stringify(path)} has no image ${JSON.stringify(image)}`, {
-        hints: [`it has: ${manifest.images.map(({ name }) => name).join(", ")}`],
-      });
-    }
-    return images.map(({ name, digest, sbom }) => ({ name, digest, sbom: layout.read(sbom, DOCUMENT_MAX_BYTES) }));
+    return sbomsInLayout(layout, image);
   } finally {
     closeStore(store);
   }
+}
+
+/** Of the release in `layout`, or of its image `image` alone: what `scanSboms` and a `DiffSide` are made of. */
+export function sbomsInLayout(layout: Layout, image?: string): ScanInput[] {
+  const { manifest } = readRelease(layout, readLayoutIndex(layout).release);
+  const images = manifest.images.filter(({ name }) => image === undefined || name === image);
+  if (images.length === 0) {
+    throw sbomError(
+      "SBOM_IMAGE_NOT_FOUND",
+      `bundle ${JSON.stringify(layout.location)} has no image ${JSON.stringify(image)}`,
+      {
+        hints: [`it has: ${manifest.images.map(({ name }) => name).join(", ")}`],
+      },
+    );
+  }
+  return images.map(({ name, digest, sbom }) => ({ name, digest, sbom: layout.read(sbom, DOCUMENT_MAX_BYTES) }));
 }
 
 /** An SBOM is a JSON file; a bundle is a tar or a directory. */
