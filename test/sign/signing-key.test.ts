@@ -33,6 +33,13 @@ test("a token's raw r and s become the DER that everybody reads", () => {
   assert.ok(verify("sha256", bytes, publicKey, signBytes({ publicKey, command: `echo ${raw} | base64 -d` }, bytes)));
 });
 
+test("a command may open its standard input and output by their names, as pkcs11-tool has to", { skip }, async (t) => {
+  const pem = join(await scratch(t), "token.pem");
+  writeFileSync(pem, key.export({ format: "pem", type: "pkcs8" }), { mode: 0o600 });
+  const command = `openssl dgst -sha256 -sign '${pem}' -out /dev/stdout /dev/stdin`;
+  assert.ok(verify("sha256", bytes, publicKey, signBytes({ publicKey, command }, bytes)));
+});
+
 test("a command that fails, says nothing, garbage, too much, or signs with another key or other bytes signs nothing", () => {
   const other = signBytes(makeKey(), bytes).toString("base64");
   const elsewhere = signBytes(key, Buffer.from("other")).toString("base64");
