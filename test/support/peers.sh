@@ -106,7 +106,7 @@ unpacked() {
 }
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
-  for name in cosign2 cosign3 oras skopeo registry dockerd docker docker-compose busybox ip mmdebstrap; do
+  for name in cosign2 cosign3 oras skopeo registry dockerd docker docker-compose busybox ip mmdebstrap softhsm2-util; do
     [ -x "$bin/$name" ] || missing "$name" "this machine has no apt-get"
   done
   exit 0
@@ -123,6 +123,11 @@ fi
 # Makes the small root file systems on which the kit's packages are tried. A Perl script; needs no library.
 [ -x "$bin/mmdebstrap" ] ||
   { unpack mmdebstrap "$(host_suite)" closure mmdebstrap && launcher mmdebstrap /usr/bin/mmdebstrap --version; } || true
+# A PKCS #11 token in software, with the tool that speaks to tokens beside it.
+[ -x "$bin/softhsm2-util" ] || {
+  unpack softhsm2-util "$(host_suite)" closure opensc opensc-pkcs11 softhsm2 libsofthsm2 &&
+    launcher softhsm2-util /usr/bin/softhsm2-util --version
+} || true
 [ -x "$bin/cosign2" ] || { unpack cosign2 trixie alone cosign && launcher cosign2 /usr/bin/cosign version; } || true
 [ -x "$bin/cosign3" ] || { unpack cosign3 forky alone cosign && launcher cosign3 /usr/bin/cosign version; } || true
 [ -x "$bin/oras" ] || { unpack oras trixie alone oras && launcher oras /usr/bin/oras version; } || true

@@ -14,6 +14,7 @@ export type PeerName =
   | "docker-compose"
   | "busybox"
   | "ip"
+  | "softhsm2-util"
   | "mmdebstrap";
 
 /** What tests keep between runs; may be removed at any time. */
@@ -52,6 +53,13 @@ export function requirePeer(name: PeerName): string {
   const path = peer(name);
   if (path === undefined) throw new Error(`${name} is not here; sh test/support/peers.sh brings it`);
   return path;
+}
+
+/** pkcs11-tool and the module of a token in software, which come with `softhsm2-util`; and their environment. */
+export function softToken(): { readonly tool: string; readonly module: string; readonly libraries: string } {
+  const root = join(directory(), "../softhsm2-util/usr");
+  const libraries = ["x86_64-linux-gnu", "aarch64-linux-gnu"].map((triplet) => join(root, "lib", triplet)).join(":");
+  return { tool: join(root, "bin/pkcs11-tool"), module: join(root, "lib/softhsm/libsofthsm2.so"), libraries };
 }
 
 /** The unpacked program itself, without its launcher, to be put into an image: only for a static one. */
