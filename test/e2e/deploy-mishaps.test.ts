@@ -116,7 +116,7 @@ function defineTests(): void {
     await whole.complete("install");
     assert.equal(whole.deployments().data?.version, "1.1.0");
     await site.assertAt("1.0.0");
-    await whole.complete("uninstall");
+    await site.change("uninstall", "--purge-data");
     assert.equal(await whole.docker("volume", "ls", "--quiet"), "");
     assert.equal(whole.deployments().data, null);
   });
