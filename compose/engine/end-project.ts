@@ -2,11 +2,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type Docker from "dockerode";
 import { connect, connectionError, type Engine } from "./engine.ts";
+import type { ComposeProject } from "./prove-containers.ts";
+import { readComposeFile } from "./start-waves.ts";
 
 const PROJECT_LABEL = "com.docker.compose.project";
 const SERVICE_LABEL = "com.docker.compose.service";
-/** As Compose writes it: `pii:service_healthy:false,model:service_started:false`. */
-const DEPENDS_LABEL = "com.docker.compose.depends_on";
 /** Of a process that SIGKILL ended: 128 and the signal's number. */
 const KILLED_EXIT = 137;
 const TELL_MS = 1_000;
@@ -16,7 +16,6 @@ const QUIET = [304, 404];
 interface Running {
   readonly id: string;
   readonly service: string;
-  readonly needs: readonly string[];
 }
 
 export interface EndRun {
@@ -25,21 +24,23 @@ export interface EndRun {
 }
 
 /**
- * Sends each container the signal that its image or file names, those first on which no other depends, and
+ * Sends each container the signal that its image or file names, those first on which no other depends in the
+ * project's file (the label that Compose has for it is empty on containers that were started one by one), and
  * waits for them; one that has not ended after `seconds` is killed. The containers stay. Returns the services
  * that were killed. @throws ENGINE_UNREACHABLE | ENGINE_PERMISSION | ENGINE_CALL_FAILED
  */
 export async function endProject(
   engine: Pick<Engine, "socketPath">,
-  project: string,
+  project: ComposeProject,
   seconds: number,
   { onWaiting = () => undefined }: EndRun = {},
 ): Promise<string[]> {
+  const { services } = readComposeFile(project.file);
   try {
     const docker = await connect(engine);
     const killed: string[] = [];
-    for (let left = await running(docker, project); left.length > 0; ) {
-      const needed = new Set(left.flatMap(({ needs }) => needs));
+    for (let left = await running(docker, project.name); left.length > 0; ) {
+      const needed = new Set(left.flatMap(({ service }) => Object.keys(services[service]?.depends_on ?? {})));
       const free = left.filter(({ service }) => !needed.has(service));
       // In a circle there is no order.
       const wave = free.length > 0 ? free : left;
@@ -54,11 +55,7 @@ export async function endProject(
 
 async function running(docker: Docker, project: string): Promise<Running[]> {
   const found = await docker.listContainers({ filters: { label: [`${PROJECT_LABEL}=${project}`] } });
-  return found.map(({ Id, Labels }) => ({
-    id: Id,
-    service: Labels[SERVICE_LABEL] ?? "",
-    needs: (Labels[DEPENDS_LABEL] ?? "").split(",").flatMap((one) => one.split(":")[0] || []),
-  }));
+  return found.map(({ Id, Labels }) => ({ id: Id, service: Labels[SERVICE_LABEL] ?? "" }));
 }
 
 async function endWave(

@@ -82,7 +82,7 @@ export const stop: Command = command({
   act: async (site, engine, current, progress, note) => {
     const report = { detail: (text: string) => progress.update(text), remark: (text: string) => note(`note: ${text}`) };
     for (const project of [colourProject(site, current), baseProject(site, current)]) {
-      await endReported(report, engine, project.name, STOP_SECONDS);
+      await endReported(report, engine, project, STOP_SECONDS);
     }
   },
 });

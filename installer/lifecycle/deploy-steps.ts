@@ -564,7 +564,7 @@ function drain({ context, parameters }: Deploying): NewStep {
       context.report.detail("open requests end; new ones go to the other colour");
       const engine = await context.engine();
       const project = colourProject(context, current);
-      await endReported(context.report, engine, project.name, drainSeconds);
+      await endReported(context.report, engine, project, drainSeconds);
       await downProject(engine, project, { stopSeconds: STOP_SECONDS });
     },
   };

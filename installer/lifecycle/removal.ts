@@ -220,7 +220,7 @@ export const uninstallKind: OperationKind<DeployContext> = {
           const engine = await context.engine();
           const options = { stopSeconds: STOP_SECONDS, volumes: purgeData };
           for (const project of [colourProject(context, current), baseProject(context, current)]) {
-            await endReported(context.report, engine, project.name, STOP_SECONDS);
+            await endReported(context.report, engine, project, STOP_SECONDS);
           }
           await downProject(engine, colourProject(context, current), options);
           await downProject(engine, baseProject(context, current), options);

@@ -1,7 +1,7 @@
 /** What an operator is told when containers do not do as they should: why a release failed, and who had to be killed. */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { after, before, it } from "node:test";
 import { endProject } from "../../compose/engine/end-project.ts";
 import { projectName } from "../../compose/render.ts";
@@ -69,12 +69,14 @@ function defineTests(): void {
   it("containers end in their order: those first on which no other depends", async () => {
     const green = await project("green");
     const { engine } = site.engine;
-    assert.deepEqual(await endProject(engine, green, 20), []);
+    const file = await inspected(green, "gateway", '{{index .Config.Labels "com.docker.compose.project.config_files"}}');
+    const containers = { name: green, file, directory: dirname(file) };
+    assert.deepEqual(await endProject(engine, containers, 20), []);
     const times = await Promise.all(
       ["gateway", "pii", "model"].map((service) => inspected(green, service, "{{.State.FinishedAt}}")),
     );
     assert.equal([...times].sort()[0], times[0], "the gateway needs the others to end its requests");
-    assert.deepEqual(await endProject(engine, green, 1), [], "nothing runs any more");
+    assert.deepEqual(await endProject(engine, containers, 1), [], "nothing runs any more");
     const { exit, stderr } = await site.run("start");
     assert.equal(exit, 0, stderr);
     await whole.assertWhole();
