@@ -69,7 +69,11 @@ function defineTests(): void {
   it("containers end in their order: those first on which no other depends", async () => {
     const green = await project("green");
     const { engine } = site.engine;
-    const file = await inspected(green, "gateway", '{{index .Config.Labels "com.docker.compose.project.config_files"}}');
+    const file = await inspected(
+      green,
+      "gateway",
+      '{{index .Config.Labels "com.docker.compose.project.config_files"}}',
+    );
     const containers = { name: green, file, directory: dirname(file) };
     assert.deepEqual(await endProject(engine, containers, 20), []);
     const times = await Promise.all(
