@@ -29,6 +29,8 @@ const NESTING_MAX = 128;
 /** What is wrong with `value`, in one line, or undefined if it has the schema's shape. */
 export function schemaProblem(schema: JsonSchema, value: unknown): string | undefined {
   if (isDeeperThan(NESTING_MAX, value)) return `/: nested deeper than ${NESTING_MAX} levels`;
+  // RFC 8785, 3.2.2.2: half a surrogate pair has no canonical form.
+  if (!isUnicode(value)) return "/: a string that is no Unicode text";
   const validate = compile(schema);
   if (validate(value)) return undefined;
   const [error] = validate.errors ?? [];
@@ -40,4 +42,13 @@ export function schemaProblem(schema: JsonSchema, value: unknown): string | unde
 function isDeeperThan(levels: number, value: unknown): boolean {
   if (typeof value !== "object" || value === null) return false;
   return levels === 0 || Object.values(value).some((member) => isDeeperThan(levels - 1, member));
+}
+
+/** Names of members too. `value` is not nested deep. */
+function isUnicode(value: unknown): boolean {
+  if (typeof value === "string") return value.isWellFormed();
+  if (typeof value !== "object" || value === null) return true;
+  return Array.isArray(value)
+    ? value.every(isUnicode)
+    : Object.entries(value).every(([name, member]) => name.isWellFormed() && isUnicode(member));
 }

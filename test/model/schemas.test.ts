@@ -103,6 +103,14 @@ test("JSON nested too deep is a problem, not a crash", () => {
   assert.match(schemaProblem({ type: "array" }, nest(200_000)) ?? "", /deeper/);
 });
 
+test("half a surrogate pair is refused in any string and name: it has no canonical form, and no two programs agree on it", () => {
+  const problem = (json: string) => schemaProblem({ type: "object" }, JSON.parse(json)) ?? "";
+  assert.equal(problem('{"a":["\\ud83d\\ude00"]}'), "");
+  for (const json of ['{"a":["\\ud83d"]}', '{"a":{"\\ude00":1}}', '{"a":"\\ude00\\ud83d"}']) {
+    assert.match(problem(json), /no Unicode text/, json);
+  }
+});
+
 test("refuses versions that semver cannot compare", () => {
   const withVersion = (version: string): Buffer => canonicalJson({ ...small.release.manifest, version });
   assert.throws(() => parseReleaseManifest(withVersion("1.0.9007199254740993")), { code: "RELEASE_MALFORMED" });
