@@ -907,10 +907,13 @@ test("an operator's orders make, change and list tenants and keys; the same orde
 
   await order({ do: "tenant-add", tenant: "other", models: [] });
   const list = await order({ do: "list", tenant: null });
+  // Other tests of this file make tenants of their own in the same database.
+  const names = (list["tenants"] as { name: string }[]).map(({ name }) => name);
   assert.deepEqual(
-    (list["tenants"] as { name: string }[]).map(({ name }) => name),
-    ["acme", "default", "other"],
+    names.filter((name) => ["acme", "other"].includes(name)),
+    ["acme", "other"],
   );
+  assert.deepEqual(names, [...names].sort());
   const [listed, ...more] = (await order({ do: "list", tenant: "acme" }))["keys"] as Record<string, unknown>[];
   assert.deepEqual([listed?.["prefix"], listed?.["holder"], more.length], ["abcdefghij23", "robot", 0]);
   assert.deepEqual([listed?.["id"], listed?.["holderId"]], [held?.keyId, held?.principalId]);
