@@ -31,6 +31,7 @@ import {
   unpackImage,
 } from "../support/image-process.ts";
 import { scratch } from "../support/scratch.ts";
+import { PRINCIPAL, testSigner } from "../support/test-principals.ts";
 
 const [rounds = 7, seconds = 3] = process.argv.slice(2).map(Number);
 const WRITERS = [1, 16, 64] as const;
@@ -136,7 +137,7 @@ async function startService(context: { after(work: () => Promise<void>): void })
   const audit = startAuditProcess(ground.environment, all);
   await until(() => audit.port !== undefined, 20_000);
   const peer = await peerOf(context, ground.identities, "gateway", () => [audit.port]);
-  return openAuditClient({ peer, service: "gateway" });
+  return openAuditClient({ peer, service: "gateway", signer: testSigner("audit") });
 }
 
 const median = (values: readonly number[]): number =>
@@ -157,7 +158,8 @@ try {
   const client = await startService(context);
   // Made beforehand: here the writers are in the process that is measured.
   const records = Array.from({ length: RECORDS }, record);
-  const event = { tenant: "t-1", promptHmac: "0".repeat(64), model: "m-1", decision: "allow", bytes: 1_000 };
+  const { tenant, actor, role } = PRINCIPAL;
+  const event = { tenant, actor, role, promptHmac: "0".repeat(64), model: "m-1", decision: "allow", bytes: 1_000 };
   const measure = {
     append: (writers: number) =>
       rateOf(
@@ -166,7 +168,10 @@ try {
         () => log.checkpoint(),
       ),
     service: (writers: number) =>
-      rateOf(writers, (i) => client.append({ ...event, type: "request.allowed", requestId: `r-${i}` })),
+      rateOf(writers, (i) => {
+        const requestId = `r-${i}`;
+        return client.append({ ...event, type: "request.allowed", requestId }, { ...PRINCIPAL, requestId });
+      }),
     insert: (writers: number) => postgres.insertRate(writers),
   };
   const results: Record<string, unknown> = {};

@@ -21,6 +21,8 @@ export interface BenchSettings {
   readonly identityFile: string;
   readonly pepperFile: string;
   readonly recordKeyFile: string;
+  readonly auditPrincipalKeyFile: string;
+  readonly piiPrincipalKeyFile: string;
 }
 
 async function runGateway(settings: BenchSettings): Promise<number> {
@@ -42,6 +44,8 @@ async function runGateway(settings: BenchSettings): Promise<number> {
       identityFile: settings.identityFile,
       pepperFile: settings.pepperFile,
       recordKeyFile: settings.recordKeyFile,
+      auditPrincipalKeyFile: settings.auditPrincipalKeyFile,
+      piiPrincipalKeyFile: settings.piiPrincipalKeyFile,
       canaryModel: "small",
       limits: {
         bodyMaxBytes: 1024 * 1024,

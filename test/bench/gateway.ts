@@ -25,6 +25,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { makeApiKey } from "../../compose/services/gateway/src/database/api-key.ts";
 import { testIdentities } from "../support/test-identities.ts";
+import { principalKeyFile } from "../support/test-principals.ts";
 import type { BenchSettings } from "./gateway-process.ts";
 import { type LoadResult, readStreams, runLoad } from "./http-load.ts";
 
@@ -116,6 +117,8 @@ async function startServices(scratch: string, thinking: { ms: number }): Promise
   const checkpointKey = join(scratch, "checkpoint-key.pem");
   writeFileSync(checkpointKey, privateKey.export({ type: "pkcs8", format: "pem" }));
   mkdirSync(join(scratch, "log"));
+  const auditPrincipalKeyFile = principalKeyFile(scratch, "audit");
+  const piiPrincipalKeyFile = principalKeyFile(scratch, "pii");
   const ofPeers = /"listening","port":(\d+),"tls":true/;
   const auditPort = await start(
     [join(services, "audit/src/main.ts")],
@@ -124,12 +127,13 @@ async function startServices(scratch: string, thinking: { ms: number }): Promise
       IDENTITY_FILE: identities.path("audit"),
       LOG_DIRECTORY: join(scratch, "log"),
       CHECKPOINT_KEY_FILE: checkpointKey,
+      PRINCIPAL_KEY_FILE: auditPrincipalKeyFile,
     },
     ofPeers,
   );
   const piiPort = await start(
     [join(services, "pii/src/main.ts")],
-    { ...common, IDENTITY_FILE: identities.path("pii") },
+    { ...common, IDENTITY_FILE: identities.path("pii"), PRINCIPAL_KEY_FILE: piiPrincipalKeyFile },
     ofPeers,
   );
   const pepperFile = join(scratch, "pepper");
@@ -137,7 +141,16 @@ async function startServices(scratch: string, thinking: { ms: number }): Promise
   const recordKeyFile = join(scratch, "record-key");
   writeFileSync(recordKeyFile, "0".repeat(64));
   const upstreamPort = await startModel(thinking);
-  return { upstreamPort, auditPort, piiPort, identityFile: identities.path("gateway"), pepperFile, recordKeyFile };
+  return {
+    upstreamPort,
+    auditPort,
+    piiPort,
+    identityFile: identities.path("gateway"),
+    pepperFile,
+    recordKeyFile,
+    auditPrincipalKeyFile,
+    piiPrincipalKeyFile,
+  };
 }
 
 function chatRequest(headers: Record<string, string>, more: object = {}): Buffer {

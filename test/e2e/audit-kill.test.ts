@@ -16,6 +16,7 @@ import { verifyAuditLog } from "../../installer/audit/verify-log.ts";
 import { testKey } from "../compose/services/audit/audit-directory.ts";
 import { type AuditGround, auditGround, peerOf, until } from "../compose/services/audit/audit-instance.ts";
 import { type AuditProcess, killAll, startAuditProcess } from "../compose/services/audit/audit-process.ts";
+import { PRINCIPAL, testSigner } from "../support/test-principals.ts";
 
 const KILLS = 50;
 const WRITERS = 16;
@@ -43,22 +44,17 @@ async function load(
   more: Readonly<Record<string, unknown>> = {},
 ): Promise<Load> {
   const peer = await peerOf(t, ground.identities, "gateway", ports);
-  const client = openAuditClient({ peer, service: "gateway", holdMs: 60_000 });
+  const client = openAuditClient({ peer, service: "gateway", signer: testSigner("audit"), holdMs: 60_000 });
+  const { tenant, actor, role } = PRINCIPAL;
   const receipts: AuditReceipt[] = [];
   let isOver = false;
   let last = performance.now();
   let gap = 0;
   const writer = async (number: number): Promise<void> => {
     for (let i = 0; !isOver; i += 1) {
-      receipts.push(
-        await client.append({
-          type: "request.allowed",
-          requestId: `r-${number}-${i}`,
-          tenant: "t-1",
-          bytes: i,
-          ...more,
-        }),
-      );
+      const requestId = `r-${number}-${i}`;
+      const event = { type: "request.allowed", requestId, tenant, actor, role, bytes: i, ...more };
+      receipts.push(await client.append(event, { ...PRINCIPAL, requestId }));
       gap = Math.max(gap, performance.now() - last);
       last = performance.now();
     }

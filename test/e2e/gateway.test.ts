@@ -28,6 +28,7 @@ import {
 import { ask, textOf } from "../support/service-client.ts";
 import { issueTestCertificate } from "../support/test-certificate.ts";
 import { testIdentities } from "../support/test-identities.ts";
+import { principalKeyFile } from "../support/test-principals.ts";
 
 const CANARY = "canary-86fd21";
 const SERVICES = join(PROJECT, "compose/services");
@@ -156,11 +157,13 @@ async function startSite(): Promise<Site> {
     IDENTITY_FILE: identities.path("audit"),
     LOG_DIRECTORY: logDirectory,
     CHECKPOINT_KEY_FILE: await file("checkpoint.pem", privateKey.export({ type: "pkcs8", format: "pem" })),
+    PRINCIPAL_KEY_FILE: principalKeyFile(work, "audit"),
   });
   startService("pii/src/main.ts", {
     ...common,
     ...ports(piiPort, piiAdminPort),
     IDENTITY_FILE: identities.path("pii"),
+    PRINCIPAL_KEY_FILE: principalKeyFile(work, "pii"),
   });
   const { authority, cert, key } = issueTestCertificate();
   const gatewayEnv = {
@@ -175,6 +178,8 @@ async function startSite(): Promise<Site> {
     IDENTITY_FILE: identities.path("gateway"),
     API_KEY_PEPPER_FILE: pepperFile,
     RECORD_KEY_FILE: await file("record-key", "d".repeat(64)),
+    AUDIT_PRINCIPAL_KEY_FILE: principalKeyFile(work, "audit"),
+    PII_PRINCIPAL_KEY_FILE: principalKeyFile(work, "pii"),
     MODELS: TEST_MODEL_NAME,
     TLS_CERTIFICATE_FILE: await file("server.pem", cert),
     TLS_KEY_FILE: await file("server-key.pem", key),

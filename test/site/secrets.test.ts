@@ -109,6 +109,20 @@ test("what is there stays as it is, byte for byte", async (t) => {
   assert.deepEqual(contents(directory), content);
 });
 
+test("a release that asks for further secrets gets them at the upgrade, and the others stay as they are", async (t) => {
+  const directory = await place(t);
+  await generateSecrets(hostDisk, directory, RULES, makers);
+  const content = contents(directory);
+  const files = { "gateway/principal-key": 10001, "audit/principal-key": 10020 };
+  const next: readonly SecretRule[] = [...RULES.slice(0, 2), { kind: "key", files }, ...RULES.slice(2)];
+  assert.deepEqual(missingSecrets(directory, next), Object.keys(files));
+  assert.deepEqual(await generateSecrets(hostDisk, directory, next, makers), Object.keys(files));
+  assert.deepEqual(contents(directory), content);
+  const [one, other] = Object.keys(files).map((file) => readFileSync(join(directory, file), "utf8"));
+  assert.match(one ?? "", /^[0-9a-f]{64}$/);
+  assert.equal(one, other);
+});
+
 test("a rule of which only some files are there is completed with their value", async (t) => {
   const directory = await place(t);
   await generateSecrets(hostDisk, directory, RULES, makers);

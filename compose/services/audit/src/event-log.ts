@@ -29,6 +29,11 @@ export class EventLog {
     return events;
   }
 
+  /** Whether `id` is in the window, or on its way into the log. */
+  knows(id: string): boolean {
+    return this.#known.has(id);
+  }
+
   /**
    * Where `given` are in the log, when they are there durably. One that is known is not appended again.
    * @throws EventIdTaken | AppendRefused, then none of those that were new was acknowledged

@@ -8,9 +8,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { TLSSocket } from "node:tls";
 import { Identity, peerService } from "@sealift/service-kit/identity.ts";
 import { errorCode, type Log } from "@sealift/service-kit/log.ts";
+import { PrincipalVerifier, readPrincipalKey } from "@sealift/service-kit/principal.ts";
 import { PROBLEMS, sendJson, sendProblem } from "@sealift/service-kit/problem.ts";
 import { type Route, type RunningServer, startServer } from "@sealift/service-kit/server.ts";
 import { SettingsError } from "@sealift/service-kit/settings.ts";
+import { SpentPrincipals } from "@sealift/service-kit/spent-principals.ts";
 import { AuditLog } from "./audit-log.ts";
 import { CheckpointError, type CheckpointSigner } from "./checkpoint.ts";
 import { DirectoryLock } from "./directory-lock.ts";
@@ -48,10 +50,10 @@ export async function startAudit(settings: AuditSettings, log: Log): Promise<Run
   const privateKey = await readCheckpointKey(settings.checkpointKeyFile);
   const instance = new Instance(
     settings,
-    identity,
     {
-      origin: settings.origin ?? originOf(privateKey),
-      privateKey,
+      identity,
+      signer: { origin: settings.origin ?? originOf(privateKey), privateKey },
+      verifier: new PrincipalVerifier("audit", await readPrincipalKey(settings.principalKeyFile)),
     },
     log,
   );
@@ -86,6 +88,12 @@ function isDamage(cause: unknown): boolean {
   return [CheckpointError, TreeDamagedError, SegmentDamagedError].some((kind) => cause instanceof kind);
 }
 
+interface Secrets {
+  readonly identity: Identity;
+  readonly signer: CheckpointSigner;
+  readonly verifier: PrincipalVerifier;
+}
+
 interface Held {
   readonly lock: DirectoryLock;
   readonly predecessor: Predecessor | undefined;
@@ -101,8 +109,7 @@ interface Tenure {
 
 class Instance {
   readonly #settings: AuditSettings;
-  readonly #identity: Identity;
-  readonly #signer: CheckpointSigner;
+  readonly #secrets: Secrets;
   readonly #log: Log;
   readonly #stopping = new AbortController();
   readonly #draining: Promise<boolean>[] = [];
@@ -110,10 +117,9 @@ class Instance {
   #tenure: Tenure | undefined;
   role: Role = "standby";
 
-  constructor(settings: AuditSettings, identity: Identity, signer: CheckpointSigner, log: Log) {
+  constructor(settings: AuditSettings, secrets: Secrets, log: Log) {
     this.#settings = settings;
-    this.#identity = identity;
-    this.#signer = signer;
+    this.#secrets = secrets;
     this.#log = log;
   }
 
@@ -189,9 +195,10 @@ class Instance {
 
   async #serve(lock: DirectoryLock): Promise<Tenure> {
     const { directory, checkpointEntries, checkpointMs, host, port, drainTimeoutMs } = this.#settings;
+    const { identity, signer, verifier } = this.#secrets;
     const log = await AuditLog.open({
       directory,
-      signer: this.#signer,
+      signer,
       log: this.#log,
       checkpointEntries,
       checkpointMs,
@@ -201,10 +208,16 @@ class Instance {
       const server = await startServer({
         host,
         port,
-        tls: this.#identity.serverOptions(CLIENTS),
+        tls: identity.serverOptions(CLIENTS),
         drainTimeoutMs,
         log: this.#log,
-        routes: eventRoutes(events, ({ socket }) => peerService(socket as TLSSocket)),
+        routes: eventRoutes({
+          events,
+          verifier,
+          spent: new SpentPrincipals(),
+          log: this.#log,
+          serviceOf: ({ socket }) => peerService(socket as TLSSocket),
+        }),
       });
       return { lock, log, server, door: await openDoor(directory) };
     } catch (cause) {

@@ -14,6 +14,8 @@ export interface AuditSettings {
   readonly identityFile: string;
   readonly directory: string;
   readonly checkpointKeyFile: string;
+  /** Shared with who signs principals for this service. */
+  readonly principalKeyFile: string;
   /** The log's name in its checkpoints; one made from the key if it is not set. */
   readonly origin: string | undefined;
   readonly checkpointEntries: number;
@@ -21,8 +23,8 @@ export interface AuditSettings {
 }
 
 /**
- * IDENTITY_FILE, LOG_DIRECTORY, CHECKPOINT_KEY_FILE; LOG_ORIGIN, CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS,
- * LISTEN_HOST, LISTEN_PORT, ADMIN_PORT, DRAIN_TIMEOUT_MS.
+ * IDENTITY_FILE, LOG_DIRECTORY, CHECKPOINT_KEY_FILE, PRINCIPAL_KEY_FILE; LOG_ORIGIN, CHECKPOINT_ENTRIES,
+ * CHECKPOINT_SECONDS, LISTEN_HOST, LISTEN_PORT, ADMIN_PORT, DRAIN_TIMEOUT_MS.
  * @throws SettingsError
  */
 export function readSettings(environment: Environment): AuditSettings {
@@ -35,6 +37,7 @@ export function readSettings(environment: Environment): AuditSettings {
     identityFile: reader.text("IDENTITY_FILE"),
     directory: reader.text("LOG_DIRECTORY"),
     checkpointKeyFile: reader.text("CHECKPOINT_KEY_FILE"),
+    principalKeyFile: reader.text("PRINCIPAL_KEY_FILE"),
     origin: reader.optionalText("LOG_ORIGIN"),
     checkpointEntries: reader.integer("CHECKPOINT_ENTRIES", 4096, 1, 100_000),
     checkpointMs: reader.integer("CHECKPOINT_SECONDS", 60, 1, 300) * 1000,

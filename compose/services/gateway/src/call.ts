@@ -1,4 +1,5 @@
 /** One request on its way: what is known of it so far, and what has to be given back when it ends. */
+import type { Principal } from "@sealift/service-kit/principal.ts";
 import type { Problem } from "@sealift/service-kit/problem.ts";
 import type { ChatRequest } from "./chat-request.ts";
 import type { Login } from "./database/database.ts";
@@ -46,6 +47,14 @@ export class Call {
     this.source = options.source;
     this.bodyLength = options.bodyLength;
     this.readBody = options.readBody;
+  }
+
+  /** For whom other services are asked; undefined as long as nobody is authenticated. */
+  get principal(): Principal | undefined {
+    const { requestId, login } = this;
+    if (!login) return undefined;
+    const { tenantId: tenant, tenantName, principalId: actor, role } = login;
+    return { requestId, tenant, tenantName, actor, role };
   }
 
   /** Runs `release` when the call is over, however it ends. */

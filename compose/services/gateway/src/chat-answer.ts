@@ -1,5 +1,5 @@
 /** What a model answers, inspected piece by piece on its way to the client. */
-
+import type { Principal } from "@sealift/service-kit/principal.ts";
 import type { Findings } from "./call.ts";
 import { addFindings, type InspectedText, type Inspector } from "./inspector.ts";
 import { textPlaces } from "./text-places.ts";
@@ -29,8 +29,7 @@ export class AnswerError extends Error {
 }
 
 export interface AnswerContext {
-  readonly requestId: string;
-  readonly tenant: string;
+  readonly principal: Principal;
   readonly inspector: Inspector;
   readonly facts: AnswerFacts;
 }
@@ -89,10 +88,10 @@ function noteFacts({ model, usage }: Json, facts: AnswerFacts): void {
 
 /** @throws AnswerError */
 async function inspect(
-  { requestId, tenant, inspector, facts }: AnswerContext,
+  { principal, inspector, facts }: AnswerContext,
   texts: readonly { readonly text: string }[],
 ): Promise<readonly InspectedText[]> {
-  const question = { requestId, tenant, channel: "response", texts: texts.map(windowOf) } as const;
+  const question = { principal, channel: "response", texts: texts.map(windowOf) } as const;
   const inspection = await inspector.inspect(question).catch(() => undefined);
   if (!inspection || inspection.texts.length !== texts.length) throw new AnswerError("ANSWER_NOT_INSPECTED");
   facts.findings = addFindings(facts.findings, inspection.findings);

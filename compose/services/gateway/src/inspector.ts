@@ -1,4 +1,5 @@
 /** What the gateway wants of the service that finds personal data. */
+import type { Principal } from "@sealift/service-kit/principal.ts";
 import type { Findings } from "./call.ts";
 
 /** A text, or the next piece of one that is still arriving. */
@@ -20,9 +21,8 @@ export interface InspectedText {
 }
 
 export interface Question {
-  readonly requestId: string;
-  /** The tenant's name. */
-  readonly tenant: string;
+  /** For whom it is asked. */
+  readonly principal: Principal;
   readonly channel: "request" | "response";
   readonly texts: readonly TextWindow[];
 }

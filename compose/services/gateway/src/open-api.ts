@@ -3,6 +3,7 @@ import { openAuditClient } from "@sealift/service-kit/audit-client.ts";
 import { Identity } from "@sealift/service-kit/identity.ts";
 import type { Log } from "@sealift/service-kit/log.ts";
 import { openPeer } from "@sealift/service-kit/peer-client.ts";
+import { PrincipalSigner, readPrincipalKey } from "@sealift/service-kit/principal.ts";
 import { readSecret } from "@sealift/service-kit/settings.ts";
 import type { Database } from "./database/database.ts";
 import { openIdentities } from "./database/identities.ts";
@@ -45,10 +46,12 @@ const SETTLEMENTS_MAX = 4_096;
 /** @throws SettingsError, and whatever a secret's file fails with */
 export async function openApi(settings: ApiSettings, release: string, database: Database, log: Log): Promise<Api> {
   const { limits } = settings;
-  const [identity, pepper, recordKey] = await Promise.all([
+  const [identity, pepper, recordKey, auditKey, piiKey] = await Promise.all([
     Identity.open(settings.identityFile, "gateway"),
     readSecret(settings.pepperFile),
     readSecret(settings.recordKeyFile),
+    readPrincipalKey(settings.auditPrincipalKeyFile),
+    readPrincipalKey(settings.piiPrincipalKeyFile),
   ]);
   const sockets = { keepAlive: true, maxSockets: PEER_SOCKETS_MAX };
   const pii = openPeer({
@@ -63,7 +66,8 @@ export async function openApi(settings: ApiSettings, release: string, database: 
     timeoutMs: AUDIT_TIMEOUT_MS,
     answerMaxBytes: AUDIT_ANSWER_MAX_BYTES,
   });
-  const recorder = openAuditClient({ peer: audit, service: "gateway" });
+  const signer = new PrincipalSigner("audit", auditKey);
+  const recorder = openAuditClient({ peer: audit, service: "gateway", signer });
   const settlements = new Settlements({ recorder, log, pendingMax: SETTLEMENTS_MAX });
   const hasUsage = (await readMigrations()).length >= USAGE_SCHEMA_VERSION;
   const used = hasUsage ? recordUsage(database, { log }) : undefined;
@@ -82,7 +86,7 @@ export async function openApi(settings: ApiSettings, release: string, database: 
         requestsMaxOfKey: limits.requestsAtOnce,
         bytesMax: BYTES_MAX,
       }),
-      inspector: piiInspector(pii),
+      inspector: piiInspector(pii, new PrincipalSigner("pii", piiKey)),
       limits,
       recorder,
       refusals: new RefusalThrottle(new TokenBuckets(RECORDED_REFUSALS)),

@@ -2,8 +2,10 @@
  * The inspector that asks the pii service. Questions that come while another is under way go together: a
  * request costs the service, and this process, more than scanning a short text. Each is answered by itself.
  */
+import { randomUUID } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import { type Peer, PeerError } from "@sealift/service-kit/peer-client.ts";
+import type { PrincipalSigner } from "@sealift/service-kit/principal.ts";
 import type { Findings } from "./call.ts";
 import { addFindings, type InspectedText, type Inspection, type Inspector, type Question } from "./inspector.ts";
 
@@ -31,7 +33,7 @@ const BATCH_MAX_QUESTIONS = 64;
 const BATCH_MAX_TEXTS = 500;
 const BATCH_MAX_CHARACTERS = 256 * 1024;
 
-export function piiInspector(peer: Pick<Peer, "post">): Inspector {
+export function piiInspector(peer: Pick<Peer, "post">, signer: PrincipalSigner): Inspector {
   const waiting: Waiting[] = [];
   let underWay = 0;
 
@@ -39,6 +41,7 @@ export function piiInspector(peer: Pick<Peer, "post">): Inspector {
     try {
       const answers = await scan(
         peer,
+        signer,
         batch.map(({ question }) => question),
       );
       for (const [index, { resolve }] of batch.entries()) resolve(inspectionOf(answers[index] as ScanAnswer));
@@ -79,14 +82,21 @@ function takeBatch(waiting: Waiting[]): Waiting[] {
   return waiting.splice(0, count);
 }
 
-async function scan(peer: Pick<Peer, "post">, questions: readonly Question[]): Promise<readonly ScanAnswer[]> {
-  const [{ requestId }] = questions as readonly [Question];
-  const body = questions.map(({ tenant, channel, texts }) => ({
-    tenant,
+async function scan(
+  peer: Pick<Peer, "post">,
+  signer: PrincipalSigner,
+  questions: readonly Question[],
+): Promise<readonly ScanAnswer[]> {
+  const [{ principal: first }] = questions as readonly [Question];
+  const body = questions.map(({ principal, channel, texts }) => ({
+    requestId: principal.requestId,
+    tenant: principal.tenantName,
+    // Each time a new one: it is good for one use.
+    principal: signer.sign(principal, randomUUID()),
     channel,
     texts: texts.map((text, index) => ({ id: String(index), ...text })),
   }));
-  const answers = (await peer.post("/v1/scan", body, requestId)) as readonly ScanAnswer[];
+  const answers = (await peer.post("/v1/scan", body, first.requestId)) as readonly ScanAnswer[];
   const isAnswered = ({ texts }: Question, index: number) => answers[index]?.texts.length === texts.length;
   if (answers.length !== questions.length || !questions.every(isAnswered)) throw new Error("another number of answers");
   return answers;

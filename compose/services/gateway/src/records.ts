@@ -4,6 +4,7 @@
  */
 import { createHmac } from "node:crypto";
 import type { AuditEvent } from "@sealift/service-kit/audit-client.ts";
+import type { Principal } from "@sealift/service-kit/principal.ts";
 import type { Call, Findings, Refusal } from "./call.ts";
 import { GATES } from "./gates/controls.ts";
 
@@ -29,7 +30,7 @@ export interface Settlement {
 
 export interface Recorder {
   /** Resolves when the event is on stable storage. Rejects if it is not known to be. */
-  append(event: AuditEvent): Promise<unknown>;
+  append(event: AuditEvent, principal?: Principal): Promise<unknown>;
 }
 
 export interface RecordContext {

@@ -56,7 +56,7 @@ export async function serve(call: Call, client: Client, gates: readonly Gate[], 
       return { outcome: "refused-by-gate", control: refusal.control };
     }
     const forModel = call.chat?.body();
-    const decision = record(means, decisionRecord(call, { refusal, forModel, unrecorded }, means.context));
+    const decision = record(call, decisionRecord(call, { refusal, forModel, unrecorded }, means.context), means);
     if (refusal) {
       client.refuse((await isRecorded(decision, call, means)) ? refusal.problem : GATEWAY_PROBLEMS.audit);
       return { outcome: "refused-by-gate", control: refusal.control };
@@ -70,7 +70,8 @@ export async function serve(call: Call, client: Client, gates: readonly Gate[], 
     const durationMs = Math.round(performance.now() - started);
     const { status, sentBytes: answerBytes } = client;
     if (outcome !== "not-recorded") {
-      means.settlements.add(settlementRecord(call, { outcome, status, answerBytes, durationMs, ...facts }));
+      const settled = settlementRecord(call, { outcome, status, answerBytes, durationMs, ...facts });
+      means.settlements.add(settled, call.principal);
     }
     return { outcome };
   } finally {
@@ -93,8 +94,10 @@ async function firstRefusal(call: Call, gates: readonly Gate[], means: ServeMean
 }
 
 /** Nothing is begun whose end could not be recorded. */
-function record({ recorder, settlements }: ServeMeans, decision: AuditEvent): Promise<unknown> {
-  return settlements.hasRoom ? recorder.append(decision) : Promise.reject(new Error("settlements wait"));
+function record(call: Call, decision: AuditEvent, { recorder, settlements }: ServeMeans): Promise<unknown> {
+  return settlements.hasRoom
+    ? recorder.append(decision, call.principal)
+    : Promise.reject(new Error("settlements wait"));
 }
 
 function isRecorded(decision: Promise<unknown>, { requestId }: Call, { log }: ServeMeans): Promise<boolean> {
@@ -198,8 +201,7 @@ function relay(
   { inspector }: ServeMeans,
 ): Promise<void> {
   if (call.operation === "models") return relayModels(call, client, answer);
-  const { tenantName: tenant } = known(call.login);
-  return relayChat(call, client, answer, { requestId: call.requestId, tenant, inspector, facts });
+  return relayChat(call, client, answer, { principal: known(call.principal), inspector, facts });
 }
 
 function endBadly(cause: unknown, { requestId }: Call, client: Client, { log }: ServeMeans): Settlement["outcome"] {

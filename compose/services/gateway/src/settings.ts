@@ -13,6 +13,9 @@ export interface ApiSettings {
   readonly pepperFile: string;
   /** Keys the hashes of prompts and addresses in records. */
   readonly recordKeyFile: string;
+  /** Each shared with the service for which principals are signed with it. */
+  readonly auditPrincipalKeyFile: string;
+  readonly piiPrincipalKeyFile: string;
   /** The model that the canary asks. */
   readonly canaryModel: string;
   readonly limits: {
@@ -50,8 +53,9 @@ export interface GatewaySettings {
  * RELEASE; LISTEN_HOST, LISTEN_PORT (8443), ADMIN_PORT (8081), DRAIN_TIMEOUT_MS (60000);
  * TLS_CERTIFICATE_FILE with TLS_KEY_FILE; TLS_LEAST (TLSv1.2); those of readDatabaseSettings if DATABASE_HOST is set. And, if
  * UPSTREAM_URL is set, the database and all of AUDIT_URL, PII_URL, IDENTITY_FILE, API_KEY_PEPPER_FILE,
- * RECORD_KEY_FILE, MODELS (names with commas, the canary asks the first); with a default BODY_MAX_BYTES
- * (1 MiB), MESSAGES_MAX (256), TOKENS_MAX (4096), and for each key REQUESTS_PER_MINUTE (600) and REQUESTS_AT_ONCE (64).
+ * RECORD_KEY_FILE, AUDIT_PRINCIPAL_KEY_FILE, PII_PRINCIPAL_KEY_FILE, MODELS (names with commas, the canary asks
+ * the first); with a default BODY_MAX_BYTES (1 MiB), MESSAGES_MAX (256), TOKENS_MAX (4096), and for each key
+ * REQUESTS_PER_MINUTE (600) and REQUESTS_AT_ONCE (64).
  * @throws SettingsError
  */
 export function readSettings(environment: Environment): GatewaySettings {
@@ -91,6 +95,8 @@ function readApiSettings(reader: SettingsReader): ApiSettings {
     identityFile: reader.text("IDENTITY_FILE"),
     pepperFile: reader.text("API_KEY_PEPPER_FILE"),
     recordKeyFile: reader.text("RECORD_KEY_FILE"),
+    auditPrincipalKeyFile: reader.text("AUDIT_PRINCIPAL_KEY_FILE"),
+    piiPrincipalKeyFile: reader.text("PII_PRINCIPAL_KEY_FILE"),
     canaryModel: reader.text("MODELS").split(",")[0] ?? "",
     limits: {
       // The pii service reads 2 MiB, and gets the texts of a body with a name for each.

@@ -1,9 +1,9 @@
 /** Records of how requests ended: tried until they are on stable storage, and waited for when the service stops. */
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { AuditEvent } from "@sealift/service-kit/audit-client.ts";
+import { type AuditEvent, isForGood } from "@sealift/service-kit/audit-client.ts";
 import { errorCode, type Log } from "@sealift/service-kit/log.ts";
-import { PeerError } from "@sealift/service-kit/peer-client.ts";
+import type { Principal } from "@sealift/service-kit/principal.ts";
 import type { Recorder } from "./records.ts";
 
 export interface SettlementOptions {
@@ -28,11 +28,10 @@ export class Settlements {
     return this.#pending.size < this.#options.pendingMax;
   }
 
-  add(record: AuditEvent): void {
+  add(record: AuditEvent, principal: Principal | undefined): void {
     // The same id each time: the log keeps one of them.
-    const pending = this.#append({ ...record, id: randomUUID(), ts: new Date().toISOString() }).finally(() =>
-      this.#pending.delete(pending),
-    );
+    const event = { ...record, id: randomUUID(), ts: new Date().toISOString() };
+    const pending = this.#append(event, principal).finally(() => this.#pending.delete(pending));
     this.#pending.add(pending);
   }
 
@@ -42,14 +41,15 @@ export class Settlements {
     await Promise.all(this.#pending);
   }
 
-  async #append(record: AuditEvent): Promise<void> {
+  async #append(record: AuditEvent, principal: Principal | undefined): Promise<void> {
     const { recorder, log, retryMs } = this.#options;
     for (;;) {
       const last = this.#stopping;
       try {
-        await recorder.append(record);
+        await recorder.append(record, principal);
         return;
       } catch (cause) {
+        // What is refused for good is a fault of ours, and would be refused again.
         const isLost = last || isForGood(cause);
         log("error", "settlement-not-recorded", { requestId: record.requestId, code: errorCode(cause), isLost });
         if (isLost) return;
@@ -57,10 +57,4 @@ export class Settlements {
       await sleep(retryMs);
     }
   }
-}
-
-/** The audit service refuses the record itself: that is a fault of ours, and would be one again. */
-function isForGood(cause: unknown): boolean {
-  const status = cause instanceof PeerError ? cause.status : undefined;
-  return status !== undefined && status >= 400 && status < 500;
 }

@@ -5,6 +5,7 @@
  *
  *     POST /v1/scan      at most 2 MiB, 1000 texts; with Content-Length, else it takes the room of the largest
  *     {                                          a question; or a list of at most 256
+ *       "requestId": "…", "principal": "…",      whom the gateway authenticated: service-kit/src/principal.ts
  *       "tenant": "acme", "channel": "request" | "response",
  *       "texts": [{ "id": "messages[0].content", "text": "…" }]
  *     }
@@ -43,20 +44,25 @@
  * back (invisible characters between them not counted). Windows of any sizes find what one scan of the whole
  * finds. `continues: true` in a finding: the rest of the last one of the window before.
  *
- * Errors: 400 scan-request, 413 too-large, 415 not-json, 503 busy with Retry-After. After a 503 or no answer
- * the gateway must not let the text pass.
+ * Errors: 400 scan-request, 401 principal-expired, 403 principal-…, 413 too-large, 415 not-json, 503 busy and
+ * principal-busy with Retry-After. After any of them or no answer the gateway must not let the text pass.
  *
  *     GET /v1/classes    what is looked for, and what is not and why
  *
  * Port 8081, plain, inside the container networks: GET /healthz, /readyz, /canary (scans a text that it knows).
  */
+import type { IncomingMessage } from "node:http";
 import { BodyError, readBody } from "@sealift/service-kit/body.ts";
+import type { Log } from "@sealift/service-kit/log.ts";
+import { PrincipalRefused, type PrincipalVerifier } from "@sealift/service-kit/principal.ts";
 import { type Problem, sendJson, sendProblem } from "@sealift/service-kit/problem.ts";
 import type { Exchange, Route } from "@sealift/service-kit/server.ts";
+import type { SpentPrincipals } from "@sealift/service-kit/spent-principals.ts";
 import type { Admission } from "./admission.ts";
 import { NOT_DETECTED, PII_CLASSES, type PiiClass } from "./classes.ts";
 import { type Decision, decide, type JudgedFinding, judge, redact, strictest } from "./judge.ts";
 import type { Policy } from "./policy.ts";
+import { checkPrincipals } from "./question-principal.ts";
 import { parseScanRequest, type ScanQuestion, type ScanRequest, ScanRequestError } from "./scan-request.ts";
 import { SLICE, scanSlices } from "./scan-slices.ts";
 
@@ -76,9 +82,19 @@ export interface ServedPolicy {
   readonly digest: string;
 }
 
-export function piiRoutes(served: ServedPolicy, admission: Admission): Route[] {
+export interface PiiMeans {
+  readonly served: ServedPolicy;
+  readonly admission: Admission;
+  readonly verifier: PrincipalVerifier;
+  readonly spent: SpentPrincipals;
+  readonly log: Log;
+  /** Who is at the other end of a request's connection. */
+  readonly serviceOf: (request: IncomingMessage) => string | undefined;
+}
+
+export function piiRoutes(means: PiiMeans): Route[] {
   return [
-    { method: "POST", path: "/v1/scan", quiet: true, handle: (exchange) => handleScan(exchange, served, admission) },
+    { method: "POST", path: "/v1/scan", quiet: true, handle: (exchange) => handleScan(exchange, means) },
     {
       method: "GET",
       path: "/v1/classes",
@@ -87,7 +103,8 @@ export function piiRoutes(served: ServedPolicy, admission: Admission): Route[] {
   ];
 }
 
-async function handleScan({ request, response, requestId }: Exchange, served: ServedPolicy, admission: Admission) {
+async function handleScan({ request, response, requestId }: Exchange, means: PiiMeans) {
+  const { admission, served, verifier, spent, log } = means;
   if (!/^application\/json\s*(?:;|$)/i.test(request.headers["content-type"] ?? "")) {
     return sendProblem(response, PROBLEMS.notJson, requestId);
   }
@@ -96,10 +113,14 @@ async function handleScan({ request, response, requestId }: Exchange, served: Se
   if (!release) return sendProblem(response, PROBLEMS.busy, requestId);
   try {
     const scan = parseScanRequest(await readBody(request, BODY_MAX_BYTES));
+    checkPrincipals(scan.questions, means.serviceOf(request) ?? "", verifier, spent);
     sendJson(response, 200, await answerScan(scan, served));
   } catch (cause) {
     if (cause instanceof ScanRequestError) {
       sendProblem(response, { ...PROBLEMS.malformed, detail: cause.message, param: cause.param }, requestId);
+    } else if (cause instanceof PrincipalRefused) {
+      log("warn", "principal-refused", { requestId, code: cause.code });
+      sendProblem(response, cause.problem, requestId);
     } else if (cause instanceof BodyError && cause.code === "BODY_TOO_LARGE") {
       response.shouldKeepAlive = false;
       sendProblem(response, PROBLEMS.tooLarge, requestId);

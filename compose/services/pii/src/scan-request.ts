@@ -13,9 +13,12 @@ export interface ScanText {
 
 /** What belongs together: it is decided on as one. */
 export interface ScanQuestion {
+  readonly requestId: string;
   readonly tenant: string;
   readonly channel: Channel;
   readonly texts: readonly ScanText[];
+  /** Not checked here. */
+  readonly principal: unknown;
 }
 
 export interface ScanRequest {
@@ -28,6 +31,7 @@ const QUESTIONS_MAX = 256;
 /** Of all questions together. */
 const TEXTS_MAX = 1000;
 const ID_MAX = 128;
+const REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/;
 const RUNNING: readonly unknown[] = ["token", "key-file"] satisfies RunningSecret[];
 
 /** The place in the body, never what stands there. */
@@ -61,7 +65,11 @@ export function parseScanRequest(bytes: Buffer): ScanRequest {
 
 function parseQuestion(value: unknown, path: string): ScanQuestion {
   const at = (name: string): string => (path === "" ? name : `${path}.${name}`);
-  const { tenant, channel, texts } = closed(value, path || "body", ["tenant", "channel", "texts"]);
+  const names = ["requestId", "tenant", "channel", "texts", "principal"] as const;
+  const { requestId, tenant, channel, texts, principal } = closed(value, path || "body", names);
+  if (typeof requestId !== "string" || !REQUEST_ID.test(requestId)) {
+    throw new ScanRequestError(at("requestId"), "1 to 64 of A-Z a-z 0-9 . _ -");
+  }
   if (typeof tenant !== "string" || !TENANT.test(tenant)) {
     throw new ScanRequestError(at("tenant"), "1 to 64 of A-Z a-z 0-9 . _ -");
   }
@@ -70,7 +78,13 @@ function parseQuestion(value: unknown, path: string): ScanQuestion {
   if (!Array.isArray(texts) || texts.length > TEXTS_MAX) {
     throw new ScanRequestError(at("texts"), `an array of at most ${TEXTS_MAX}`);
   }
-  return { tenant, channel: known, texts: texts.map((text, index) => parseText(text, at(`texts[${index}]`))) };
+  return {
+    requestId,
+    tenant,
+    channel: known,
+    texts: texts.map((text, index) => parseText(text, at(`texts[${index}]`))),
+    principal,
+  };
 }
 
 function parseText(value: unknown, path: string): ScanText {

@@ -1,9 +1,12 @@
 /** The pii service put together: one listener for the gateway, one for the appliance itself. */
 import { createHash } from "node:crypto";
-import { Identity } from "@sealift/service-kit/identity.ts";
+import type { TLSSocket } from "node:tls";
+import { Identity, peerService } from "@sealift/service-kit/identity.ts";
 import type { Log } from "@sealift/service-kit/log.ts";
+import { PrincipalVerifier, readPrincipalKey } from "@sealift/service-kit/principal.ts";
 import { PROBLEMS, sendJson, sendProblem } from "@sealift/service-kit/problem.ts";
 import { type Route, startServer } from "@sealift/service-kit/server.ts";
+import { SpentPrincipals } from "@sealift/service-kit/spent-principals.ts";
 import { Admission } from "./admission.ts";
 import { canaryHolds } from "./canary.ts";
 import { piiRoutes, type ServedPolicy } from "./pii.ts";
@@ -25,6 +28,7 @@ const CLIENTS = ["gateway"];
 export async function startPii(settings: PiiSettings, log: Log): Promise<RunningPii> {
   const { host, release, drainTimeoutMs } = settings;
   const identity = await Identity.open(settings.identityFile, "pii");
+  const verifier = new PrincipalVerifier("pii", await readPrincipalKey(settings.principalKeyFile));
   const served = servedPolicy(settings.policy);
   log("info", "policy", { digest: served.digest, builtIn: settings.policy === undefined });
   const server = await startServer({
@@ -33,7 +37,14 @@ export async function startPii(settings: PiiSettings, log: Log): Promise<Running
     tls: identity.serverOptions(CLIENTS),
     drainTimeoutMs,
     log,
-    routes: piiRoutes(served, new Admission(UNDER_WAY_MAX_BYTES)),
+    routes: piiRoutes({
+      served,
+      admission: new Admission(UNDER_WAY_MAX_BYTES),
+      verifier,
+      spent: new SpentPrincipals(),
+      log,
+      serviceOf: ({ socket }) => peerService(socket as TLSSocket),
+    }),
   });
   const admin = await startServer({
     host,

@@ -10,12 +10,14 @@ export interface PiiSettings {
   readonly release: string;
   readonly drainTimeoutMs: number;
   readonly identityFile: string;
+  /** Shared with who signs principals for this service. */
+  readonly principalKeyFile: string;
   /** JSON, as policy.ts has it. None: the built-in policy. */
   readonly policy?: string;
 }
 
 /**
- * RELEASE and IDENTITY_FILE; POLICY, LISTEN_HOST, LISTEN_PORT, ADMIN_PORT, DRAIN_TIMEOUT_MS.
+ * RELEASE, IDENTITY_FILE and PRINCIPAL_KEY_FILE; POLICY, LISTEN_HOST, LISTEN_PORT, ADMIN_PORT, DRAIN_TIMEOUT_MS.
  * @throws SettingsError
  */
 export function readSettings(environment: Environment): PiiSettings {
@@ -28,6 +30,7 @@ export function readSettings(environment: Environment): PiiSettings {
     release: reader.text("RELEASE"),
     drainTimeoutMs: reader.integer("DRAIN_TIMEOUT_MS", 60_000, 0, 3_600_000),
     identityFile: reader.text("IDENTITY_FILE"),
+    principalKeyFile: reader.text("PRINCIPAL_KEY_FILE"),
     ...(policy !== undefined && { policy }),
   };
   reader.done();

@@ -7,6 +7,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Peer, PeerError } from "./peer-client.ts";
+import type { Principal, PrincipalSigner } from "./principal.ts";
 
 /** Members that are undefined are left out. What an event may hold is in services/audit/src/event.ts. */
 export interface AuditEvent {
@@ -30,17 +31,20 @@ export interface AuditClientOptions {
   readonly peer: Pick<Peer, "post">;
   /** Who sends: the name in this service's certificate. */
   readonly service: string;
+  /** Only events without a caller can be appended without it. */
+  readonly signer?: PrincipalSigner;
   /** How long an event is sent again before its append fails, in milliseconds. */
   readonly holdMs?: number;
 }
 
 export interface AuditClient {
   /**
-   * Resolves when the event is on stable storage. Rejects with a PeerError: with a status of 400 to 499 the
-   * audit service refuses it for good; else nothing was heard for too long, and it may be in the log all
+   * Resolves when the event is on stable storage. Rejects with a PeerError: if `isForGood`, the
+   * audit service refuses it; else nothing was heard for too long, and it may be in the log all
    * the same. The same event, `id` and `ts` given, can then be appended once more and is there once.
+   * `principal`: whom the event is about, if that is known.
    */
-  append(event: AuditEvent): Promise<AuditReceipt>;
+  append(event: AuditEvent, principal?: Principal): Promise<AuditReceipt>;
 }
 
 const EVENT_VERSION = 1;
@@ -49,18 +53,23 @@ const RETRY_MS = 50;
 const BATCH_MAX = 256;
 /** Far below what the audit service reads in one request. */
 const BATCH_MAX_BYTES = 512 * 1024;
+/** What comes to an event with its principal, about. */
+const PRINCIPAL_BYTES = 600;
+/** What was refused is good, but was signed too long ago. */
+const SIGN_ANEW = 401;
 
 interface Waiting {
   readonly id: string;
   readonly requestId: string;
   /** The event, written once: for its size, and to be sent. */
   readonly json: string;
+  readonly principal: Principal | undefined;
   readonly deadline: number;
   readonly resolve: (receipt: AuditReceipt) => void;
   readonly reject: (cause: unknown) => void;
 }
 
-export function openAuditClient({ peer, service, holdMs = HOLD_MS }: AuditClientOptions): AuditClient {
+export function openAuditClient({ peer, service, signer, holdMs = HOLD_MS }: AuditClientOptions): AuditClient {
   const queue: Waiting[] = [];
   // One batch at a time: what comes meanwhile makes the next one large, and a batch costs the audit service
   // much more than an event.
@@ -68,7 +77,7 @@ export function openAuditClient({ peer, service, holdMs = HOLD_MS }: AuditClient
 
   const send = async (batch: readonly Waiting[]): Promise<void> => {
     try {
-      const receipts = await post(peer, batch);
+      const receipts = await post(peer, batch, signer);
       for (const [i, { resolve }] of batch.entries()) resolve(receipts[i] as AuditReceipt);
     } catch (cause) {
       // One bad event must not take the others with it.
@@ -82,12 +91,12 @@ export function openAuditClient({ peer, service, holdMs = HOLD_MS }: AuditClient
     isSending = false;
   };
   return {
-    append: (given) =>
+    append: (given, principal) =>
       new Promise((resolve, reject) => {
         const id = given.id ?? randomUUID();
         const json = JSON.stringify({ ts: new Date().toISOString(), ...given, v: EVENT_VERSION, id, service });
         const deadline = performance.now() + holdMs;
-        queue.push({ id, requestId: given.requestId, json, deadline, resolve, reject });
+        queue.push({ id, requestId: given.requestId, json, principal, deadline, resolve, reject });
         if (!isSending) void pump();
       }),
   };
@@ -98,17 +107,22 @@ function takeBatch(queue: Waiting[]): Waiting[] {
   let bytes = 0;
   for (const { json } of queue) {
     if (count === BATCH_MAX || (count > 0 && bytes + json.length > BATCH_MAX_BYTES)) break;
-    bytes += json.length;
+    bytes += json.length + PRINCIPAL_BYTES;
     count += 1;
   }
   return queue.splice(0, count);
 }
 
 /** @throws PeerError */
-async function post(peer: Pick<Peer, "post">, batch: readonly Waiting[]): Promise<readonly AuditReceipt[]> {
+async function post(
+  peer: Pick<Peer, "post">,
+  batch: readonly Waiting[],
+  signer: PrincipalSigner | undefined,
+): Promise<readonly AuditReceipt[]> {
   const [{ requestId, deadline }] = batch as [Waiting];
-  const events = Buffer.from(`[${batch.map(({ json }) => json).join(",")}]`);
   for (;;) {
+    // Each time anew: what waited long would else be refused as too old.
+    const events = Buffer.from(`[${batch.map((event) => withPrincipal(event, signer)).join(",")}]`);
     try {
       return receiptsOf(await peer.post("/v1/events", events, requestId), batch);
     } catch (cause) {
@@ -118,9 +132,14 @@ async function post(peer: Pick<Peer, "post">, batch: readonly Waiting[]): Promis
   }
 }
 
-function isForGood(cause: unknown): boolean {
+function withPrincipal({ id, json, principal }: Waiting, signer: PrincipalSigner | undefined): string {
+  return principal && signer ? `${json.slice(0, -1)},"principal":"${signer.sign(principal, id)}"}` : json;
+}
+
+/** Whether the audit service refuses the event itself. */
+export function isForGood(cause: unknown): boolean {
   const status = cause instanceof PeerError ? cause.status : undefined;
-  return status !== undefined && status >= 400 && status < 500;
+  return status !== undefined && status >= 400 && status < 500 && status !== SIGN_ANEW;
 }
 
 /** What was answered, if it is about these events and no others. @throws PeerError */

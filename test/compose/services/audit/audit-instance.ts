@@ -8,6 +8,7 @@ import type { LogFields } from "../../../../compose/services/service-kit/src/log
 import { openPeer, type Peer, PeerError } from "../../../../compose/services/service-kit/src/peer-client.ts";
 import { scratch } from "../../../support/scratch.ts";
 import { type TestIdentities, testIdentities } from "../../../support/test-identities.ts";
+import { principalKeyFile } from "../../../support/test-principals.ts";
 import { ORIGIN, testKey } from "./audit-directory.ts";
 
 /** A test, or whatever else ends some time. */
@@ -41,6 +42,7 @@ export async function auditGround(t: Context): Promise<AuditGround> {
     IDENTITY_FILE: identities.path("audit"),
     LOG_DIRECTORY: directory,
     CHECKPOINT_KEY_FILE: keyFile,
+    PRINCIPAL_KEY_FILE: principalKeyFile(root, "audit"),
     LOG_ORIGIN: ORIGIN,
   };
   const logged: [string, LogFields][] = [];

@@ -5,21 +5,28 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import test from "node:test";
 import { DirectoryLock } from "../../../../compose/services/audit/src/directory-lock.ts";
+import { EventLog } from "../../../../compose/services/audit/src/event-log.ts";
+import { eventRoutes } from "../../../../compose/services/audit/src/event-routes.ts";
 import { askForLog, openDoor } from "../../../../compose/services/audit/src/hand-over.ts";
 import { readCheckpointKey, readSettings } from "../../../../compose/services/audit/src/settings.ts";
 import { openAuditClient } from "../../../../compose/services/service-kit/src/audit-client.ts";
 import { type Peer, PeerError } from "../../../../compose/services/service-kit/src/peer-client.ts";
+import { PrincipalSigner, PrincipalVerifier } from "../../../../compose/services/service-kit/src/principal.ts";
+import { startServer } from "../../../../compose/services/service-kit/src/server.ts";
 import { SettingsError } from "../../../../compose/services/service-kit/src/settings.ts";
+import { SpentPrincipals } from "../../../../compose/services/service-kit/src/spent-principals.ts";
 import { scratch } from "../../../support/scratch.ts";
+import { PRINCIPAL, principalKey, testSigner } from "../../../support/test-principals.ts";
 import { openLog } from "./audit-directory.ts";
 import { auditGround, peerOf, until } from "./audit-instance.ts";
 
+/** Without a caller, so without a principal. */
 const event = () => ({
   v: 1,
   id: randomUUID(),
   ts: new Date().toISOString(),
   service: "gateway",
-  type: "request.allowed",
+  type: "request.refused.identity",
   requestId: "request-1",
 });
 
@@ -74,6 +81,122 @@ test("events of the services that may append get their places, and everything el
   assert.match(await readFile(join(ground.directory, "checkpoint"), "utf8"), /^site\.example\/audit\n4\n/);
 });
 
+/** The status of a refusal; undefined if there was none. */
+async function refusal(post: Promise<unknown>): Promise<number | undefined> {
+  return post.then(
+    () => undefined,
+    (cause) => (cause as PeerError).status,
+  );
+}
+
+test("an event with a caller needs that caller's principal, for this event and no other", async (t) => {
+  const ground = await auditGround(t);
+  const audit = await ground.start();
+  await until(() => audit.role === "writer");
+  const gateway = await peerOf(t, ground.identities, "gateway", () => [audit.port]);
+  const { requestId, tenant, actor, role } = PRINCIPAL;
+  const about = () => ({ ...event(), type: "request.allowed", requestId, tenant, actor, role });
+  const signed = (given: { readonly id: string }, now: () => number = Date.now) => ({
+    ...given,
+    principal: testSigner("audit", now).sign(PRINCIPAL, given.id),
+  });
+  const forAudit = new PrincipalSigner("pii", principalKey("audit"));
+  const audience = about();
+  const refused: readonly (readonly [string, number, unknown])[] = [
+    ["principal-missing", 403, about()],
+    // By its type it needs no caller, and names one nevertheless.
+    ["principal-missing", 403, { ...event(), tenant }],
+    ["principal-missing", 403, { ...event(), role }],
+    ["principal-missing", 403, { ...event(), type: "request.refused.rate" }],
+    ["principal-malformed", 403, { ...about(), principal: "canary-token" }],
+    ["principal-malformed", 403, { ...about(), principal: null }],
+    ["principal-forged", 403, { ...audience, principal: testSigner("pii").sign(PRINCIPAL, audience.id) }],
+    ["principal-audience", 403, { ...audience, principal: forAudit.sign(PRINCIPAL, audience.id) }],
+    ["principal-expired", 401, signed(about(), () => Date.now() - 21_000)],
+    ["principal-expired", 401, signed(about(), () => Date.now() + 6_000)],
+    ["principal-replayed", 403, { ...signed(about()), id: randomUUID() }],
+    ["principal-request", 403, { ...signed(about()), requestId: "another" }],
+    ["principal-tenant", 403, { ...signed(about()), tenant: "another" }],
+    ["principal-tenant", 403, signed(event())],
+    ["principal-actor", 403, { ...signed(about()), actor: "another" }],
+    ["principal-actor", 403, { ...signed(about()), role: "admin" }],
+    ["principal-actor", 403, [signed(about()), { ...signed(about()), role: "admin" }]],
+  ];
+  for (const [code, wanted, body] of refused) {
+    assert.equal(await refusal(gateway.post("/v1/events", body, "r-1")), wanted, code);
+  }
+  const pii = await peerOf(t, ground.identities, "pii", () => [audit.port]);
+  assert.equal(await refusal(pii.post("/v1/events", { ...signed(about()), service: "pii" }, "r-2")), 403);
+  const logged = ground.logged.filter(([name]) => name === "principal-refused").map(([, fields]) => fields);
+  assert.deepEqual(
+    logged.map(({ code }) => code),
+    [...refused.map(([code]) => code), "principal-issuer"],
+  );
+  assert.deepEqual(Object.keys(logged[0] ?? {}), ["requestId", "code"]);
+  assert.equal(audit.role, "writer");
+  const { entries } = (await gateway.post("/v1/events", signed(about()), "r-3")) as { entries: { index: number }[] };
+  assert.equal(entries[0]?.index, 0, "nothing that was refused is in the log");
+});
+
+test("the same event is a duplicate, with the same principal and with a new one; another one is none", async (t) => {
+  const ground = await auditGround(t);
+  const audit = await ground.start();
+  await until(() => audit.role === "writer");
+  const gateway = await peerOf(t, ground.identities, "gateway", () => [audit.port]);
+  const { requestId, tenant, actor, role } = PRINCIPAL;
+  const given = { ...event(), type: "request.allowed", requestId, tenant, actor, role };
+  const sign = () => testSigner("audit").sign(PRINCIPAL, given.id);
+  const first = { ...given, principal: sign() };
+  const answers = [
+    await gateway.post("/v1/events", first, "r-1"),
+    await gateway.post("/v1/events", first, "r-1"),
+    await gateway.post("/v1/events", { ...given, principal: sign() }, "r-1"),
+  ];
+  for (const answer of answers) assert.deepEqual(answer, answers[0]);
+  await assert.rejects(gateway.post("/v1/events", [first, first, { ...first, status: 1 }], "r-1"), status(409));
+  // Another instance, which reads the log: the event is known, though its principal is from before the start.
+  await audit.stop();
+  const next = await ground.start();
+  await until(() => next.role === "writer");
+  const again = await peerOf(t, ground.identities, "gateway", () => [next.port]);
+  assert.deepEqual(await again.post("/v1/events", first, "r-1"), answers[0]);
+  // Not so one that nobody knows.
+  const unknown = { ...given, id: randomUUID() };
+  const early = testSigner("audit", () => Date.now() - 4_000).sign(PRINCIPAL, unknown.id);
+  assert.equal(await refusal(again.post("/v1/events", { ...unknown, principal: early }, "r-2")), 401);
+});
+
+test("a principal whose event the log does not know any more is a replay", async (t) => {
+  const log = await openLog(await scratch(t));
+  t.after(async () => void (await log.close()));
+  const events = await EventLog.open(log, 1);
+  const routes = eventRoutes({
+    events,
+    verifier: new PrincipalVerifier("audit", principalKey("audit")),
+    spent: new SpentPrincipals(),
+    log: () => {},
+    serviceOf: () => "gateway",
+  });
+  const server = await startServer({ host: "127.0.0.1", port: 0, routes, log: () => {}, drainTimeoutMs: 0 });
+  t.after(async () => void (await server.stop()));
+  const { requestId, tenant, actor, role } = PRINCIPAL;
+  const signed = () => {
+    const given = { ...event(), type: "request.allowed", requestId, tenant, actor, role };
+    return { ...given, principal: testSigner("audit").sign(PRINCIPAL, given.id) };
+  };
+  const post = async (body: unknown): Promise<string> => {
+    const url = `http://127.0.0.1:${server.port}/v1/events`;
+    const answer = await fetch(url, { method: "POST", body: JSON.stringify(body) });
+    const { error, entries } = (await answer.json()) as { error?: { code: string }; entries?: { index: number }[] };
+    return error?.code ?? `at ${entries?.[0]?.index}`;
+  };
+  const first = signed();
+  assert.deepEqual(
+    [await post(first), await post(first), await post(signed()), await post(first)],
+    ["at 0", "at 0", "at 1", "principal-replayed"],
+  );
+});
+
 test("an append is answered only when it is on stable storage, and a full batch of the client is one request", async (t) => {
   const ground = await auditGround(t);
   const audit = await ground.start();
@@ -89,7 +212,7 @@ test("an append is answered only when it is on stable storage, and a full batch 
   const client = openAuditClient({ peer: counting, service: "gateway" });
   const receipts = await Promise.all(
     Array.from({ length: 500 }, (_, i) =>
-      client.append({ type: "request.allowed", requestId: `r-${i}`, tenant: undefined }),
+      client.append({ type: "request.refused.identity", requestId: `r-${i}`, tenant: undefined }),
     ),
   );
   assert.equal(new Set(receipts.map(({ index }) => index)).size, 500);
@@ -103,7 +226,7 @@ test("one bad event does not take the others of its batch with it", async (t) =>
   const peer = await peerOf(t, ground.identities, "gateway", () => [audit.port]);
   const client = openAuditClient({ peer, service: "gateway" });
   const appends = Array.from({ length: 20 }, (_, i) =>
-    client.append({ type: "request.allowed", requestId: `r-${i}`, ...(i === 13 && { prompt: "text" }) }),
+    client.append({ type: "request.refused.identity", requestId: `r-${i}`, ...(i === 13 && { prompt: "text" }) }),
   );
   const settled = await Promise.allSettled(appends);
   assert.deepEqual(
@@ -125,7 +248,7 @@ test("a new instance takes the log over while appends wait, and none is lost or 
   let gap = 0;
   const writer = async (number: number): Promise<void> => {
     for (let i = 0; !isOver; i += 1) {
-      const { index } = await client.append({ type: "request.allowed", requestId: `r-${number}-${i}` });
+      const { index } = await client.append({ type: "request.refused.identity", requestId: `r-${number}-${i}` });
       gap = Math.max(gap, performance.now() - last);
       last = performance.now();
       indices.push(index);
@@ -159,7 +282,7 @@ test("an instance whose successor does not serve takes the log again", async (t)
     peer: await peerOf(t, ground.identities, "gateway", () => [old.port]),
     service: "gateway",
   })
-    .append({ type: "request.allowed", requestId: "r-1" })
+    .append({ type: "request.refused.identity", requestId: "r-1" })
     .then(({ index }) => ({ size: index + 1 }));
   const other = await ground.start({ origin: "another.example/log" });
   await until(() => other.role === "failed");
@@ -167,7 +290,10 @@ test("an instance whose successor does not serve takes the log again", async (t)
   assert.equal(await health(other.adminPort, "/readyz"), 503);
   assert.equal(await health(other.adminPort, "/healthz"), 200);
   const peer = await peerOf(t, ground.identities, "gateway", () => [old.port]);
-  const { index } = await openAuditClient({ peer, service: "gateway" }).append({ type: "a", requestId: "r-2" });
+  const { index } = await openAuditClient({ peer, service: "gateway" }).append({
+    type: "request.refused.identity",
+    requestId: "r-2",
+  });
   assert.equal(index, size);
   // One that dies between the two words.
   const asked = await askForLog(ground.directory, new AbortController().signal);

@@ -7,6 +7,7 @@ import { piiInspector } from "../../../../compose/services/gateway/src/pii-inspe
 import { answerScan } from "../../../../compose/services/pii/src/pii.ts";
 import { BUILT_IN_POLICY } from "../../../../compose/services/pii/src/policy.ts";
 import { parseScanRequest } from "../../../../compose/services/pii/src/scan-request.ts";
+import { PRINCIPAL, testSigner } from "../../../support/test-principals.ts";
 
 async function payloadsOf(chunks: readonly Buffer[]): Promise<string[]> {
   const found: string[] = [];
@@ -96,7 +97,7 @@ async function run(
 ): Promise<Read & { facts: AnswerFacts; questions: number }> {
   const counts = { questions: 0 };
   const facts = noFacts();
-  const stream = new AnswerStream({ requestId: "r", tenant: "acme", inspector: inspect(counts), facts }, wantsUsage);
+  const stream = new AnswerStream({ principal: PRINCIPAL, inspector: inspect(counts), facts }, wantsUsage);
   const read: Read = { content: "", reasoning: "", args: {}, heads: [], finishes: [], all: [] };
   const take = (out: readonly string[]): void => {
     for (const payload of out) {
@@ -196,7 +197,7 @@ test("refuses events that are not those of this API", async () => {
 function piiService(): Inspector {
   const post = async (_: string, body: unknown) =>
     answerScan(parseScanRequest(Buffer.from(JSON.stringify(body))), { policy: BUILT_IN_POLICY, digest: "built-in" });
-  return piiInspector({ post });
+  return piiInspector({ post }, testSigner("pii"));
 }
 
 test("with the real detectors: a card number is replaced wherever a stream is cut", async () => {

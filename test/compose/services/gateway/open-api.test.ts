@@ -21,6 +21,7 @@ import { answerHello, HELLO, LOGIN } from "../../../support/gateway-api.ts";
 import { scratch } from "../../../support/scratch.ts";
 import { ask } from "../../../support/service-client.ts";
 import { testIdentities } from "../../../support/test-identities.ts";
+import { principalKeyFile } from "../../../support/test-principals.ts";
 
 const PEPPER = "pepper";
 const LIMITS = {
@@ -60,13 +61,16 @@ async function ground(t: TestContext): Promise<Ground> {
       identityFile: identities.path("audit"),
       directory,
       checkpointKeyFile,
+      principalKeyFile: principalKeyFile(root, "audit"),
       origin: "site.example/audit",
       checkpointEntries: 4096,
       checkpointMs: 60_000,
     },
     log,
   );
-  const pii = await startPii({ ...common, release: "1.2.3", identityFile: identities.path("pii") }, log);
+  const keyFile = principalKeyFile(root, "pii");
+  const piiSettings = { ...common, release: "1.2.3", identityFile: identities.path("pii"), principalKeyFile: keyFile };
+  const pii = await startPii(piiSettings, log);
   while (audit.port === undefined) await sleep(5);
   const model = createServer((request, response) => void answerHello(request, response));
   model.listen(0, "127.0.0.1");
@@ -87,6 +91,8 @@ async function ground(t: TestContext): Promise<Ground> {
     identityFile: identities.path("gateway"),
     pepperFile: join(root, "pepper"),
     recordKeyFile: join(root, "record-key"),
+    auditPrincipalKeyFile: principalKeyFile(root, "audit"),
+    piiPrincipalKeyFile: keyFile,
     canaryModel: "small",
     limits: LIMITS,
   };
@@ -148,6 +154,7 @@ test("with the real audit and pii services: answers, and two durable records wit
   ]);
   assert.deepEqual(events[0].findings, { email: 1 });
   assert.ok(!/jane|corp\.example|Hello|Good morning/.test(entries.join("")));
+  assert.ok(!/principal/.test(entries.join("")), "a principal is for the way, not for the log");
 });
 
 test("with the real pii service: a card number does not reach the model", async (t) => {

@@ -3,12 +3,18 @@ import test from "node:test";
 import type { Inspection } from "../../../../compose/services/gateway/src/inspector.ts";
 import { piiInspector } from "../../../../compose/services/gateway/src/pii-inspector.ts";
 import { PeerError } from "../../../../compose/services/service-kit/src/peer-client.ts";
+import { PrincipalVerifier } from "../../../../compose/services/service-kit/src/principal.ts";
+import { PRINCIPAL, principalKey, testSigner } from "../../../support/test-principals.ts";
 
 interface Asked {
+  readonly requestId: string;
+  readonly principal: string;
   readonly tenant: string;
   readonly channel: string;
   readonly texts: readonly { readonly id: string; readonly text: string }[];
 }
+
+const SIGNER = testSigner("pii");
 
 /** Denies `deny`, replaces `redact`, and like the service gives no text back of a question that it denies. */
 function service(refuses: (asked: readonly Asked[]) => boolean = () => false) {
@@ -34,11 +40,12 @@ function service(refuses: (asked: readonly Asked[]) => boolean = () => false) {
       };
     });
   };
-  return { requests, inspector: piiInspector({ post }) };
+  return { requests, inspector: piiInspector({ post }, SIGNER) };
 }
 
 function question(tenant: string, ...texts: readonly string[]) {
-  return { requestId: "r", tenant, channel: "request" as const, texts: texts.map((text) => ({ text })) };
+  const principal = { ...PRINCIPAL, tenantName: tenant };
+  return { principal, channel: "request" as const, texts: texts.map((text) => ({ text })) };
 }
 
 test("questions go together, each with its own tenant and channel", async () => {
@@ -72,6 +79,18 @@ test("a question that the service refuses takes no other with it", async () => {
   );
 });
 
+test("each question has a principal of its own, a new one each time it is asked", async () => {
+  const { requests, inspector } = service((asked) => asked.length > 1);
+  await Promise.all(["1", "2", "3"].map((text) => inspector.inspect(question("a", text))));
+  const verifier = new PrincipalVerifier("pii", principalKey("pii"));
+  const principals = requests.flat().map(({ requestId, tenant, principal }) => {
+    const { id, issuedAt: _, ...signed } = verifier.verify(principal, "gateway");
+    assert.deepEqual(signed, { ...PRINCIPAL, requestId, tenantName: tenant });
+    return id;
+  });
+  assert.equal(new Set(principals).size, 6);
+});
+
 test("each question gets its own answer, also beside one that is denied", async () => {
   const { inspector } = service();
   const answers = await Promise.all(
@@ -100,11 +119,11 @@ test("a question that is large by itself still goes, and alone", async () => {
 });
 
 test("what the service does not answer as it should, nobody takes for an answer", async () => {
-  const answering = (answer: unknown) => piiInspector({ post: async () => answer });
+  const answering = (answer: unknown) => piiInspector({ post: async () => answer }, SIGNER);
   const answer = { decision: "allow", policy: "p", texts: [] };
   for (const wrong of [[answer], [], [answer, answer], { nothing: true }, null, [{}], [null]]) {
     await assert.rejects(answering(wrong).inspect(question("a", "x")), JSON.stringify(wrong));
   }
-  const away = piiInspector({ post: () => Promise.reject(new Error("away")) });
+  const away = piiInspector({ post: () => Promise.reject(new Error("away")) }, SIGNER);
   await assert.rejects(Promise.all([away.inspect(question("a", "x")), away.inspect(question("a", "y"))]));
 });

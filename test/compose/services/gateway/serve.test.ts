@@ -450,10 +450,10 @@ test("gives up a record of an end that is refused for good, and sends the others
   };
   const { means } = await gatewayApi(t);
   const settlements = new Settlements({ recorder, log: means.log, pendingMax: 1, retryMs: 1 });
-  settlements.add({ type: "request.settled", requestId: "bad" });
+  settlements.add({ type: "request.settled", requestId: "bad" }, undefined);
   assert.equal(settlements.hasRoom, false);
   while (!settlements.hasRoom) await sleep(1);
-  settlements.add({ type: "request.settled", requestId: "good" });
+  settlements.add({ type: "request.settled", requestId: "good" }, undefined);
   while (!settlements.hasRoom) await sleep(1);
   await settlements.stop();
   assert.deepEqual([tries, ids.size], [4, 2]);

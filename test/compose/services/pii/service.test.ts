@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
+import { writeFile } from "node:fs/promises";
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import { type Agent, request } from "node:https";
 import test, { type TestContext } from "node:test";
@@ -9,9 +11,11 @@ import { BODY_MAX_BYTES } from "../../../../compose/services/pii/src/pii.ts";
 import { type RunningPii, startPii } from "../../../../compose/services/pii/src/service.ts";
 import { readSettings } from "../../../../compose/services/pii/src/settings.ts";
 import { createLog } from "../../../../compose/services/service-kit/src/log.ts";
+import { PrincipalSigner } from "../../../../compose/services/service-kit/src/principal.ts";
 import { SettingsError } from "../../../../compose/services/service-kit/src/settings.ts";
 import { scratch } from "../../../support/scratch.ts";
 import { testIdentities } from "../../../support/test-identities.ts";
+import { PRINCIPAL, principalKey, principalKeyFile, testSigner } from "../../../support/test-principals.ts";
 
 interface Service extends RunningPii {
   readonly lines: readonly string[];
@@ -30,6 +34,7 @@ async function service(t: TestContext, policy?: unknown): Promise<Service> {
       release: "1.2.3",
       drainTimeoutMs: 200,
       identityFile: identities.path("pii"),
+      principalKeyFile: principalKeyFile(directory, "pii"),
       ...(policy !== undefined && { policy: JSON.stringify(policy) }),
     },
     createLog("pii", (line) => lines.push(line)),
@@ -77,8 +82,16 @@ function post(port: number, agent: Agent, body: string | Buffer, headers: Record
   return read(sent);
 }
 
+const SIGNER = testSigner("pii");
+
+/** With what every question has: a request, and a principal for it and its tenant. */
+function question<Asked extends { readonly tenant: string }>(asked: Asked) {
+  const principal = SIGNER.sign({ ...PRINCIPAL, tenantName: asked.tenant }, randomUUID());
+  return { requestId: PRINCIPAL.requestId, principal, ...asked };
+}
+
 function ask(port: number, agent: Agent, channel: string, texts: readonly object[], tenant = "acme") {
-  return post(port, agent, JSON.stringify({ tenant, channel, texts }));
+  return post(port, agent, JSON.stringify(question({ tenant, channel, texts })));
 }
 
 async function admin(port: number, path: string): Promise<Answer> {
@@ -126,7 +139,7 @@ test("answers a list of questions in its order, each decided on by itself", asyn
     { tenant: "acme", channel: "request", texts },
     { tenant: "other", channel: "request", texts: [{ id: "b", text: "nothing" }] },
   ];
-  const { status, text } = await post(port, await agent("gateway"), JSON.stringify(questions));
+  const { status, text } = await post(port, await agent("gateway"), JSON.stringify(questions.map(question)));
   assert.equal(status, 200);
   const answers = JSON.parse(text) as { decision: string; texts: { id: string; text?: string }[] }[];
   assert.deepEqual(
@@ -223,14 +236,56 @@ test("only the gateway may ask, and nobody without a certificate", async (t) => 
   await assert.rejects(once(plain, "response"));
 });
 
+test("answers nobody whose caller is not signed for, says why, and writes down only that", async (t) => {
+  const { port, agent, lines } = await service(t);
+  const gateway = await agent("gateway");
+  const body = { tenant: "acme", channel: "request", texts: [{ id: "a", text: "canary-text" }] };
+  const good = question(body);
+  const signed = (audience: string, now: () => number = Date.now) =>
+    testSigner(audience, now).sign(PRINCIPAL, randomUUID());
+  const forPii = new PrincipalSigner("audit", principalKey("pii")).sign(PRINCIPAL, randomUUID());
+  const refused: readonly (readonly [string, number, unknown])[] = [
+    ["principal-missing", 403, { ...question(body), principal: undefined }],
+    ["principal-malformed", 403, { ...question(body), principal: "canary-token" }],
+    ["principal-malformed", 403, { ...question(body), principal: null }],
+    ["principal-forged", 403, { ...question(body), principal: signed("audit") }],
+    ["principal-audience", 403, { ...question(body), principal: forPii }],
+    ["principal-expired", 401, { ...question(body), principal: signed("pii", () => Date.now() - 21_000) }],
+    ["principal-expired", 401, { ...question(body), principal: signed("pii", () => Date.now() + 6_000) }],
+    ["principal-request", 403, { ...question(body), requestId: "another" }],
+    ["principal-tenant", 403, { ...question(body), tenant: "other" }],
+    // One in a list is enough, and the others are not used up by it.
+    ["principal-tenant", 403, [good, { ...question(body), tenant: "other" }]],
+  ];
+  for (const [code, status, asked] of refused) {
+    const answer = await post(port, gateway, JSON.stringify(asked));
+    assert.deepEqual([answer.status, (answer.body["error"] as { code: string }).code], [status, code]);
+    assert.equal(answer.headers["content-type"], "application/problem+json");
+    assert.ok(!answer.text.includes("canary"), answer.text);
+  }
+  assert.equal((await post(port, gateway, JSON.stringify(good))).status, 200);
+  const twice = question(body);
+  for (const asked of [good, [twice, twice]]) {
+    const replayed = await post(port, gateway, JSON.stringify(asked));
+    assert.deepEqual([replayed.status, (replayed.body["error"] as { code: string }).code], [403, "principal-replayed"]);
+  }
+  const codes = lines.map((line) => JSON.parse(line)).filter(({ event }) => event === "principal-refused");
+  assert.deepEqual(
+    codes.map(({ code }) => code),
+    [...refused.map(([code]) => code), "principal-replayed", "principal-replayed"],
+  );
+  assert.ok(!lines.join("").includes("canary"));
+});
+
 test("refuses a body that is not a scan request, and says where, not what", async (t) => {
   const { port, agent } = await service(t);
   const gateway = await agent("gateway");
-  const whole = { tenant: "t", channel: "request", texts: [{ id: "a", text: "x" }] };
+  const whole = { requestId: "r", tenant: "t", channel: "request", texts: [{ id: "a", text: "x" }] };
   const text = (changes: object) => ({ ...whole, texts: [{ id: "a", text: "x", ...changes }] });
   const wrong: [unknown, string][] = [
     [[], "body"],
     [{ ...whole, extra: "secret-word" }, "body"],
+    [{ ...whole, requestId: "secret-word!" }, "requestId"],
     [{ ...whole, tenant: "secret-word!" }, "tenant"],
     [{ ...whole, channel: "secret-word" }, "channel"],
     [{ ...whole, texts: "secret-word" }, "texts"],
@@ -348,23 +403,28 @@ test("writes nothing of a text into its log", async (t) => {
 });
 
 test("does not start with settings, a policy or an identity that is wrong", async (t) => {
-  assert.throws(() => readSettings({}), /RELEASE is not set; IDENTITY_FILE is not set/);
-  assert.deepEqual(readSettings({ RELEASE: "1.0.0", IDENTITY_FILE: "/i", POLICY: "{}" }), {
+  assert.throws(() => readSettings({}), /RELEASE is not set; IDENTITY_FILE is not set; PRINCIPAL_KEY_FILE is not set/);
+  assert.deepEqual(readSettings({ RELEASE: "1.0.0", IDENTITY_FILE: "/i", PRINCIPAL_KEY_FILE: "/p", POLICY: "{}" }), {
     host: "0.0.0.0",
     port: 8443,
     adminPort: 8081,
     release: "1.0.0",
     drainTimeoutMs: 60_000,
     identityFile: "/i",
+    principalKeyFile: "/p",
     policy: "{}",
   });
   await assert.rejects(service(t, { defualt: {} }), (cause) => cause instanceof SettingsError);
   const directory = await scratch(t);
-  const settings = { host: "127.0.0.1", port: 0, adminPort: 0, release: "1", drainTimeoutMs: 0 };
+  const keyFile = principalKeyFile(directory, "pii");
+  const common = { host: "127.0.0.1", port: 0, adminPort: 0, release: "1", drainTimeoutMs: 0 };
+  const settings = { ...common, principalKeyFile: keyFile };
   const log = createLog("pii", () => {});
   const identityFile = testIdentities(directory).path("pii");
   const broken = startPii({ ...settings, identityFile, policy: "{" }, log);
   await assert.rejects(broken, /policy: not JSON/);
   const foreign = testIdentities(await scratch(t)).path("gateway");
   await assert.rejects(startPii({ ...settings, identityFile: foreign }, log));
+  await writeFile(keyFile, "short");
+  await assert.rejects(startPii({ ...settings, identityFile }, log), SettingsError);
 });

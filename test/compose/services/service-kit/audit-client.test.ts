@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { openAuditClient } from "../../../../compose/services/service-kit/src/audit-client.ts";
 import { PeerError } from "../../../../compose/services/service-kit/src/peer-client.ts";
+import { PrincipalVerifier } from "../../../../compose/services/service-kit/src/principal.ts";
+import { PRINCIPAL, principalKey, testSigner } from "../../../support/test-principals.ts";
 
 interface Sent {
   readonly id: string;
@@ -35,6 +37,25 @@ test("an event that was not answered is sent again with the same id and time", a
   assert.deepEqual(requests[2], requests[0]);
   assert.deepEqual(receipt, { id: requests[0]?.[0]?.id, index: 0, leafHash: "h" });
   assert.equal(requests[0]?.[0]?.service, "gateway");
+});
+
+test("an event about somebody carries that one's principal, signed anew each time it is sent", async () => {
+  const { requests, peer } = scripted([fail("PEER_REFUSED", 503), fail("PEER_REFUSED", 401), accept]);
+  let now = 1_000_000_000_000;
+  const signer = testSigner("audit", () => (now += 1_000));
+  const client = openAuditClient({ peer, service: "gateway", signer });
+  await client.append({ ...event, requestId: PRINCIPAL.requestId }, PRINCIPAL);
+  const sent = requests.map(([one]) => one as Sent & { readonly principal: string });
+  const times = sent.map(({ id, principal }) => {
+    const verified = new PrincipalVerifier("audit", principalKey("audit"), () => now).verify(principal, "gateway");
+    assert.deepEqual(verified, { ...PRINCIPAL, id, issuedAt: verified.issuedAt });
+    return verified.issuedAt;
+  });
+  assert.deepEqual(times, [1_000_000_001_000, 1_000_000_002_000, 1_000_000_003_000]);
+  const [first, ...others] = sent.map(({ principal: _, ...rest }) => rest);
+  for (const other of others) assert.deepEqual(other, first);
+  await client.append(event);
+  assert.ok(!("principal" in (requests.at(-1)?.[0] ?? {})));
 });
 
 test("an answer about other events, or none, is no answer", async () => {

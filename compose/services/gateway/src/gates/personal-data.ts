@@ -32,8 +32,7 @@ const TEXTS_AT_ONCE = 1_000;
 
 async function inspectAndReplace(call: Call, inspector: Inspector, places: readonly TextPlace[]): Promise<boolean> {
   const inspection = await inspector.inspect({
-    requestId: call.requestId,
-    tenant: known(call.login).tenantName,
+    principal: known(call.principal),
     channel: "request",
     texts: places.map(({ text }) => ({ text })),
   });
