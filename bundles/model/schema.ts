@@ -13,6 +13,9 @@ export type JsonSchema = Readonly<Record<string, unknown>>;
  */
 const ajv = new Ajv2020({ strict: true, allErrors: false, ownProperties: true, meta: false, validateSchema: false });
 
+/** What the wizard asks of a site (installer/site/config.ts); it judges nothing. */
+ajv.addKeyword({ keyword: "x-ask", schemaType: "array" });
+
 const compiled = new WeakMap<JsonSchema, ValidateFunction>();
 
 function compile(schema: JsonSchema): ValidateFunction {

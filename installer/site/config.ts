@@ -18,17 +18,29 @@ export interface ConfigMember {
   readonly description: string;
   readonly schema: JsonSchema;
   readonly defaultValue: unknown;
+  /** What differs from site to site: the wizard asks it, and for the others only shows the default. */
+  readonly asked: boolean;
 }
 
-/** The schema's members in its order. Nested objects are one member. */
+/**
+ * Those that the schema's `x-ask` names, in its order, then the others by name: a release keeps its schema as
+ * canonical JSON, whose own order says nothing. Nested objects are one member.
+ */
 export function configMembers(schema: JsonSchema): ConfigMember[] {
   const { $defs } = schema;
-  return Object.entries(propertiesOf(schema)).map(([name, member]) => ({
-    name,
-    description: String(member["description"] ?? ""),
-    schema: $defs === undefined ? member : { ...member, $defs },
-    defaultValue: member["default"],
-  }));
+  const properties = propertiesOf(schema);
+  const first = ((schema["x-ask"] ?? []) as readonly string[]).filter((name) => Object.hasOwn(properties, name));
+  const others = Object.keys(properties).filter((name) => !first.includes(name));
+  return [...first, ...others.sort()].map((name) => {
+    const member = properties[name] ?? {};
+    return {
+      name,
+      description: String(member["description"] ?? ""),
+      schema: $defs === undefined ? member : { ...member, $defs },
+      defaultValue: member["default"],
+      asked: first.includes(name) || member["default"] === undefined,
+    };
+  });
 }
 
 /** YAML or JSON, as a person wrote it. @throws CONFIG_MALFORMED */

@@ -7,9 +7,9 @@ import { askChoice, askText } from "./ask.ts";
 import type { Terminal } from "./terminal.ts";
 
 /**
- * Every member of the schema with its description and default, then all of them once more, until the person
- * agrees and the schema allows it as a whole. An empty answer leaves out what has no default. A member of
- * members is nothing to type at a first look: its default holds until the person changes it.
+ * What differs from site to site, each with its description and default, then every member of the schema for a
+ * look, until the person agrees and the schema allows it as a whole. An empty answer leaves out what has no
+ * default.
  */
 export async function askConfig(terminal: Terminal, schema: JsonSchema): Promise<Config> {
   const members = configMembers(schema);
@@ -17,9 +17,8 @@ export async function askConfig(terminal: Terminal, schema: JsonSchema): Promise
   terminal.note("");
   let config: Config = {};
   for (const member of members) {
-    const { name, schema: kind, defaultValue } = member;
-    const isDeep = kind["type"] === "object" && defaultValue !== undefined;
-    config = isDeep ? { ...config, [name]: defaultValue } : await answered(terminal, config, member);
+    const { name, asked, defaultValue } = member;
+    config = asked ? await answered(terminal, config, member) : { ...config, [name]: defaultValue };
   }
   for (;;) {
     const problem = wholeProblem(schema, config);

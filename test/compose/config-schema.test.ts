@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 import { parse } from "yaml";
+import { canonicalJson, parseCanonicalJson } from "../../bundles/model/canonical-json.ts";
 import type { ComposeTemplate } from "../../bundles/model/compose-template.ts";
 import type { JsonSchema } from "../../bundles/model/schema.ts";
 import { renderSite } from "../../compose/render.ts";
@@ -102,6 +103,23 @@ test("a configuration that no plan can show is refused", () => {
   const tenants = Object.fromEntries(Array.from({ length: 60 }, (_, i) => [`tenant-${i}`, { request: rules }]));
   const given = { piiPolicy: { tenants } };
   assert.throws(() => completeConfig(schema, given), coded("CONFIG_MALFORMED"));
+});
+
+test("the wizard asks what differs from site to site, in the schema's own order, after the release stored it", () => {
+  const stored = parseCanonicalJson(canonicalJson(schema)) as JsonSchema;
+  const asked = (of: JsonSchema): string[] => configMembers(of).flatMap(({ name, asked }) => (asked ? [name] : []));
+  assert.deepEqual(asked(stored), ["clientAddress", "clientPort", "publicNames"]);
+  assert.equal(configMembers(stored).length, Object.keys(schema["properties"] as object).length);
+  assert.deepEqual(configMembers(stored)[0]?.name, "clientAddress");
+  const needed = { properties: { b: { default: 1 }, c: {}, a: { default: 2 } }, "x-ask": ["b", "gone"] };
+  assert.deepEqual(
+    configMembers(needed).map(({ name, asked }) => [name, asked]),
+    [
+      ["b", true],
+      ["a", false],
+      ["c", true],
+    ],
+  );
 });
 
 test("one answer of the wizard is judged by the whole schema's words", () => {

@@ -43,14 +43,14 @@ export function inOwnMachine(
   title: string,
   define: () => void,
   prepare?: () => Promise<Readonly<Record<string, string>>>,
-  timeoutMs = 1_800_000,
+  timeoutMs = 1_200_000,
 ): void {
   if (process.env[INSIDE] !== undefined) {
     define();
     return;
   }
-  it(title, { skip: skipWithoutEngine(), timeout: timeoutMs }, async () => {
-    const { status, output } = await runInside(url, await prepare?.());
+  it(title, { skip: skipWithoutEngine(), timeout: timeoutMs }, async ({ signal }) => {
+    const { status, output } = await runInside(url, signal, await prepare?.());
     const { SEALIFT_TEST_OUTPUT: path } = process.env;
     if (path !== undefined) writeFileSync(path, output);
     assert.equal(status, 0, output);
@@ -76,6 +76,7 @@ fi
 
 async function runInside(
   url: string,
+  signal: AbortSignal,
   prepared: Readonly<Record<string, string>> = {},
 ): Promise<{ status: number | null; output: string }> {
   const { NODE_TEST_CONTEXT: _, DOCKER_HOST: __, DOCKER_CONTEXT: ___, ...env } = process.env;
@@ -105,6 +106,8 @@ async function runInside(
       stdio: ["ignore", "pipe", "pipe"],
     },
   );
+  // Too late: a test of it that failed may have left something running.
+  signal.addEventListener("abort", () => child.kill("SIGKILL"));
   let output = "";
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding("utf8").on("data", (text: string) => {
