@@ -6,6 +6,7 @@ export const modelError = errorArea({
   RELEASE_MALFORMED: 3,
   APPLIANCE_MALFORMED: 2,
   LOCK_MALFORMED: 2,
+  ATTEST_OVMF_MALFORMED: 3,
   KEY_MALFORMED: 2,
   KEY_NOT_P256: 2,
 });

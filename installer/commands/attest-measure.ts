@@ -1,9 +1,6 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { pipeline } from "node:stream/promises";
-import { plain } from "../../bundles/model/plain-text.ts";
-import { reasonOf } from "../../bundles/model/sealift-error.ts";
-import { explainMeasurement } from "../../verify/attestation/explain-measurement.ts";
 import {
   commandLineHash,
   DIGEST_BYTES,
@@ -13,9 +10,12 @@ import {
   measureFirmware,
   measureLaunch,
   VCPUS_MAX,
-} from "../../verify/attestation/launch-measurement.ts";
-import { OVMF_MAX_BYTES, readOvmf } from "../../verify/attestation/ovmf.ts";
-import { CPU_SIGNATURES, VMMS, type Vmm } from "../../verify/attestation/processor-state.ts";
+} from "../../bundles/model/launch-measurement.ts";
+import { OVMF_MAX_BYTES, readOvmf } from "../../bundles/model/ovmf.ts";
+import { plain } from "../../bundles/model/plain-text.ts";
+import { CPU_SIGNATURES, VMMS, type Vmm } from "../../bundles/model/processor-state.ts";
+import { reasonOf } from "../../bundles/model/sealift-error.ts";
+import { explainMeasurement } from "../../verify/attestation/explain-measurement.ts";
 import { installerError } from "../error.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import {

@@ -10,8 +10,8 @@ import {
   type LaunchInputs,
   measureFirmware,
   measureForEachCount,
-} from "./launch-measurement.ts";
-import { CPU_SIGNATURES, VMMS } from "./processor-state.ts";
+} from "../../bundles/model/launch-measurement.ts";
+import { CPU_SIGNATURES, VMMS } from "../../bundles/model/processor-state.ts";
 
 /** Other values that one may have been started with, beside those that are always tried. */
 export interface Alternatives {

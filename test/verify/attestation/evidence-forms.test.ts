@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import test from "node:test";
 import { canonicalJson } from "../../../bundles/model/canonical-json.ts";
+import { guidBytes } from "../../../bundles/model/guid.ts";
 import { appraiseEvidence } from "../../../verify/attestation/appraise-evidence.ts";
 import { parseAzureEnvelope } from "../../../verify/attestation/azure-hcl.ts";
 import { readCertificateTable } from "../../../verify/attestation/certificate-table.ts";
 import { readEvidence, writeCollectedEvidence } from "../../../verify/attestation/evidence.ts";
-import { guidBytes } from "../../../verify/attestation/guid.ts";
 import {
   failures,
   SIMULATED_AT,

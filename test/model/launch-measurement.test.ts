@@ -2,18 +2,18 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import test from "node:test";
-import { explainMeasurement } from "../../../verify/attestation/explain-measurement.ts";
 import {
   commandLineHash,
   EMPTY_HASH,
   type LaunchInputs,
   measureFirmware,
   measureLaunch,
-} from "../../../verify/attestation/launch-measurement.ts";
-import { readOvmf } from "../../../verify/attestation/ovmf.ts";
-import { CPU_SIGNATURES, type Vmm } from "../../../verify/attestation/processor-state.ts";
+} from "../../bundles/model/launch-measurement.ts";
+import { readOvmf } from "../../bundles/model/ovmf.ts";
+import { CPU_SIGNATURES, type Vmm } from "../../bundles/model/processor-state.ts";
+import { explainMeasurement } from "../../verify/attestation/explain-measurement.ts";
 
-const DIRECTORY = new URL("../../../../shared/vectors/launch-digest/", import.meta.url).pathname;
+const DIRECTORY = new URL("../../../shared/vectors/launch-digest/", import.meta.url).pathname;
 const SKIP = existsSync(DIRECTORY) ? false : "the shared launch digests are not here";
 
 interface Row {

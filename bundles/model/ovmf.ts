@@ -2,7 +2,7 @@
  * Reads what an OVMF image says about its launch: edk2 keeps a table of GUIDs below the reset vector, at the end
  * of the image (OvmfPkg/ResetVector), and in it the place of the SEV metadata (OvmfSevMetadata.asm).
  */
-import { attestationError } from "./error.ts";
+import { modelError } from "./error.ts";
 import { guidBytes } from "./guid.ts";
 
 /** QEMU maps at most this much below 4 GiB. */
@@ -52,7 +52,7 @@ const SECTION_KINDS: Readonly<Record<number, OvmfSectionKind>> = {
   16: "kernel-hashes",
 };
 
-const malformed = (problem: string): Error => attestationError("ATTEST_OVMF_MALFORMED", `OVMF: ${problem}`);
+const malformed = (problem: string): Error => modelError("ATTEST_OVMF_MALFORMED", `OVMF: ${problem}`);
 
 /** @throws ATTEST_OVMF_MALFORMED, also for an image that was not built for SEV-SNP. */
 export function readOvmf(image: Buffer): Ovmf {

@@ -3,7 +3,7 @@
  * SNP_LAUNCH_UPDATE): each page that the VMM puts into the guest extends the digest, in the VMM's order.
  */
 import { createHash } from "node:crypto";
-import { attestationError } from "./error.ts";
+import { modelError } from "./error.ts";
 import { guidBytes } from "./guid.ts";
 import { type Ovmf, type OvmfSection, PAGE_BYTES } from "./ovmf.ts";
 import { processorState, RESET_VECTOR, type Vmm } from "./processor-state.ts";
@@ -134,13 +134,9 @@ function kernelHashPage({ ovmf, kernelHashes }: Pick<LaunchInputs, "ovmf" | "ker
   if (kernelHashes === null) return null;
   const section = ovmf.sections.find(({ kind }) => kind === "kernel-hashes");
   if (section === undefined || ovmf.hashTableGpa === undefined) {
-    throw attestationError(
-      "ATTEST_OVMF_MALFORMED",
-      "OVMF: it has no place for the hash of a kernel, and would start any",
-      {
-        hints: ["build OVMF from OvmfPkg/AmdSev, or measure without a kernel"],
-      },
-    );
+    throw modelError("ATTEST_OVMF_MALFORMED", "OVMF: it has no place for the hash of a kernel, and would start any", {
+      hints: ["build OVMF from OvmfPkg/AmdSev, or measure without a kernel"],
+    });
   }
   const withLength = (guid: Buffer, content: Buffer): Buffer => {
     const length = Buffer.alloc(2);
@@ -153,7 +149,7 @@ function kernelHashPage({ ovmf, kernelHashes }: Pick<LaunchInputs, "ovmf" | "ker
   const offset = ovmf.hashTableGpa - section.gpa;
   const ALIGNMENT = 16;
   if (offset < 0 || offset + Math.ceil(table.length / ALIGNMENT) * ALIGNMENT > page.length) {
-    throw attestationError("ATTEST_OVMF_MALFORMED", "OVMF: its table of hashes does not lie in its section");
+    throw modelError("ATTEST_OVMF_MALFORMED", "OVMF: its table of hashes does not lie in its section");
   }
   table.copy(page, offset);
   return page;
