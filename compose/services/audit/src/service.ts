@@ -23,8 +23,8 @@ import { SegmentDamagedError } from "./segment.ts";
 import { type AuditSettings, readCheckpointKey } from "./settings.ts";
 import { TreeDamagedError } from "./tile-tree.ts";
 
-/** Who may append. */
-const CLIENTS = ["gateway", "pii"];
+/** Who may append. What pii finds, the gateway records. */
+const CLIENTS = ["gateway"];
 const LOCK_POLL_MS = 20;
 /** Until the log is tried again that could not be opened, as on a full disk. */
 const RETRY_MS = 1_000;
