@@ -20,6 +20,7 @@ import { planLines } from "../lifecycle/plan-text.ts";
 import { type Prepared, requirePreconditions } from "../lifecycle/preconditions.ts";
 import type { Site } from "../lifecycle/site.ts";
 import { verifyForSite } from "../lifecycle/site-verify.ts";
+import { softwareChange } from "../lifecycle/software-change.ts";
 import { RESTORE_HINT, type ReleaseParts, releaseParts, withStoredRelease } from "../lifecycle/stored-release.ts";
 import { presentCertificate } from "../site/client-certificate.ts";
 import { type Deployments, readDeployments } from "../site/deployment.ts";
@@ -94,6 +95,7 @@ async function gatherFacts(
   current: ReleaseParts | undefined,
 ): Promise<PlanFacts> {
   const config = deployments.current ? configOf(site, deployments.current) : undefined;
+  const isSame = current?.release.descriptor.digest === next.release.descriptor.digest;
   return {
     site,
     deployments,
@@ -105,6 +107,7 @@ async function gatherFacts(
     sealiftVersion: sealiftVersion(),
     hostPlatform: hostPlatform(),
     current,
+    software: isSame || !current ? undefined : softwareChange(current, next),
     certificate: presentCertificate(site.paths, next.rules.secrets, config, {
       hostName: hostname(),
       now: site.clock().now,
@@ -128,7 +131,7 @@ export async function carryOut(
   const { terminal } = invocation;
   const { source, engine } = prepared;
   if (invocation.options["plan"] === true) {
-    printPlan(invocation, site, subject);
+    printPlan(invocation, site, subject, { software: prepared.facts.software ?? null });
     return 0;
   }
   await requirePreconditions(prepared, parameters);
@@ -174,10 +177,11 @@ export async function carryOut(
   return 0;
 }
 
-export function printPlan({ terminal }: Invocation, site: Site, subject: PlanSubject): void {
+/** `more` are members of the JSON document beside the plan: what is in the plan in words, for programs. */
+export function printPlan({ terminal }: Invocation, site: Site, subject: PlanSubject, more: object = {}): void {
   for (const line of planLines(subject)) terminal.result(line);
   terminal.result(missingApprovals(site, subject));
-  terminal.document({ plan: subject, threshold: site.authority.document.thresholds[subject.action] });
+  terminal.document({ plan: subject, threshold: site.authority.document.thresholds[subject.action], ...more });
 }
 
 function withRemarks(cause: unknown, { remarks }: OperationReport): unknown {

@@ -7,6 +7,7 @@ import { randomBytes } from "node:crypto";
 import { gt, lt, satisfies } from "semver";
 import { type Digest, digestOf } from "../../bundles/model/digest.ts";
 import type { ReleaseManifest } from "../../bundles/model/release-manifest.ts";
+import type { ReleaseDiff } from "../../sbom/diff/diff.ts";
 import type { PresentCertificate } from "../site/client-certificate.ts";
 import { type Config, completeConfig, configBytes, configDigest } from "../site/config.ts";
 import { type DataMark, type Deployment, type Deployments, otherColour } from "../site/deployment.ts";
@@ -16,6 +17,7 @@ import type { PlanSubject } from "./authorization.ts";
 import { type CertificateWish, certificateWayBack, planCertificate } from "./certificate-change.ts";
 import type { DeployAction, DeployParameters, SiteNames } from "./deploy-context.ts";
 import { lifecycleError } from "./error.ts";
+import { softwareLines } from "./software-change.ts";
 import { type ReleaseParts, renderFor } from "./stored-release.ts";
 
 /** What the plan needs to know besides the release; gathered by the verb. */
@@ -34,6 +36,8 @@ export interface PlanFacts {
   readonly hostPlatform: string;
   /** Of the release that runs; undefined before an install. */
   readonly current: ReleaseParts | undefined;
+  /** What the next release changes in the software (software-change.ts); undefined if it is the same, or the first. */
+  readonly software?: ReleaseDiff | undefined;
   /** What clients see; undefined if there is none yet. */
   readonly certificate?: PresentCertificate | undefined;
 }
@@ -313,6 +317,7 @@ function detailsOf(
       : `${to.appliance} ${to.version} in ${to.colour}, on a site where nothing runs yet`,
     ...(!before.current && hasOldVolumes ? [`data: kept from ${before.data?.version}, and used again`] : []),
     ...imageLines(manifest, old),
+    ...(facts.software ? softwareLines(facts.software) : []),
     `configuration: ${config}`,
   ];
   if (newSecrets.length > 0) lines.push(`new secrets: ${newSecrets.join(", ")}`);

@@ -65,13 +65,22 @@ export interface ReleaseDiff {
 }
 
 /**
- * Compares images of the same name; of two lone SBOMs the name does not matter. Packages are the same when
- * their purls are, but for version and qualifiers. Where several versions of one lie side by side, those on
- * both sides stay, and of the others the highest are paired.
+ * Compares images of the same name; with `lone-by-place` the name of two lone SBOMs does not matter. Packages
+ * are the same when their purls are, but for version and qualifiers. Where several versions of one lie side by
+ * side, those on both sides stay, and of the others the highest are paired.
  */
-export function diffReleases(older: readonly DiffSide[], newer: readonly DiffSide[]): ReleaseDiff {
+export function diffReleases(
+  older: readonly DiffSide[],
+  newer: readonly DiffSide[],
+  pairing: "by-name" | "lone-by-place" = "lone-by-place",
+): ReleaseDiff {
   const [oldOne, newOne] = [older[0], newer[0]];
-  const isLone = older.length === 1 && newer.length === 1 && oldOne !== undefined && newOne !== undefined;
+  const isLone =
+    pairing === "lone-by-place" &&
+    older.length === 1 &&
+    newer.length === 1 &&
+    oldOne !== undefined &&
+    newOne !== undefined;
   const images = isLone ? [diffImage(newOne.name, oldOne, newOne)] : diffByName(older, newer);
   const alarms = images.flatMap(({ changes }) => changes).filter(({ kind }) => kind === "hash-changed").length;
   return { schemaVersion: 1, images, alarms };

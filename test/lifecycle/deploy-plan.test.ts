@@ -231,6 +231,15 @@ test("the same site and the same wish give the same plan to sign", () => {
   assert.notEqual(one?.parameters.to.id, two?.parameters.to.id);
 });
 
+test("what the upgrade changes in the software is in the plan that is signed, right after the images", () => {
+  const software = { schemaVersion: 1, images: [], alarms: 0 } as const;
+  const current = installed(release("1.0.0"));
+  const { details } = planUpgrade({ ...current, software }, release("1.1.0"), {}).subject;
+  assert.match(details[details.indexOf("software: the same packages in every image") - 1] ?? "", /^image postgres: /);
+  const without = planUpgrade(current, release("1.1.0"), {}).subject.details;
+  assert.equal(without.filter((line) => line.includes("software")).length, 0);
+});
+
 test("a base that changes is replaced, and the plan says that clients notice", () => {
   const { parameters, subject } = planUpgrade(
     installed(release("1.0.0")),
