@@ -20,6 +20,7 @@ import { checkClosedWorld } from "./checks/closed-world.ts";
 import { checkCompose } from "./checks/compose.ts";
 import { checkIdentity } from "./checks/identity.ts";
 import { checkImageConfigs } from "./checks/images.ts";
+import { checkReferenceValues } from "./checks/reference-values.ts";
 import { checkRevocation } from "./checks/revocation.ts";
 import { checkDemand, type Signable, type Signed, verifySignatures } from "./checks/signatures.ts";
 import { type Policy, parsePolicy } from "./policy.ts";
@@ -227,6 +228,7 @@ function checkContents(
   report.try("sbom", "release", () => report.add(...checkSboms(layout, release)));
   report.try("provenance", "release", () => report.add(...checkProvenance(layout, release, policy)));
   report.try("compose", "template", () => report.add(...checkCompose(layout, release)));
+  report.try("attestation", "release", () => report.add(...checkReferenceValues(layout, release)));
   const signables = new Map<Digest, Signable>(
     [...release.images.values()].map(({ descriptor }) => [
       descriptor.digest,
@@ -256,7 +258,6 @@ function checkContents(
   report.add(
     notChecked("scan", "release", "this version of Sealift does not read vulnerability scans"),
     notChecked("rebuilt", "release", "no independent build signed the same digest; `sealift bundle rebuild` makes one"),
-    notChecked("attestation", "release", "the release carries no reference values for a confidential VM"),
   );
 }
 

@@ -51,6 +51,7 @@ import {
 } from "./appliance-directory.ts";
 import { assembleError } from "./error.ts";
 import { renderProvenance } from "./provenance.ts";
+import { referenceValues } from "./reference-values.ts";
 
 export interface AssembleOptions {
   readonly directory: ApplianceDirectory;
@@ -113,6 +114,9 @@ export async function assemble(options: AssembleOptions): Promise<Assembled> {
   const files = await carriedFiles(directory);
   const schema = await readConfigSchema(directory);
   const compose = await pinnedCompose(directory, images, schema);
+  const { attestation } = directory.appliance;
+  const blobs = new Map(files.map(({ name, blob }) => [name, blob]));
+  const references = attestation && (await referenceValues(attestation, blobs));
 
   const writer = await BundleWriter.create(options.out, {
     onBytes: (written) => options.onProgress(`${Math.round(written / 1e6)} MB written`),
@@ -161,6 +165,7 @@ export async function assemble(options: AssembleOptions): Promise<Assembled> {
         mediaType,
         size: blob.size,
       })),
+      ...(references && { attestation: references }),
     };
     const written = await writeDocuments(writer, release, documents, images, files);
     const payloadBytes = [

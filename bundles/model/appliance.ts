@@ -5,6 +5,15 @@
  */
 import type { Digest } from "./digest.ts";
 import { modelError } from "./error.ts";
+import type { Vmm } from "./processor-state.ts";
+import {
+  LAUNCH_DIGESTS_MAX,
+  LAUNCHES_MAX,
+  type LaunchProcessors,
+  launchMembers,
+  launchProblem,
+  processorsProblem,
+} from "./release-attestation.ts";
 import { NAME_PATTERN, PLATFORM_PATTERN, VERSION_PATTERN } from "./release-manifest.ts";
 import { type JsonSchema, schemaProblem } from "./schema.ts";
 
@@ -32,6 +41,24 @@ export type CarriedFileSpec = { readonly mediaType: string } & (
 export const GENERATED_FILES = ["sealift-test-model"] as const;
 export type GeneratedFileName = (typeof GENERATED_FILES)[number];
 
+/** One of the appliance's carried files by its name, or a file known by its SHA-256 alone. */
+export type LaunchFileSpec = { readonly file: string } | { readonly digest: Digest };
+
+/** How an SEV-SNP guest that runs the appliance may be started: launch digests for each count and each model. */
+export interface LaunchSpec {
+  readonly vmm: Vmm;
+  /** The name of a carried file: OVMF. */
+  readonly firmware: string;
+  /** SEV_FEATURES; DEFAULT_GUEST_FEATURES if absent. */
+  readonly guestFeatures?: string;
+  readonly kernel?: LaunchFileSpec;
+  readonly initrd?: LaunchFileSpec;
+  readonly commandLine?: string;
+  readonly vcpus: readonly number[];
+  /** For QEMU, and for no other. */
+  readonly cpus?: readonly string[];
+}
+
 export interface ApplianceFile {
   readonly schemaVersion: 1;
   readonly appliance: string;
@@ -46,6 +73,7 @@ export interface ApplianceFile {
   readonly compose: string;
   /** JSON Schema of the site's configuration. */
   readonly configSchema: string;
+  readonly attestation?: { readonly sevSnp: readonly LaunchSpec[] };
 }
 
 /** One image's inputs, for one platform. */
@@ -107,6 +135,23 @@ const carried = (member: string, value: object): object => ({
   properties: { [member]: value, mediaType },
 });
 
+const launchFileSpec = { oneOf: [one("file", names), one("digest", digestSchema)] };
+const launchSpecSchema = {
+  type: "object",
+  additionalProperties: false,
+  required: ["vmm", "firmware", "vcpus"],
+  properties: {
+    vmm: launchMembers.vmm,
+    firmware: names,
+    guestFeatures: launchMembers.guestFeatures,
+    kernel: launchFileSpec,
+    initrd: launchFileSpec,
+    commandLine: launchMembers.commandLine,
+    vcpus: { type: "array", minItems: 1, maxItems: LAUNCH_DIGESTS_MAX, items: launchMembers.vcpus },
+    cpus: { type: "array", minItems: 1, maxItems: LAUNCH_DIGESTS_MAX, items: launchMembers.cpu },
+  },
+};
+
 /** Published as `sealift schema appliance`. */
 export const applianceFileSchema: JsonSchema = {
   $schema: "https://json-schema.org/draft/2020-12/schema",
@@ -141,6 +186,12 @@ export const applianceFileSchema: JsonSchema = {
     },
     compose: text,
     configSchema: text,
+    attestation: {
+      type: "object",
+      additionalProperties: false,
+      required: ["sevSnp"],
+      properties: { sevSnp: { type: "array", minItems: 1, maxItems: LAUNCHES_MAX, items: launchSpecSchema } },
+    },
   },
 };
 
@@ -217,7 +268,31 @@ export const applianceLockSchema: JsonSchema = {
 export function checkApplianceFile(value: unknown): ApplianceFile {
   const problem = schemaProblem(applianceFileSchema, value);
   if (problem !== undefined) throw modelError("APPLIANCE_MALFORMED", `appliance file: ${problem}`);
-  return value as ApplianceFile;
+  const appliance = value as ApplianceFile;
+  for (const [i, launch] of (appliance.attestation?.sevSnp ?? []).entries()) {
+    const unfit = launchSpecProblem(launch, Object.keys(appliance.files ?? {}));
+    if (unfit !== undefined) {
+      throw modelError("APPLIANCE_MALFORMED", `appliance file: /attestation/sevSnp/${i}: ${unfit}`);
+    }
+  }
+  return appliance;
+}
+
+function launchSpecProblem(launch: LaunchSpec, fileNames: readonly string[]): string | undefined {
+  const processors = launchProcessors(launch);
+  if (processors.length > LAUNCH_DIGESTS_MAX) {
+    return `got ${processors.length} counts and models, want at most ${LAUNCH_DIGESTS_MAX}`;
+  }
+  return (
+    launchProblem({ ...launch, firmware: { file: launch.firmware } }, fileNames) ??
+    processorsProblem(launch.vmm, processors)
+  );
+}
+
+/** Each model with each count, in the order in which they are written. */
+export function launchProcessors({ vcpus, cpus }: LaunchSpec): readonly LaunchProcessors[] {
+  const models = cpus ?? [undefined];
+  return models.flatMap((cpu) => vcpus.map((count) => (cpu === undefined ? { vcpus: count } : { vcpus: count, cpu })));
 }
 
 /** @throws LOCK_MALFORMED */

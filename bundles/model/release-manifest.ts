@@ -17,6 +17,7 @@ import type { Digest } from "./digest.ts";
 import { modelError } from "./error.ts";
 import { OCI_INDEX, OCI_MANIFEST, RELEASE, RELEASE_DOCUMENT } from "./media-types.ts";
 import { descriptorSchema } from "./oci.ts";
+import { type ReleaseAttestation, releaseAttestationProblem, releaseAttestationSchema } from "./release-attestation.ts";
 import { type JsonSchema, schemaProblem } from "./schema.ts";
 
 export const RELEASE_DOCUMENT_MAX_BYTES = 1024 * 1024;
@@ -70,6 +71,8 @@ export interface ReleaseManifest {
   /** The locked inputs and the appliance file: what `bundle rebuild` builds from. */
   readonly lock: Digest;
   readonly applianceFile: Digest;
+  /** Reference values of the confidential VM that the release may run in; absent if it names none. */
+  readonly attestation?: ReleaseAttestation;
 }
 
 const digestSchema = { type: "string", pattern: "^sha256:[0-9a-f]{64}$" };
@@ -162,13 +165,14 @@ export const releaseManifestSchema: JsonSchema = {
     configSchema: digestSchema,
     lock: digestSchema,
     applianceFile: digestSchema,
+    attestation: releaseAttestationSchema,
   },
 };
 
 /**
  * Reads a release document. Its bytes must be canonical JSON, so that no two parsers can read two
  * releases in it, and names must be unique and sorted.
- * @throws RELEASE_MALFORMED. Does not check that any digest named exists.
+ * @throws RELEASE_MALFORMED. Does not check that any digest named exists, and computes no launch digest.
  */
 export function parseReleaseManifest(bytes: Uint8Array): ReleaseManifest {
   if (bytes.byteLength > RELEASE_DOCUMENT_MAX_BYTES) {
@@ -193,6 +197,9 @@ export function parseReleaseManifest(bytes: Uint8Array): ReleaseManifest {
       }
     }
   }
+  const fileNames = release.files.map(({ name }) => name);
+  const unfit = release.attestation && releaseAttestationProblem(release.attestation, fileNames);
+  if (unfit !== undefined) throw modelError("RELEASE_MALFORMED", `release document: /attestation${unfit}`);
   return release;
 }
 

@@ -2,6 +2,7 @@ import { readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
 import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
 import { isSignatureEntry, readSignatureObject } from "../../bundles/layout/signature-object.ts";
 import { plain } from "../../bundles/model/plain-text.ts";
+import { processorsText } from "../../bundles/model/release-attestation.ts";
 import { type Command, positionals } from "./command.ts";
 
 export const bundleInspect: Command = {
@@ -44,6 +45,11 @@ export const bundleInspect: Command = {
       }
       for (const { name, digest, size } of manifest.files) {
         terminal.result(`file    ${name.padEnd(16)} ${digest}  ${(size / 1e6).toFixed(1)} MB`);
+      }
+      for (const launch of manifest.attestation?.sevSnp ?? []) {
+        for (const { digest, ...processors } of launch.measurements) {
+          terminal.result(`launch  ${`${launch.vmm}, ${processorsText(processors)}`.padEnd(16)} ${digest}`);
+        }
       }
       for (const { kind, about, predicateType, signatures: count } of attached) {
         terminal.result(`signed  ${plain(about).padEnd(16)} ${count} × ${kind} ${plain(predicateType)}`);

@@ -18,6 +18,7 @@ import { renderTestModel } from "../../bundles/source/test-model.ts";
 import { parseSbom } from "../../sbom/document.ts";
 import { scratch } from "../support/scratch.ts";
 import { smallRelease, smallRules, writeSmallBundle } from "../support/small-bundle.ts";
+import { smallOvmf } from "../support/small-ovmf.ts";
 
 const coded = (code: string) => (error: { code?: string }) => error.code === code;
 const LOCKED_AT = new Date("2026-03-04T05:06:07.890Z");
@@ -119,6 +120,65 @@ test("gives the same bytes twice, from different directories", async (t) => {
   }
   const [a, b] = await Promise.all([one, two].map(({ root }) => readFile(join(root, "out.tar"))));
   assert.equal(digestOf(a as Buffer), digestOf(b as Buffer));
+});
+
+test("a release carries the launch digests of its appliance, and one that asks for none says nothing of it", async (t) => {
+  const octets = "application/octet-stream";
+  const { root, path } = await appliance(t, {
+    files: { ovmf: { path: "OVMF.fd", mediaType: octets }, kernel: { path: "vmlinuz", mediaType: octets } },
+    attestation: {
+      sevSnp: [
+        {
+          vmm: "qemu",
+          firmware: "ovmf",
+          kernel: { file: "kernel" },
+          commandLine: "console=ttyS0",
+          vcpus: [1, 2],
+          cpus: ["EPYC-v4", "EPYC-Milan"],
+        },
+        { vmm: "ec2", firmware: "ovmf", vcpus: [4] },
+      ],
+    },
+  });
+  await writeFile(join(root, "OVMF.fd"), smallOvmf());
+  await writeFile(join(root, "vmlinuz"), "kernel");
+  await lock(path, root);
+  const { release } = await build(path, root);
+  const [qemu, ec2] = release.attestation?.sevSnp ?? [];
+  assert.deepEqual(qemu?.firmware, { file: "ovmf", digest: digestOf(smallOvmf()) });
+  assert.deepEqual(qemu?.kernel, { file: "kernel", digest: digestOf(Buffer.from("kernel")) });
+  assert.deepEqual(
+    qemu?.measurements.map(({ vcpus, cpu }) => `${vcpus} ${cpu}`),
+    ["1 EPYC-v4", "2 EPYC-v4", "1 EPYC-Milan", "2 EPYC-Milan"],
+  );
+  assert.deepEqual(Object.keys(ec2?.measurements[0] ?? {}), ["vcpus", "digest"]);
+  const digests = [qemu, ec2].flatMap((launch) => launch?.measurements.map(({ digest }) => digest) ?? []);
+  assert.equal(new Set(digests).size, 5);
+  const plain = await appliance(t);
+  await lock(plain.path, plain.root);
+  assert.ok(!("attestation" in (await build(plain.path, plain.root)).release));
+});
+
+test("a firmware without tables for SEV-SNP, or without a place for the kernel, is refused before anything is written", async (t) => {
+  const launch = { vmm: "qemu", firmware: "ovmf", vcpus: [1], cpus: ["EPYC-v4"] };
+  const kernel = { digest: digestOf(Buffer.from("kernel")) };
+  const cases: readonly (readonly [Buffer, object])[] = [
+    [Buffer.alloc(4096), launch],
+    [smallOvmf({ takesKernel: false }), { ...launch, kernel }],
+  ];
+  for (const [image, sevSnp] of cases) {
+    const { root, path } = await appliance(t, {
+      files: { ovmf: { path: "OVMF.fd", mediaType: "application/octet-stream" } },
+      attestation: { sevSnp: [sevSnp] },
+    });
+    await writeFile(join(root, "OVMF.fd"), image);
+    await lock(path, root);
+    await assert.rejects(build(path, root), coded("ATTEST_OVMF_MALFORMED"));
+    assert.deepEqual(
+      (await readdir(root)).filter((name) => name.startsWith("out.tar")),
+      [],
+    );
+  }
 });
 
 test("another version, lock or file is another release", async (t) => {

@@ -21,6 +21,8 @@ import {
   SIGSTORE_BUNDLE,
 } from "../../bundles/model/media-types.ts";
 import type { Manifest } from "../../bundles/model/oci.ts";
+import { readOvmf } from "../../bundles/model/ovmf.ts";
+import { measureProcessors, type ReferenceLaunch } from "../../bundles/model/release-attestation.ts";
 import type { Role } from "../../bundles/model/signing-roles.ts";
 import { signStatement, statementFor } from "../../bundles/sign/statement.ts";
 import type { Policy } from "../../verify/policy.ts";
@@ -39,6 +41,7 @@ import {
   smallTrust,
 } from "./signed-bundle.ts";
 import { renderTar, type SmallReleaseOptions, smallRelease, smallRules } from "./small-bundle.ts";
+import { smallOvmf } from "./small-ovmf.ts";
 import {
   type Files,
   flipped,
@@ -763,6 +766,52 @@ badRelease("images", "IMAGE_MALFORMED", "an image with a layer that lies elsewhe
 badRelease("images", "OCI_MALFORMED", "an image whose configuration is none", {
   images: [{ name: "gateway", config: () => ({}) }],
 });
+
+/** A release that carries `ovmf` and says this of its launch; the digests are those of `launch`, or `digest`. */
+export function measuredRelease(
+  change: Partial<ReferenceLaunch> = {},
+  digest?: (right: string) => string,
+): SmallReleaseOptions {
+  const image = smallOvmf();
+  const launch = {
+    vmm: "qemu",
+    firmware: { file: "ovmf", digest: digestOf(image) },
+    guestFeatures: "0x1",
+    kernel: { digest: digestOf(Buffer.from("kernel")) },
+    commandLine: "console=ttyS0",
+  } as const;
+  const measured = measureProcessors(launch, readOvmf(image), [{ vcpus: 2, cpu: "EPYC-Milan" }]);
+  const measurements = measured.map(({ processors, digest: right }) => ({
+    ...processors,
+    digest: digest?.(right) ?? right,
+  }));
+  return {
+    files: [{ name: "ovmf", mediaType: "application/octet-stream", bytes: image }],
+    release: { attestation: { sevSnp: [{ ...launch, measurements, ...change }] } },
+  };
+}
+badRelease("attestation", "RELEASE_LAUNCH_DIGEST", "a launch digest that is nobody's", () =>
+  measuredRelease({}, () => "1".repeat(96)),
+);
+badRelease("attestation", "RELEASE_LAUNCH_DIGEST", "launch digests of another command line", () =>
+  measuredRelease({ commandLine: "console=ttyS0 debug" }),
+);
+badRelease("attestation", "RELEASE_LAUNCH_DIGEST", "launch digests of another kernel", () =>
+  measuredRelease({ kernel: { digest: digestOf(Buffer.from("other")) } }),
+);
+badRelease("attestation", "RELEASE_LAUNCH_INPUT", "launch digests of another firmware than the one carried", () =>
+  measuredRelease({ firmware: { file: "ovmf", digest: digestOf(smallOvmf({ content: "other" })) } }),
+);
+badRelease("attestation", "ATTEST_OVMF_MALFORMED", "a launch whose firmware is none", () => {
+  const bytes = Buffer.alloc(4096);
+  return {
+    ...measuredRelease({ firmware: { file: "ovmf", digest: digestOf(bytes) } }),
+    files: [{ name: "ovmf", mediaType: "application/octet-stream", bytes }],
+  };
+});
+badRelease("release", "RELEASE_MALFORMED", "a launch with a file that is not carried", () =>
+  measuredRelease({ kernel: { file: "vmlinuz", digest: digestOf(Buffer.from("kernel")) } }),
+);
 
 // A release that is right, but not for here.
 badRelease(
