@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { TLSSocket } from "node:tls";
 import { Identity, peerService } from "@sealift/service-kit/identity.ts";
 import { errorCode, type Log } from "@sealift/service-kit/log.ts";
-import { PrincipalVerifier, readPrincipalKey } from "@sealift/service-kit/principal.ts";
+import { PrincipalVerifier, readPrincipalKeys } from "@sealift/service-kit/principal.ts";
 import { PROBLEMS, sendJson, sendProblem } from "@sealift/service-kit/problem.ts";
 import { type Route, type RunningServer, startServer } from "@sealift/service-kit/server.ts";
 import { SettingsError } from "@sealift/service-kit/settings.ts";
@@ -53,7 +53,7 @@ export async function startAudit(settings: AuditSettings, log: Log): Promise<Run
     {
       identity,
       signer: { origin: settings.origin ?? originOf(privateKey), privateKey },
-      verifier: new PrincipalVerifier("audit", await readPrincipalKey(settings.principalKeyFile)),
+      verifier: new PrincipalVerifier("audit", await readPrincipalKeys(settings.principalKeyFile)),
     },
     log,
   );

@@ -3,7 +3,7 @@ import { openAuditClient } from "@sealift/service-kit/audit-client.ts";
 import { Identity } from "@sealift/service-kit/identity.ts";
 import type { Log } from "@sealift/service-kit/log.ts";
 import { openPeer } from "@sealift/service-kit/peer-client.ts";
-import { PrincipalSigner, readPrincipalKey } from "@sealift/service-kit/principal.ts";
+import { PrincipalSigner, readPrincipalKeys } from "@sealift/service-kit/principal.ts";
 import { readSecret } from "@sealift/service-kit/settings.ts";
 import type { Database } from "./database/database.ts";
 import { openIdentities } from "./database/identities.ts";
@@ -46,12 +46,12 @@ const SETTLEMENTS_MAX = 4_096;
 /** @throws SettingsError, and whatever a secret's file fails with */
 export async function openApi(settings: ApiSettings, release: string, database: Database, log: Log): Promise<Api> {
   const { limits } = settings;
-  const [identity, pepper, recordKey, auditKey, piiKey] = await Promise.all([
+  const [identity, pepper, recordKey, [auditKey], [piiKey]] = await Promise.all([
     Identity.open(settings.identityFile, "gateway"),
     readSecret(settings.pepperFile),
     readSecret(settings.recordKeyFile),
-    readPrincipalKey(settings.auditPrincipalKeyFile),
-    readPrincipalKey(settings.piiPrincipalKeyFile),
+    readPrincipalKeys(settings.auditPrincipalKeyFile),
+    readPrincipalKeys(settings.piiPrincipalKeyFile),
   ]);
   const sockets = { keepAlive: true, maxSockets: PEER_SOCKETS_MAX };
   const pii = openPeer({

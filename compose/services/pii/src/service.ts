@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import type { TLSSocket } from "node:tls";
 import { Identity, peerService } from "@sealift/service-kit/identity.ts";
 import type { Log } from "@sealift/service-kit/log.ts";
-import { PrincipalVerifier, readPrincipalKey } from "@sealift/service-kit/principal.ts";
+import { PrincipalVerifier, readPrincipalKeys } from "@sealift/service-kit/principal.ts";
 import { PROBLEMS, sendJson, sendProblem } from "@sealift/service-kit/problem.ts";
 import { type Route, startServer } from "@sealift/service-kit/server.ts";
 import { SpentPrincipals } from "@sealift/service-kit/spent-principals.ts";
@@ -28,7 +28,7 @@ const CLIENTS = ["gateway"];
 export async function startPii(settings: PiiSettings, log: Log): Promise<RunningPii> {
   const { host, release, drainTimeoutMs } = settings;
   const identity = await Identity.open(settings.identityFile, "pii");
-  const verifier = new PrincipalVerifier("pii", await readPrincipalKey(settings.principalKeyFile));
+  const verifier = new PrincipalVerifier("pii", await readPrincipalKeys(settings.principalKeyFile));
   const served = servedPolicy(settings.policy);
   log("info", "policy", { digest: served.digest, builtIn: settings.policy === undefined });
   const server = await startServer({

@@ -9,7 +9,7 @@
  */
 import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from "node:crypto";
 import type { Problem } from "./problem.ts";
-import { readSecret, SettingsError } from "./settings.ts";
+import { readSecretValues, SettingsError } from "./settings.ts";
 
 export interface Principal {
   readonly requestId: string;
@@ -77,9 +77,16 @@ export class PrincipalRefused extends Error {
   }
 }
 
-/** The key in a file: 32 bytes in hexadecimal. @throws SettingsError, or what reading throws */
-export async function readPrincipalKey(path: string): Promise<KeyObject> {
-  const text = await readSecret(path);
+/**
+ * The key in a file, 32 bytes in hexadecimal, to sign with; and while it is rotated another one behind it, which
+ * is as good where signatures are verified. @throws SettingsError, or what reading throws
+ */
+export async function readPrincipalKeys(path: string): Promise<readonly [KeyObject, ...KeyObject[]]> {
+  const [own, ...others] = await readSecretValues(path);
+  return [parseKey(own), ...others.map(parseKey)];
+}
+
+function parseKey(text: string): KeyObject {
   if (!/^[0-9a-f]{64}$/.test(text)) throw new SettingsError(["principal key: want 64 hexadecimal digits"]);
   return createSecretKey(Buffer.from(text, "hex"));
 }
@@ -107,12 +114,12 @@ export class PrincipalSigner {
 
 export class PrincipalVerifier {
   readonly #audience: string;
-  readonly #key: KeyObject;
+  readonly #keys: readonly KeyObject[];
   readonly #now: () => number;
 
-  constructor(audience: string, key: KeyObject, now: () => number = Date.now) {
+  constructor(audience: string, keys: readonly KeyObject[], now: () => number = Date.now) {
     this.#audience = audience;
-    this.#key = key;
+    this.#keys = keys;
     this.#now = now;
   }
 
@@ -136,8 +143,8 @@ export class PrincipalVerifier {
     const [signed, given] = [token.slice(0, end), token.slice(end + 1)];
     if (!signed.startsWith(`${HEADER}.`)) throw new PrincipalRefused("malformed");
     // As text, of which there is one for each signature; both have 43 characters.
-    const isOurs = timingSafeEqual(Buffer.from(given), Buffer.from(signature(signed, this.#key)));
-    if (!isOurs) throw new PrincipalRefused("forged");
+    const isOf = (key: KeyObject): boolean => timingSafeEqual(Buffer.from(given), Buffer.from(signature(signed, key)));
+    if (!this.#keys.some(isOf)) throw new PrincipalRefused("forged");
     return parseClaims(Buffer.from(signed.slice(HEADER.length + 1), "base64url").toString("utf8"));
   }
 }

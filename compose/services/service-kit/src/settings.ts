@@ -60,13 +60,33 @@ export class SettingsReader {
 }
 
 const SECRET_MAX_BYTES = 4096;
+const VALUES_MAX = 2;
 
-/** The secret in a file: one line, with or without its newline. Read anew each time, so that it can be rotated. */
+/** The secret in a file: one line, with or without its newline. @throws SettingsError, or what reading throws */
 export async function readSecret(path: string): Promise<string> {
+  const [secret, ...more] = await readLines(path);
+  if (secret !== undefined && more.length === 0) return secret;
+  throw new SettingsError([`secret file: want one line of at most ${SECRET_MAX_BYTES} bytes`]);
+}
+
+/**
+ * A secret that others may have in another value for a while, because it is being rotated: one line, or two.
+ * The first is the reader's own, to show or to sign with; the second is as good. Read anew each time, so that a
+ * rotation is heard of. @throws SettingsError, or what reading throws
+ */
+export async function readSecretValues(path: string): Promise<readonly [string, ...string[]]> {
+  const [own, ...others] = await readLines(path);
+  if (own !== undefined && others.length < VALUES_MAX) return [own, ...others];
+  throw new SettingsError([`secret file: want one line or ${VALUES_MAX}, of at most ${SECRET_MAX_BYTES} bytes`]);
+}
+
+/** None if the file is not what a secret's may be. */
+async function readLines(path: string): Promise<readonly string[]> {
   const bytes = await readFile(path);
-  const secret = bytes.toString("utf8").replace(/\r?\n$/, "");
-  if (secret === "" || bytes.length > SECRET_MAX_BYTES || /[\r\n\0]/.test(secret)) {
-    throw new SettingsError([`secret file: want one line of at most ${SECRET_MAX_BYTES} bytes`]);
-  }
-  return secret;
+  const lines = bytes
+    .toString("utf8")
+    .replace(/\r?\n$/, "")
+    .split("\n");
+  const isBad = bytes.length > SECRET_MAX_BYTES || lines.some((line) => line === "" || /[\r\0]/.test(line));
+  return isBad ? [] : lines;
 }

@@ -18,7 +18,7 @@ import { type Principal, PrincipalVerifier } from "../../../../compose/services/
 import { PROBLEMS } from "../../../../compose/services/service-kit/src/problem.ts";
 import { principalKey, testSigner } from "../../../support/test-principals.ts";
 
-const VERIFIER = new PrincipalVerifier("audit", principalKey("audit"));
+const VERIFIER = new PrincipalVerifier("audit", [principalKey("audit")]);
 
 /** What the audit service gets of `event`, checked as it would check it. */
 async function sent(event: AuditEvent, principal: Principal | undefined): Promise<string> {

@@ -174,7 +174,7 @@ test("a principal whose event the log does not know any more is a replay", async
   const events = await EventLog.open(log, 1);
   const routes = eventRoutes({
     events,
-    verifier: new PrincipalVerifier("audit", principalKey("audit")),
+    verifier: new PrincipalVerifier("audit", [principalKey("audit")]),
     spent: new SpentPrincipals(),
     log: () => {},
     serviceOf: () => "gateway",

@@ -82,7 +82,7 @@ test("a question that the service refuses takes no other with it", async () => {
 test("each question has a principal of its own, a new one each time it is asked", async () => {
   const { requests, inspector } = service((asked) => asked.length > 1);
   await Promise.all(["1", "2", "3"].map((text) => inspector.inspect(question("a", text))));
-  const verifier = new PrincipalVerifier("pii", principalKey("pii"));
+  const verifier = new PrincipalVerifier("pii", [principalKey("pii")]);
   const principals = requests.flat().map(({ requestId, tenant, principal }) => {
     const { id, issuedAt: _, ...signed } = verifier.verify(principal, "gateway");
     assert.deepEqual(signed, { ...PRINCIPAL, requestId, tenantName: tenant });

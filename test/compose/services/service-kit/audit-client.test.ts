@@ -47,7 +47,7 @@ test("an event about somebody carries that one's principal, signed anew each tim
   await client.append({ ...event, requestId: PRINCIPAL.requestId }, PRINCIPAL);
   const sent = requests.map(([one]) => one as Sent & { readonly principal: string });
   const times = sent.map(({ id, principal }) => {
-    const verified = new PrincipalVerifier("audit", principalKey("audit"), () => now).verify(principal, "gateway");
+    const verified = new PrincipalVerifier("audit", [principalKey("audit")], () => now).verify(principal, "gateway");
     assert.deepEqual(verified, { ...PRINCIPAL, id, issuedAt: verified.issuedAt });
     return verified.issuedAt;
   });

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { createHmac, createSecretKey, randomBytes } from "node:crypto";
+import { createHmac, createSecretKey, type KeyObject, randomBytes } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "node:test";
@@ -8,7 +8,7 @@ import {
   type PrincipalFault,
   PrincipalSigner,
   PrincipalVerifier,
-  readPrincipalKey,
+  readPrincipalKeys,
   requireSame,
   type VerifiedPrincipal,
 } from "../../../../compose/services/service-kit/src/principal.ts";
@@ -21,7 +21,7 @@ const SECRET = randomBytes(32);
 const KEY = createSecretKey(SECRET);
 const NOW = 1_700_000_000_123;
 const signer = new PrincipalSigner("audit", KEY, () => NOW);
-const verifierAt = (ms: number) => new PrincipalVerifier("audit", KEY, () => NOW + ms);
+const verifierAt = (ms: number) => new PrincipalVerifier("audit", [KEY], () => NOW + ms);
 
 const refused = (fault: PrincipalFault) => ({ name: "PrincipalRefused", code: `principal-${fault}` });
 
@@ -129,11 +129,30 @@ test("what it came with must be about the same request, tenant, actor and role",
 test("a key is 64 hexadecimal digits", async (t) => {
   const path = join(await scratch(t), "key");
   await writeFile(path, `${SECRET.toString("hex")}\n`);
-  assert.ok((await readPrincipalKey(path)).equals(KEY));
-  for (const text of ["a1", "A1".repeat(32), `${"a1".repeat(32)}a1`, "g".repeat(64)]) {
+  assert.ok((await readPrincipalKeys(path))[0].equals(KEY));
+  const good = "a1".repeat(32);
+  for (const text of ["a1", "A1".repeat(32), `${good}a1`, "g".repeat(64), `${good}\n`.repeat(3), `${good}\ng`]) {
     await writeFile(path, text);
-    await assert.rejects(readPrincipalKey(path), SettingsError, text);
+    await assert.rejects(readPrincipalKeys(path), SettingsError, text);
   }
+});
+
+test("while a key is rotated, what either of the two signed is taken, and what a third did is not", async (t) => {
+  const path = join(await scratch(t), "key");
+  const [old, next] = ["a1", "b2"].map((pair) => createSecretKey(Buffer.from(pair.repeat(32), "hex"))) as [
+    KeyObject,
+    KeyObject,
+  ];
+  await writeFile(path, `${"b2".repeat(32)}\n${"a1".repeat(32)}\n`);
+  const keys = await readPrincipalKeys(path);
+  assert.ok(keys[0].equals(next), "the first is the one to sign with");
+  const verifier = new PrincipalVerifier("audit", keys, () => NOW);
+  for (const key of [old, next]) {
+    const token = new PrincipalSigner("audit", key, () => NOW).sign(PRINCIPAL, "event-1");
+    assert.equal(verifier.verify(token, "gateway").id, "event-1");
+  }
+  const third = new PrincipalSigner("audit", createSecretKey(Buffer.alloc(32)), () => NOW).sign(PRINCIPAL, "event-1");
+  assert.throws(() => verifier.verify(third, "gateway"), refused("forged"));
 });
 
 function spent(max?: number) {

@@ -2,7 +2,12 @@ import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "node:test";
-import { readSecret, SettingsError, SettingsReader } from "../../../../compose/services/service-kit/src/settings.ts";
+import {
+  readSecret,
+  readSecretValues,
+  SettingsError,
+  SettingsReader,
+} from "../../../../compose/services/service-kit/src/settings.ts";
 import { scratch } from "../../../support/scratch.ts";
 
 test("takes an address of scheme, host and port, and nothing more", () => {
@@ -37,5 +42,21 @@ test("reads a secret of one line, and refuses an empty one or two", async (t) =>
   for (const content of ["", "\n", "a\nb\n", "x".repeat(5000)]) {
     await writeFile(path, content);
     await assert.rejects(readSecret(path), SettingsError);
+  }
+});
+
+test("reads a secret that is rotated: the reader's own value, then the one that is as good", async (t) => {
+  const path = join(await scratch(t), "secret");
+  for (const [content, values] of [
+    ["abc\n", ["abc"]],
+    ["new\nold", ["new", "old"]],
+    ["new\nold\n", ["new", "old"]],
+  ] as const) {
+    await writeFile(path, content);
+    assert.deepEqual(await readSecretValues(path), values);
+  }
+  for (const content of ["", "\n", "a\n\nb", "a\nb\nc", "a\r\nb", "x".repeat(5000)]) {
+    await writeFile(path, content);
+    await assert.rejects(readSecretValues(path), SettingsError, JSON.stringify(content));
   }
 });

@@ -3,10 +3,11 @@
  * at on each new connection, and in which a tenant's rows are reached only with that tenant's token.
  */
 import { errorCode, type Log } from "@sealift/service-kit/log.ts";
-import { readSecret, SettingsError } from "@sealift/service-kit/settings.ts";
+import { SettingsError } from "@sealift/service-kit/settings.ts";
 import pg from "pg";
 import type { ApiKeyProof } from "./api-key.ts";
 import { type DatabaseSettings, databaseTls } from "./database-settings.ts";
+import { Hold, Passwords } from "./reconnect.ts";
 import { refuseUnsafeRole } from "./role-guard.ts";
 
 /** Who holds an API key, and what it may do. */
@@ -42,7 +43,10 @@ export interface Database {
    * answer counts for a second.
    */
   answers(): Promise<boolean>;
-  /** Undefined where there is no such key, or it does not count any more. Rejects if the database cannot tell. */
+  /**
+   * Undefined where there is no such key, or it does not count any more. Waits for a database that is started anew;
+   * rejects if it cannot tell.
+   */
   login(proof: ApiKeyProof): Promise<Login | undefined>;
   /**
    * One transaction that sees and writes the rows of the login's tenant and no other.
@@ -93,6 +97,8 @@ export async function openDatabase(
   options: DatabaseOptions = {},
 ): Promise<Database> {
   const { schemaVersion = 1 } = options;
+  const passwords = new Passwords(settings.passwordFile);
+  const hold = new Hold();
   const pool = new pg.Pool({
     host: settings.host,
     port: settings.port,
@@ -100,7 +106,7 @@ export async function openDatabase(
     user: settings.user,
     ssl: await databaseTls(settings),
     // Asked for at each connection, so that a rotated password is taken without a restart.
-    password: () => readSecret(settings.passwordFile),
+    password: () => passwords.current(),
     max: CONNECTIONS_MAX,
     connectionTimeoutMillis: TIMEOUT_MS,
     query_timeout: TIMEOUT_MS,
@@ -119,7 +125,9 @@ export async function openDatabase(
   const check = async (): Promise<boolean> => {
     let answered = false;
     try {
-      const { rows } = await pool.query("SELECT coalesce(max(version), 0) AS version FROM app.schema_migration");
+      const { rows } = await passwords.run(() =>
+        pool.query("SELECT coalesce(max(version), 0) AS version FROM app.schema_migration"),
+      );
       answered = rows[0]?.version >= schemaVersion;
       if (!answered) log("warn", "database-schema-too-old", { want: schemaVersion });
     } catch (cause) {
@@ -134,7 +142,7 @@ export async function openDatabase(
   return {
     async guard() {
       try {
-        (await pool.connect()).release();
+        (await passwords.run(() => pool.connect())).release();
       } catch (cause) {
         if (cause instanceof SettingsError) throw cause;
         log("warn", "database-silent", { code: errorCode(cause) });
@@ -148,14 +156,12 @@ export async function openDatabase(
     },
     async login({ prefix, presented }) {
       // Named: parsed and planned once for each connection.
-      const { rows } = await pool.query<LoginRow>({
-        name: "login",
-        text: "SELECT * FROM app.login($1, $2)",
-        values: [prefix, presented],
-      });
+      const query = { name: "login", text: "SELECT * FROM app.login($1, $2)", values: [prefix, presented] };
+      const { rows } = await hold.run(() => passwords.run(() => pool.query<LoginRow>(query)));
       return rows[0] && loginOf(rows[0]);
     },
-    asTenant: (login, work) => inTransaction(pool, login, work),
+    asTenant: async (login, work) =>
+      inTransaction(await hold.run(() => passwords.run(() => pool.connect())), login, work),
     close: () => pool.end(),
   };
 }
@@ -176,11 +182,10 @@ function loginOf(row: LoginRow): Login {
 }
 
 async function inTransaction<Result>(
-  pool: pg.Pool,
+  client: pg.PoolClient,
   login: Login,
   work: (query: Query) => Promise<Result>,
 ): Promise<Result> {
-  const client = await pool.connect();
   try {
     await client.query("BEGIN");
     // For this transaction only: the next user of the connection has no token.
