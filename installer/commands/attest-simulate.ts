@@ -76,6 +76,7 @@ function policyFor(simulator: Simulator, measurement: Buffer, withNonce: boolean
     signers: ["vcek"],
     nonce: withNonce ? "required" : "unchecked",
     measurements: [measurement.toString("hex")],
+    rootfs: [measurement.toString("hex")],
     guest: {
       debug: "refused",
       migration: "refused",

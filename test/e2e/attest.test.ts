@@ -213,7 +213,7 @@ test("what the caged process answers is believed only if it answers the question
       BAD_JUDGE,
     );
   assert.equal((await ask("honest")).decision, "allow", "the same answer without a lie is taken");
-  for (const how of ["dies", "garbage", "other-question", "no-verdict", "lies", "other-evidence"]) {
+  for (const how of ["dies", "garbage", "other-question", "no-verdict", "lies", "other-evidence", "more-assurance"]) {
     await assert.rejects(ask(how), (error) => (error as { code?: string }).code === "CAGE_FAILED", how);
   }
 });

@@ -1,4 +1,5 @@
 /** From the bytes of evidence, collateral and policy to a verdict: parse, verify, appraise, in this order. */
+import { createPublicKey, verify } from "node:crypto";
 import { type Digest, digestOf } from "../../bundles/model/digest.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { type AppraisalQuestion, appraise, notAppraised, usableUntil } from "./appraise.ts";
@@ -6,6 +7,7 @@ import { type AttestationPolicy, parseAttestationPolicy } from "./attestation-po
 import {
   type AttestationFinding,
   type AttestationVerdict,
+  assuranceOf,
   attestationFailed,
   attestationPassed,
   attestationUnchecked,
@@ -13,9 +15,9 @@ import {
   GENUINENESS_CHECKS,
 } from "./attestation-verdict.ts";
 import { type ReadCertificate, type RevocationList, readCertificates, readRevocationList } from "./certificate.ts";
-import { challengeReportData, readChallenge } from "./challenge.ts";
+import { challengeReportData, keyedReportData, readChallenge, releaseAsked } from "./challenge.ts";
 import { attestationError } from "./error.ts";
-import { type Evidence, readEvidence } from "./evidence.ts";
+import { type BoundKeys, type Evidence, hostKeyMessage, readEvidence } from "./evidence.ts";
 import { reportDataOf } from "./report-data.ts";
 import { parseSnpReport, SNP_SIGNED_BYTES, type SnpReport } from "./snp-report.ts";
 import { type Authority, type GenuineReport, type SnpCollateral, tcbText, verifySnpReport } from "./verify-snp.ts";
@@ -50,6 +52,7 @@ export function appraiseEvidence(question: AttestationCase): AttestationVerdict 
     cage: null,
     usableUntil: judged.genuine && usableUntil(judged.genuine, policy).toISOString(),
     claims: judged.genuine && claimsOf(judged.genuine),
+    assurance: assuranceOf(judged.findings, releaseAsked(question.challenge)),
     findings: judged.findings,
   };
 }
@@ -85,7 +88,7 @@ function judge(question: AttestationCase, policy: AttestationPolicy, policyDiges
 /** What the report must carry, or why no report can answer the question. */
 function wantedReportData(
   { nonce, challenge = null, time }: AttestationCase,
-  { reportDataTaken }: Evidence,
+  { reportDataTaken, keys }: Evidence,
   policyDigest: Digest,
 ): AppraisalQuestion["reportData"] {
   if (reportDataTaken !== null) return ["ATTEST_NONCE_MISSING", `report: it may be old: ${reportDataTaken}`];
@@ -101,7 +104,20 @@ function wantedReportData(
   if (at < Date.parse(created) || at > Date.parse(expires)) {
     return ["ATTEST_CHALLENGE_EXPIRED", `challenge: it counts from ${created} to ${expires}, not at ${time.at}`];
   }
-  return challengeReportData(challenge);
+  return keys === null ? challengeReportData(challenge) : answerWithKeys(challenge, keys);
+}
+
+function answerWithKeys(challenge: Buffer, keys: BoundKeys): AppraisalQuestion["reportData"] {
+  const reportData = keyedReportData(challenge, keys);
+  if (reportData === undefined) {
+    return [
+      "ATTEST_CHALLENGE_INCOMPLETE",
+      "challenge: it names no release, site or ledger, but the evidence brings keys",
+    ];
+  }
+  const key = createPublicKey({ key: keys.hostKey, format: "der", type: "spki" });
+  if (verify(null, hostKeyMessage(reportData), key, keys.signature)) return reportData;
+  return ["ATTEST_HOST_KEY_UNPROVEN", "evidence: the host key that it names has not signed this answer"];
 }
 
 /** The only place where it is said whose root counts, and it takes no word for it but the policy's kind. */

@@ -9,8 +9,13 @@ import { Cage } from "../cage/run-cage.ts";
 import { verifyError } from "../error.ts";
 import type { AttestationCase } from "./appraise-evidence.ts";
 import { parseAttestationPolicy } from "./attestation-policy.ts";
-import { type AttestationVerdict, attestationVerdictProblem, decideAttestation } from "./attestation-verdict.ts";
-import { readChallenge } from "./challenge.ts";
+import {
+  type AttestationVerdict,
+  assuranceOf,
+  attestationVerdictProblem,
+  decideAttestation,
+} from "./attestation-verdict.ts";
+import { releaseAsked } from "./challenge.ts";
 
 /** Parent → judge, one line. Bytes are base64. */
 export interface CagedCase {
@@ -31,7 +36,7 @@ const NO_FILES = { kind: "directory", location: "", files: [] } as const;
 export async function appraiseInCage(question: AttestationCase, judgeScript = "judge.ts"): Promise<AttestationVerdict> {
   // Policy and challenge are the relying party's own files, so they may be parsed outside.
   const { policy, digest } = parseAttestationPolicy(question.policyBytes);
-  if (question.challenge) readChallenge(question.challenge);
+  const release = releaseAsked(question.challenge);
   const cage = new Cage(NO_FILES);
   try {
     const id = randomUUID();
@@ -48,6 +53,7 @@ export async function appraiseInCage(question: AttestationCase, judgeScript = "j
     const verdict = parseAnswer(await judge.next(JUDGE_MAX_MS), id);
     const own = {
       decision: decideAttestation(verdict.findings, policy),
+      assurance: assuranceOf(verdict.findings, release),
       policy: { name: policy.name, digest },
       time: question.time,
       collateral: question.collateral.map(({ name, bytes }) => ({ name, digest: digestOf(bytes) })),

@@ -182,6 +182,7 @@ function softwareRules(
   { policy }: AppraisalQuestion,
 ): Rules<
   | "measurement"
+  | "rootfs"
   | "debug"
   | "migration"
   | "smt"
@@ -204,6 +205,7 @@ function softwareRules(
   const abi = [guestPolicy.abiMajor, guestPolicy.abiMinor];
   return {
     measurement: oneOf(policy.measurements, "launch digest", report.measurement, "ATTEST_MEASUREMENT_UNKNOWN"),
+    rootfs: oneOf(policy.rootfs, "launch digest", report.measurement, "ATTEST_ROOTFS_UNMEASURED"),
     debug: flag(guest.debug, "debugging", guestPolicy.debugAllowed, "ATTEST_DEBUG_ALLOWED"),
     migration: flag(guest.migration, "migration", guestPolicy.migrationAllowed, code),
     smt: flag(guest.smt, "SMT", guestPolicy.smtAllowed, code),

@@ -43,6 +43,11 @@ export interface AttestationPolicy {
   readonly nonce: "required" | Unchecked;
   /** Launch digests, 96 hexadecimal digits each. */
   readonly measurements: readonly string[] | Unchecked;
+  /**
+   * Those of `measurements` with which the root file system is fixed too, by a dm-verity root hash in the measured
+   * command line or because all of it lies in the measured initrd. The policy's author says so; nothing here can tell.
+   */
+  readonly rootfs: readonly string[] | Unchecked;
   readonly guest: {
     readonly debug: "refused" | Unchecked;
     readonly migration: "refused" | Unchecked;
@@ -130,6 +135,7 @@ const members = {
   signers: someOf({ enum: ["vcek", "vlek"] }),
   nonce: required,
   measurements: or(list(hex(48))),
+  rootfs: or(someOf(hex(48))),
   guest: closed({
     debug: refused,
     migration: refused,
@@ -182,6 +188,8 @@ export function lintPolicy(policy: AttestationPolicy): string[] {
   } else if (measurements.includes(ZERO_MEASUREMENT)) {
     problems.push("measurements: all zeros is the digest of nothing");
   }
+  const unknown = policy.rootfs === UNCHECKED ? [] : policy.rootfs.filter((digest) => !measurements.includes(digest));
+  if (unknown.length > 0) problems.push(`rootfs: ${unknown[0]} is not one of measurements, so it would never count`);
   for (const [product, { minimumTcb }] of Object.entries(policy.products)) {
     if (minimumTcb === UNCHECKED || Object.values(minimumTcb).every((part) => part === 0)) {
       problems.push(`products.${product}.minimumTcb: there is none, so firmware with known holes would be allowed`);
@@ -231,6 +239,7 @@ export function uncheckedBy(policy: AttestationPolicy): ReadonlySet<AttestationC
     revocation: policy.revocation,
     "revocation-fresh": policy.revocation,
     nonce: policy.nonce,
+    rootfs: policy.rootfs,
     migration: guest.migration,
     smt: guest.smt,
     cxl: guest.cxl,

@@ -22,6 +22,7 @@ export function renderAttestationVerdict(verdict: AttestationVerdict): string[] 
     `time      ${plain(time.at)} (${time.source === "option" ? "given with --at" : "this machine's clock"})`,
     ...(verdict.usableUntil === null ? [] : [`usable    this collateral will do until ${plain(verdict.usableUntil)}`]),
     `cage      ${cageText(verdict.cage)}`,
+    ...assuranceLines(verdict),
     "scope     advisory: this verdict authorizes nothing on a site",
     "",
     ...of("fail").map(findingLine),
@@ -32,6 +33,17 @@ export function renderAttestationVerdict(verdict: AttestationVerdict): string[] 
     ...(claims === null
       ? []
       : ["", ...Object.entries(claims).map(([name, value]) => `${name.padEnd(20)}${plain(`${value}`)}`)]),
+  ];
+}
+
+/** Three facts that are easily taken for one. */
+function assuranceLines({ assurance }: AttestationVerdict): string[] {
+  const { bootMeasured, rootfsMeasured, releaseAsserted, boundBy } = assurance;
+  return [
+    `boot      ${bootMeasured ? "measured" : "NOT measured"}`,
+    `rootfs    ${rootfsMeasured ? "measured" : "NOT measured"}`,
+    `release   ${releaseAsserted === null ? "none asserted" : `${releaseAsserted}, asserted by the VM and measured by nobody`}`,
+    `bound by  ${boundBy.length === 0 ? "nothing: any machine that runs the same would do" : boundBy.join(", ")}`,
   ];
 }
 

@@ -32,6 +32,7 @@ export const POLICY_CHECKS = [
   "tcb-committed",
   "tcb-launch",
   "measurement",
+  "rootfs",
   "debug",
   "migration",
   "smt",
@@ -74,6 +75,18 @@ export interface AttestationFinding {
   readonly reason: string;
 }
 
+/** What was shown, apart from the decision: these are three different things, and none stands for another. */
+export interface Assurance {
+  /** The report is genuine, and what the machine was started from is one of the policy's. */
+  readonly bootMeasured: boolean;
+  /** That start also fixes the root file system, as the policy's author says. */
+  readonly rootfsMeasured: boolean;
+  /** The release that the challenge named. The VM says yes to it; nothing has measured it. Null: none was asserted. */
+  readonly releaseAsserted: Digest | null;
+  /** What ties the report to one machine or site rather than to all that run the same software. */
+  readonly boundBy: readonly ("chip" | "host-data" | "id-key")[];
+}
+
 /** `simulated`: as `allow`, of evidence by the simulator. It is no allow, and nothing is released for it. */
 export type AttestationDecision = "allow" | "deny" | "simulated";
 
@@ -98,6 +111,7 @@ export interface AttestationVerdict {
   readonly usableUntil: string | null;
   /** What the report says, readable; null unless it is proven to be genuine. */
   readonly claims: Readonly<Record<string, string | number | boolean>> | null;
+  readonly assurance: Assurance;
   readonly findings: readonly AttestationFinding[];
 }
 
@@ -136,6 +150,31 @@ export function decideAttestation(
   return policy.kind === "sev-snp" ? "allow" : "simulated";
 }
 
+/** Of findings by `appraiseEvidence`; `release` is what the challenge named, or null. */
+export function assuranceOf(findings: readonly AttestationFinding[], release: Digest | null): Assurance {
+  const holds = (check: AttestationCheck): boolean =>
+    findings.some((finding) => finding.check === check && finding.status === "pass");
+  const bindings = { chip: "chip-allowed", "host-data": "host-data", "id-key": "id-key" } as const;
+  return {
+    bootMeasured: holds("measurement"),
+    rootfsMeasured: holds("measurement") && holds("rootfs"),
+    releaseAsserted: holds("nonce") ? release : null,
+    boundBy: (["chip", "host-data", "id-key"] as const).filter((name) => holds(bindings[name])),
+  };
+}
+
+/**
+ * What is missing before a site may rely on it (site policy `required`, and each release of a key): the first
+ * two and one binding. Empty if nothing is. Says nothing about the decision.
+ */
+export function assuranceProblems({ bootMeasured, rootfsMeasured, boundBy }: Assurance): string[] {
+  return [
+    ...(bootMeasured ? [] : ["what the machine was started from is not measured"]),
+    ...(rootfsMeasured ? [] : ["its root file system is not measured (rootfs in the policy)"]),
+    ...(boundBy.length > 0 ? [] : ["nothing ties it to one machine or site (chips, hostData or idKeys in the policy)"]),
+  ];
+}
+
 const text = { type: "string", maxLength: 4096 };
 const digest = { type: "string", pattern: "^sha256:[0-9a-f]{64}$" };
 const closed = (properties: Record<string, object>): JsonSchema => ({
@@ -169,6 +208,12 @@ export const attestationVerdictSchema: JsonSchema = {
         { type: "null" },
       ],
     },
+    assurance: closed({
+      bootMeasured: { type: "boolean" },
+      rootfsMeasured: { type: "boolean" },
+      releaseAsserted: { anyOf: [digest, { type: "null" }] },
+      boundBy: { type: "array", uniqueItems: true, items: { enum: ["chip", "host-data", "id-key"] } },
+    }),
     findings: {
       type: "array",
       maxItems: ATTESTATION_CHECKS.length,

@@ -8,9 +8,11 @@
  */
 import { createHash, randomBytes } from "node:crypto";
 import { canonicalJson, parseCanonicalJson } from "../../bundles/model/canonical-json.ts";
-import type { Digest } from "../../bundles/model/digest.ts";
+import { type Digest, digestOf } from "../../bundles/model/digest.ts";
 import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
 import { attestationError } from "./error.ts";
+import type { BoundKeys } from "./evidence.ts";
+import { boundReportData } from "./report-data.ts";
 
 export const CHALLENGE_MAX_BYTES = 4096;
 const NONCE_BYTES = 32;
@@ -100,4 +102,36 @@ export function challengeReportData(bytes: Buffer): Buffer {
   const length = Buffer.alloc(4);
   length.writeUInt32BE(bytes.length);
   return createHash("sha512").update(`${LABEL}\0`).update(length).update(bytes).digest();
+}
+
+/** A challenge that asks for all that the release of a key needs. */
+export type CompleteChallenge = Challenge & { readonly [Name in keyof ChallengeSubject]-?: string };
+
+export function isComplete(challenge: Challenge): challenge is Challenge & CompleteChallenge {
+  const { release, siteId, ledgerHead } = challenge;
+  return release !== null && siteId !== null && ledgerHead !== null;
+}
+
+/** What REPORT_DATA of an answer with keys is, or undefined if the challenge does not ask for enough. */
+export function keyedReportData(bytes: Buffer, keys: Omit<BoundKeys, "signature">): Buffer | undefined {
+  const challenge = readChallenge(bytes);
+  if (!isComplete(challenge)) return undefined;
+  const { release, siteId, ledgerHead, policy } = challenge;
+  const { hostKey, transportKey } = keys;
+  const nonce = Buffer.from(challenge.nonce, "hex");
+  return boundReportData({
+    nonce,
+    release,
+    siteId,
+    ledgerHead,
+    hostKey,
+    transportKey,
+    policy,
+    challenge: digestOf(bytes),
+  });
+}
+
+/** The release that a challenge names. @throws ATTEST_CHALLENGE_MALFORMED */
+export function releaseAsked(challenge: Buffer | null | undefined): Digest | null {
+  return challenge ? readChallenge(challenge).release : null;
 }

@@ -18,6 +18,17 @@ export interface Evidence {
   readonly certificates: readonly Buffer[];
   /** Why REPORT_DATA holds no nonce of ours, or null if it may. */
   readonly reportDataTaken: string | null;
+  /** Keys of the VM that REPORT_DATA names; null in a report that is not meant for the release of a key. */
+  readonly keys: BoundKeys | null;
+}
+
+export interface BoundKeys {
+  /** The site's own key, the same at each question: Ed25519, SubjectPublicKeyInfo as DER. */
+  readonly hostKey: Buffer;
+  /** To which a secret may be encrypted: X25519, 32 bytes, made for this question only. */
+  readonly transportKey: Buffer;
+  /** By the host key over REPORT_DATA (`hostKeyMessage`): whoever sent the evidence has that key. */
+  readonly signature: Buffer;
 }
 
 /** What `sealift attest collect` writes, as canonical JSON. */
@@ -30,6 +41,8 @@ export interface CollectedEvidence {
   readonly report: string;
   /** The GHCB certificate table, base64; empty if the host gave none. */
   readonly certificateTable: string;
+  /** Base64 each. */
+  readonly keys?: { readonly host: string; readonly transport: string; readonly signature: string };
 }
 
 const base64 = { type: "string", pattern: "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$" };
@@ -47,16 +60,34 @@ export const collectedEvidenceSchema: JsonSchema = {
     provider: { type: "string", pattern: "^[a-z0-9_]{1,64}$" },
     report: base64,
     certificateTable: base64,
+    keys: {
+      type: "object",
+      additionalProperties: false,
+      required: ["host", "transport", "signature"],
+      properties: { host: base64, transport: base64, signature: base64 },
+    },
   },
 };
 
-export function writeCollectedEvidence(provider: string, report: Buffer, certificateTable: Buffer): Buffer {
+export function writeCollectedEvidence(
+  provider: string,
+  report: Buffer,
+  certificateTable: Buffer,
+  keys: BoundKeys | null = null,
+): Buffer {
   const document: CollectedEvidence = {
     schemaVersion: 1,
     kind: "sev-snp",
     provider,
     report: report.toString("base64"),
     certificateTable: certificateTable.toString("base64"),
+    ...(keys && {
+      keys: {
+        host: keys.hostKey.toString("base64"),
+        transport: keys.transportKey.toString("base64"),
+        signature: keys.signature.toString("base64"),
+      },
+    }),
   };
   return canonicalJson(document);
 }
@@ -67,10 +98,10 @@ export function readEvidence(bytes: Buffer): Evidence {
   if (bytes.length > EVIDENCE_MAX_BYTES) {
     throw malformed(`got ${bytes.length} bytes, want at most ${EVIDENCE_MAX_BYTES}`);
   }
-  if (bytes.length === SNP_REPORT_BYTES) return { report: bytes, certificates: [], reportDataTaken: null };
+  if (bytes.length === SNP_REPORT_BYTES) return { report: bytes, certificates: [], reportDataTaken: null, keys: null };
   if (isAzureEnvelope(bytes)) {
     const reportDataTaken = "in Azure's envelope REPORT_DATA names the runtime data; a nonce would be in a vTPM quote";
-    return { report: parseAzureEnvelope(bytes).report, certificates: [], reportDataTaken };
+    return { report: parseAzureEnvelope(bytes).report, certificates: [], reportDataTaken, keys: null };
   }
   const value = parseCanonicalJson(bytes);
   if (value === undefined) {
@@ -80,11 +111,44 @@ export function readEvidence(bytes: Buffer): Evidence {
   }
   const problem = schemaProblem(collectedEvidenceSchema, value);
   if (problem !== undefined) throw malformed(problem);
-  const { report, certificateTable } = value as CollectedEvidence;
+  const { report, certificateTable, keys } = value as CollectedEvidence;
   const table = Buffer.from(certificateTable, "base64");
   return {
     report: Buffer.from(report, "base64"),
     certificates: readCertificateTable(table),
     reportDataTaken: null,
+    keys: keys === undefined ? null : readKeys(keys, malformed),
   };
+}
+
+const X25519_BYTES = 32;
+const ED25519_SIGNATURE_BYTES = 64;
+
+function readKeys(
+  { host, transport, signature }: NonNullable<CollectedEvidence["keys"]>,
+  malformed: (problem: string) => Error,
+): BoundKeys {
+  const keys = {
+    hostKey: Buffer.from(host, "base64"),
+    transportKey: Buffer.from(transport, "base64"),
+    signature: Buffer.from(signature, "base64"),
+  };
+  if (!isHostKey(keys.hostKey)) throw malformed("keys.host is no Ed25519 key");
+  if (keys.transportKey.length !== X25519_BYTES) throw malformed(`keys.transport: want ${X25519_BYTES} bytes`);
+  if (keys.signature.length !== ED25519_SIGNATURE_BYTES) {
+    throw malformed(`keys.signature: want ${ED25519_SIGNATURE_BYTES} bytes`);
+  }
+  return keys;
+}
+
+/** Of Ed25519's SubjectPublicKeyInfo (RFC 8410) all but the key itself is always the same. */
+const ED25519_PREFIX = Buffer.from("302a300506032b6570032100", "hex");
+
+function isHostKey(spki: Buffer): boolean {
+  return spki.length === ED25519_PREFIX.length + 32 && spki.subarray(0, ED25519_PREFIX.length).equals(ED25519_PREFIX);
+}
+
+/** What the host key signs: a label, so that no signature for anything else counts, and REPORT_DATA. */
+export function hostKeyMessage(reportData: Buffer): Buffer {
+  return Buffer.concat([Buffer.from("sealift-attestation-host-key-v1\0"), reportData]);
 }

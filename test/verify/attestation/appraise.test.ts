@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import type { AttestationPolicy } from "../../../verify/attestation/attestation-policy.ts";
-import { ATTESTATION_CHECKS } from "../../../verify/attestation/attestation-verdict.ts";
+import { ATTESTATION_CHECKS, assuranceProblems } from "../../../verify/attestation/attestation-verdict.ts";
 import { reportDataOf } from "../../../verify/attestation/report-data.ts";
 import { SIMULATED_GUEST_POLICY, SIMULATED_TCB, type SimulatedFields } from "../../../verify/attestation/simulator.ts";
 import {
@@ -23,6 +23,7 @@ const platform = (changes: Partial<AttestationPolicy["platform"]>): Partial<Atte
 });
 const bit = (n: number): bigint => SIMULATED_GUEST_POLICY | (1n << BigInt(n));
 const hex = (bytes: Buffer): string => bytes.toString("hex");
+const OTHER_MEASUREMENT = "0b".repeat(48);
 
 test("a simulated report that meets every rule passes every check, and is still no allow", () => {
   const by = simulator("Turin");
@@ -67,6 +68,7 @@ test("a simulated report that meets every rule passes every check, and is still 
       products: { Turin: { minimumTcb: tcb, minimumListNumber: 7 } },
       revocation: { graceDays: 0 },
       nonce: "required",
+      rootfs: [hex(SIMULATED_MEASUREMENT)],
       guest: all,
       hostData: [hex(Buffer.alloc(32, 5))],
       idKeys: [hex(keyDigest)],
@@ -93,6 +95,25 @@ test("a simulated report that meets every rule passes every check, and is still 
     ATTESTATION_CHECKS,
   );
   assert.equal(verdict.decision, "simulated");
+  const { assurance } = verdict;
+  assert.deepEqual(assurance.boundBy, ["chip", "host-data", "id-key"]);
+  assert.deepEqual([assurance.bootMeasured, assurance.rootfsMeasured, assurance.releaseAsserted], [true, true, null]);
+  assert.deepEqual(assuranceProblems(assurance), []);
+});
+
+test("boot, root file system and a binding to the site are told apart, and a site that requires it needs all three", () => {
+  const rootfs = [hex(SIMULATED_MEASUREMENT)];
+  const chips = [hex(simulator().chipId)];
+  const of = (policy: Partial<AttestationPolicy>, fields: SimulatedFields = {}) => {
+    const { assurance } = judgeSimulated({ policy, fields });
+    return assuranceProblems(assurance).map((problem) => /rootfs|machine or site|started from/.exec(problem)?.[0]);
+  };
+  assert.deepEqual(of({ rootfs, chips }), []);
+  assert.deepEqual(of({ chips }), ["rootfs"], "the policy says unchecked");
+  assert.deepEqual(of({ rootfs }), ["machine or site"]);
+  assert.deepEqual(of({}), ["rootfs", "machine or site"]);
+  const other = of({ rootfs, chips }, { measurement: Buffer.alloc(48, 8) });
+  assert.deepEqual(other, ["started from", "rootfs"]);
 });
 
 /** Evidence or a policy with one thing wrong → the one check that fails, and its code. */
@@ -102,6 +123,14 @@ const NEGATIVES: readonly (readonly [name: string, Simulation, check: string, co
     { fields: { measurement: Buffer.alloc(48, 8) } },
     "measurement",
     "ATTEST_MEASUREMENT_UNKNOWN",
+  ],
+  [
+    "a start that does not fix the root file system",
+    {
+      policy: { measurements: [SIMULATED_MEASUREMENT.toString("hex"), OTHER_MEASUREMENT], rootfs: [OTHER_MEASUREMENT] },
+    },
+    "rootfs",
+    "ATTEST_ROOTFS_UNMEASURED",
   ],
   ["debugging allowed", { fields: { guestPolicy: bit(19) } }, "debug", "ATTEST_DEBUG_ALLOWED"],
   [

@@ -21,6 +21,12 @@ const verdict = {
   cage: null,
   usableUntil: null,
   claims: null,
+  assurance: {
+    bootMeasured: true,
+    rootfsMeasured: true,
+    releaseAsserted: null,
+    boundBy: ["chip", "host-data", "id-key"],
+  },
   findings: ATTESTATION_CHECKS.map((check) => ({ check, status: "pass", code: "", message: "x", reason: "" })),
 };
 /** @param {unknown} value */
@@ -33,6 +39,9 @@ if (how === "no-verdict") say({ id: question.id, verdict: { decision: "allow" } 
 if (how === "lies") say({ id: question.id, verdict: { ...verdict, findings: verdict.findings.slice(1) } });
 if (how === "other-evidence") {
   say({ id: question.id, verdict: { ...verdict, subject: { ...verdict.subject, evidence: digest("") } } });
+}
+if (how === "more-assurance") {
+  say({ id: question.id, verdict: { ...verdict, assurance: { ...verdict.assurance, releaseAsserted: digest("") } } });
 }
 if (how === "honest") say({ id: question.id, verdict });
 process.exit(0);

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { generateKeyPairSync, randomBytes, sign } from "node:crypto";
 import test from "node:test";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { canonicalJson } from "../../../bundles/model/canonical-json.ts";
@@ -9,9 +10,12 @@ import {
   type Challenge,
   challengeReportData,
   challengeSchema,
+  keyedReportData,
   makeChallenge,
   readChallenge,
 } from "../../../verify/attestation/challenge.ts";
+import { type BoundKeys, hostKeyMessage, writeCollectedEvidence } from "../../../verify/attestation/evidence.ts";
+import { boundReportData } from "../../../verify/attestation/report-data.ts";
 import { failures, SIMULATED_MEASUREMENT, simulatedCollateral, simulatedPolicy, simulator } from "./evidence.ts";
 
 const NOW = new Date("2026-07-01T00:00:00Z");
@@ -99,4 +103,110 @@ test("a challenge that was edited, spelled otherwise or has impossible times is 
 
 test("the published schema is JSON Schema 2020-12", () => {
   assert.ok(new Ajv2020({ strict: true }).validateSchema(challengeSchema));
+});
+
+const SUBJECT = { release: digestOf("release"), siteId: "5".repeat(32), ledgerHead: digestOf("ledger") };
+
+/** A site's keys, as `attest collect` makes them. */
+function siteKeys() {
+  const host = generateKeyPairSync("ed25519");
+  return {
+    hostKey: host.publicKey.export({ type: "spki", format: "der" }),
+    transportKey: randomBytes(32),
+    sign: (reportData: Buffer) => sign(null, hostKeyMessage(reportData), host.privateKey),
+  };
+}
+
+/** The answer that a VM with `keys` gives to `answered`, judged as one to `asked`; `change` is done on the way. */
+function judgeKeyed(
+  answered: Buffer,
+  asked: Buffer,
+  keys = siteKeys(),
+  change: (keys: BoundKeys) => BoundKeys = (same) => same,
+) {
+  const by = simulator();
+  const reportData = keyedReportData(answered, keys) as Buffer;
+  const { hostKey, transportKey } = keys;
+  const bound = change({ hostKey, transportKey, signature: keys.sign(reportData) });
+  const report = by.report({ measurement: SIMULATED_MEASUREMENT, reportData });
+  return appraiseEvidence({
+    evidence: writeCollectedEvidence("simulator", report, Buffer.alloc(0), bound),
+    collateral: simulatedCollateral(by),
+    policyBytes: policyBytes(),
+    nonce: null,
+    challenge: asked,
+    time: { at: NOW.toISOString(), source: "option" },
+  });
+}
+
+test("an answer with keys binds release, site, ledger, both keys, the policy and every byte of the challenge", () => {
+  const asked = makeChallenge(digestOf(policyBytes()), SUBJECT, NOW, 60);
+  const verdict = judgeKeyed(asked, asked);
+  assert.equal(verdict.decision, "simulated");
+  assert.equal(verdict.assurance.releaseAsserted, SUBJECT.release);
+  const challenge = readChallenge(asked);
+  const digest = digestOf("another");
+  const others: readonly Partial<Challenge>[] = [
+    { nonce: "00".repeat(32) },
+    { release: digest },
+    { siteId: "0".repeat(32) },
+    { ledgerHead: digest },
+    { policy: digest },
+    { expires: "2026-07-01T00:59:00.000Z" },
+  ];
+  for (const change of others) {
+    const denied = judgeKeyed(canonicalJson({ ...challenge, ...change }), asked);
+    assert.deepEqual(failures(denied), { nonce: "ATTEST_HOST_KEY_UNPROVEN" }, JSON.stringify(change));
+    assert.equal(denied.assurance.releaseAsserted, null);
+  }
+});
+
+test("a host key or transport key that was put in on the way is refused", () => {
+  const asked = makeChallenge(digestOf(policyBytes()), SUBJECT, NOW, 60);
+  const attacker = siteKeys();
+  const swaps: readonly ((keys: BoundKeys) => BoundKeys)[] = [
+    (keys) => ({ ...keys, hostKey: attacker.hostKey }),
+    (keys) => ({ ...keys, transportKey: attacker.transportKey }),
+    (keys) => ({ ...keys, signature: Buffer.alloc(64) }),
+  ];
+  for (const swap of swaps) {
+    assert.deepEqual(failures(judgeKeyed(asked, asked, siteKeys(), swap)), { nonce: "ATTEST_HOST_KEY_UNPROVEN" });
+  }
+  // Signed anew by the attacker's key, but the report is of the other keys.
+  const resigned = judgeKeyed(asked, asked, siteKeys(), (keys) => {
+    const swapped = { hostKey: attacker.hostKey, transportKey: keys.transportKey };
+    return { ...swapped, signature: attacker.sign(keyedReportData(asked, swapped) as Buffer) };
+  });
+  assert.deepEqual(failures(resigned), { nonce: "ATTEST_NONCE_MISMATCH" });
+});
+
+test("keys in answer to a challenge that names no site are refused, and keys of the wrong form are no evidence", () => {
+  const asked = makeChallenge(digestOf(policyBytes()), SUBJECT, NOW, 60);
+  const less = makeChallenge(digestOf(policyBytes()), NOTHING, NOW, 60);
+  assert.deepEqual(failures(judgeKeyed(asked, less)), { nonce: "ATTEST_CHALLENGE_INCOMPLETE" });
+  const broken: readonly ((keys: BoundKeys) => BoundKeys)[] = [
+    (keys) => ({ ...keys, hostKey: keys.transportKey }),
+    (keys) => ({ ...keys, transportKey: Buffer.alloc(31) }),
+    (keys) => ({ ...keys, signature: Buffer.alloc(63) }),
+  ];
+  for (const change of broken) {
+    assert.deepEqual(failures(judgeKeyed(asked, asked, siteKeys(), change)), { evidence: "ATTEST_EVIDENCE_MALFORMED" });
+  }
+});
+
+test("no two sets of bound fields have the same bytes: each is named and behind its length", () => {
+  const fields = {
+    nonce: Buffer.from("n"),
+    release: "r",
+    siteId: "s",
+    ledgerHead: "l",
+    hostKey: Buffer.from("h"),
+    transportKey: Buffer.from("t"),
+    policy: "p",
+    challenge: "c",
+  };
+  const moved = { ...fields, release: "rs", siteId: "" };
+  const swapped = { ...fields, release: "s", siteId: "r" };
+  const all = [fields, moved, swapped].map((one) => boundReportData(one).toString("hex"));
+  assert.equal(new Set(all).size, all.length);
 });

@@ -85,6 +85,7 @@ export const LEAST_POLICY: AttestationPolicy = {
   signers: ["vcek", "vlek"],
   nonce: "unchecked",
   measurements: ["11".repeat(48)],
+  rootfs: "unchecked",
   guest: {
     debug: "refused",
     migration: "unchecked",
