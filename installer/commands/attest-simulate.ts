@@ -3,10 +3,10 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
-import type { AttestationPolicy } from "../../verify/attestation/attestation-policy.ts";
 import { writeCollectedEvidence } from "../../verify/attestation/evidence.ts";
 import { reportDataOf } from "../../verify/attestation/report-data.ts";
-import { SIMULATED_TCB, Simulator } from "../../verify/attestation/simulator.ts";
+import { simulatedPolicyFor } from "../../verify/attestation/simulated-policy.ts";
+import { Simulator } from "../../verify/attestation/simulator.ts";
 import { installerError } from "../error.ts";
 import { writeNew } from "../host/write-new.ts";
 import { readNonce } from "./attest-input.ts";
@@ -41,7 +41,7 @@ export const attestSimulate: Command = {
     };
     const files: readonly (readonly [string, Uint8Array])[] = [
       ["evidence.json", writeCollectedEvidence("simulator", report, Buffer.alloc(0))],
-      ["policy.json", canonicalJson(policyFor(simulator, measurement, nonce !== null))],
+      ["policy.json", canonicalJson(simulatedPolicyFor(simulator, measurement, nonce !== null))],
       ["collateral/ark.der", simulator.rootCertificate],
       ["collateral/ask.der", simulator.intermediateCertificate],
       ["collateral/vcek.der", simulator.leafCertificate()],
@@ -61,50 +61,3 @@ export const attestSimulate: Command = {
     return 0;
   },
 };
-
-/** Every rule that the simulated platform meets; the others say unchecked. */
-function policyFor(simulator: Simulator, measurement: Buffer, withNonce: boolean): AttestationPolicy {
-  const { fmc: _, ...minimumTcb } = SIMULATED_TCB;
-  return {
-    schemaVersion: 1,
-    name: "simulated",
-    kind: "sev-snp-simulated",
-    simulatedRoot: simulator.root,
-    products: { [simulator.product]: { minimumTcb, minimumListNumber: 1 } },
-    revocation: { graceDays: 0 },
-    reportVersions: [3, 5],
-    signers: ["vcek"],
-    nonce: withNonce ? "required" : "unchecked",
-    measurements: [measurement.toString("hex")],
-    rootfs: [measurement.toString("hex")],
-    guest: {
-      debug: "refused",
-      migration: "refused",
-      smt: "unchecked",
-      cxl: "refused",
-      singleSocket: "unchecked",
-      memoryAes256Xts: "unchecked",
-      raplDisabled: "unchecked",
-      ciphertextHiding: "unchecked",
-      pageSwapDisabled: "unchecked",
-      minimumAbi: "unchecked",
-      maximumVmpl: 0,
-      minimumSvn: "unchecked",
-    },
-    hostData: "unchecked",
-    idKeys: "unchecked",
-    authorKeys: "unchecked",
-    chips: [simulator.chipId.toString("hex")],
-    platform: {
-      aliasCheck: "required",
-      smt: "unchecked",
-      tsme: "unchecked",
-      ecc: "required",
-      raplDisabled: "unchecked",
-      ciphertextHiding: "unchecked",
-    },
-    mitigations: { launch: "unchecked", current: "unchecked" },
-    firmware: { provisional: "refused", minimum: "1.55.29" },
-    revoked: { chips: [], keys: [] },
-  };
-}
