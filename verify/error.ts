@@ -9,5 +9,6 @@ export const verifyError = errorArea({
   CAGE_FAILED: 1,
   RELEASE_DENIED: 3,
   RELEASE_ADVISORY: 3,
+  RELEASE_UNMEASURED: 3,
   RELEASE_EXCHANGED: 3,
 });

@@ -128,7 +128,10 @@ async function verifyAdvisory(invocation: Invocation, path: string, onProgress: 
   }
 }
 
-async function advisoryStandards(invocation: Invocation): Promise<Pick<CageOptions, "trustFiles" | "policyBytes">> {
+/** What `--trust` names, or the site's own. */
+export async function advisoryStandards(
+  invocation: Invocation,
+): Promise<Pick<CageOptions, "trustFiles" | "policyBytes">> {
   const trust = optionalOption(invocation, "trust");
   if (trust !== undefined) return { trustFiles: readTrustDirectory(trust), policyBytes: undefined };
   const { openSiteForVerify, siteStandards } = await siteVerify();

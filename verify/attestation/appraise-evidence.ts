@@ -2,7 +2,7 @@
 import { createPublicKey, verify } from "node:crypto";
 import { type Digest, digestOf } from "../../bundles/model/digest.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
-import { type AppraisalQuestion, appraise, notAppraised, usableUntil } from "./appraise.ts";
+import { type AppraisalQuestion, appraise, notAppraised, type ReferenceValues, usableUntil } from "./appraise.ts";
 import { type AttestationPolicy, parseAttestationPolicy } from "./attestation-policy.ts";
 import {
   type AttestationFinding,
@@ -34,6 +34,8 @@ export interface AttestationCase {
   readonly nonce: Buffer | null;
   /** A challenge's bytes, instead of a nonce. */
   readonly challenge?: Buffer | null;
+  /** A verified release's launch digests: the report's must be one of them, whatever the policy lists. */
+  readonly reference?: ReferenceValues | null;
   readonly time: AttestationVerdict["time"];
 }
 
@@ -47,6 +49,7 @@ export function appraiseEvidence(question: AttestationCase): AttestationVerdict 
     scope: "advisory",
     subject: { report: judged.report, evidence: digestOf(question.evidence) },
     policy: { name: policy.name, digest },
+    reference: question.reference?.release ?? null,
     collateral: question.collateral.map(({ name, bytes }) => ({ name, digest: digestOf(bytes) })),
     time: question.time,
     cage: null,
@@ -76,6 +79,7 @@ function judge(question: AttestationCase, policy: AttestationPolicy, policyDiges
     policy,
     at,
     reportData: wantedReportData(question, evidence, policyDigest),
+    reference: question.reference ?? null,
   };
   const read = attestationPassed("evidence", `SEV-SNP report, version ${report.version}`);
   return {
@@ -87,7 +91,7 @@ function judge(question: AttestationCase, policy: AttestationPolicy, policyDiges
 
 /** What the report must carry, or why no report can answer the question. */
 function wantedReportData(
-  { nonce, challenge = null, time }: AttestationCase,
+  { nonce, challenge = null, reference = null, time }: AttestationCase,
   { reportDataTaken, keys }: Evidence,
   policyDigest: Digest,
 ): AppraisalQuestion["reportData"] {
@@ -96,9 +100,12 @@ function wantedReportData(
     if (nonce !== null) return reportDataOf(nonce);
     return ["ATTEST_NONCE_MISSING", "report: it may be old and shown again: no nonce was asked for"];
   }
-  const { policy, created, expires } = readChallenge(challenge);
+  const { policy, release, created, expires } = readChallenge(challenge);
   if (policy !== policyDigest) {
     return ["ATTEST_CHALLENGE_POLICY", `challenge: it is for policy ${policy}, got ${policyDigest}`];
+  }
+  if (reference !== null && release !== null && release !== reference.release) {
+    return ["ATTEST_CHALLENGE_RELEASE", `challenge: it is about release ${release}, got ${reference.release}`];
   }
   const at = Date.parse(time.at);
   if (at < Date.parse(created) || at > Date.parse(expires)) {

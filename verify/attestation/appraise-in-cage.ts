@@ -25,6 +25,7 @@ export interface CagedCase {
   readonly policy: string;
   readonly nonce: string | null;
   readonly challenge: string | null;
+  readonly reference: AttestationCase["reference"];
   readonly time: AttestationVerdict["time"];
 }
 
@@ -48,6 +49,7 @@ export async function appraiseInCage(question: AttestationCase, judgeScript = "j
       policy: question.policyBytes.toString("base64"),
       nonce: question.nonce?.toString("base64") ?? null,
       challenge: question.challenge?.toString("base64") ?? null,
+      reference: question.reference ?? null,
       time: question.time,
     } satisfies CagedCase);
     const verdict = parseAnswer(await judge.next(JUDGE_MAX_MS), id);
@@ -55,6 +57,7 @@ export async function appraiseInCage(question: AttestationCase, judgeScript = "j
       decision: decideAttestation(verdict.findings, policy),
       assurance: assuranceOf(verdict.findings, release),
       policy: { name: policy.name, digest },
+      reference: question.reference?.release ?? null,
       time: question.time,
       collateral: question.collateral.map(({ name, bytes }) => ({ name, digest: digestOf(bytes) })),
       subject: { ...verdict.subject, evidence: digestOf(question.evidence) },

@@ -1,6 +1,7 @@
 /** Compares what a genuine report says with the policy: one finding for each of POLICY_CHECKS. */
 
-import { type AttestationPolicy, UNCHECKED, type Unchecked } from "./attestation-policy.ts";
+import type { Digest } from "../../bundles/model/digest.ts";
+import { type AttestationPolicy, OF_RELEASE, UNCHECKED, type Unchecked } from "./attestation-policy.ts";
 import {
   type AttestationFinding,
   attestationFailed,
@@ -15,11 +16,19 @@ import { type GenuineReport, tcbText } from "./verify-snp.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 
+/** What a release says about the VM that runs it (bundles/model/release-attestation.ts). */
+export interface ReferenceValues {
+  readonly release: Digest;
+  /** 96 hexadecimal digits each. */
+  readonly launchDigests: readonly string[];
+}
+
 export interface AppraisalQuestion {
   readonly policy: AttestationPolicy;
   readonly at: Date;
   /** What REPORT_DATA must be, 64 bytes, or why no answer counts: the code and a sentence. */
   readonly reportData: Buffer | readonly [code: string, message: string];
+  readonly reference: ReferenceValues | null;
 }
 
 /** What one check says: undefined if all is well, else the code and what is wrong. */
@@ -179,7 +188,7 @@ function oneOf(wanted: readonly string[] | Unchecked, name: string, value: Buffe
 /** What was started, and what its owner demanded of the platform. */
 function softwareRules(
   { report }: GenuineReport,
-  { policy }: AppraisalQuestion,
+  { policy, reference }: AppraisalQuestion,
 ): Rules<
   | "measurement"
   | "rootfs"
@@ -204,7 +213,7 @@ function softwareRules(
   const code = "ATTEST_GUEST_POLICY";
   const abi = [guestPolicy.abiMajor, guestPolicy.abiMinor];
   return {
-    measurement: oneOf(policy.measurements, "launch digest", report.measurement, "ATTEST_MEASUREMENT_UNKNOWN"),
+    measurement: measurementRule(policy.measurements, report.measurement, reference),
     rootfs: oneOf(policy.rootfs, "launch digest", report.measurement, "ATTEST_ROOTFS_UNMEASURED"),
     debug: flag(guest.debug, "debugging", guestPolicy.debugAllowed, "ATTEST_DEBUG_ALLOWED"),
     migration: flag(guest.migration, "migration", guestPolicy.migrationAllowed, code),
@@ -229,6 +238,25 @@ function softwareRules(
     "id-key": oneOf(policy.idKeys, "ID key", report.idKeyDigest, "ATTEST_ID_KEY"),
     "author-key": authorKey(report.authorKeyEnabled, policy.authorKeys, report.authorKeyDigest),
   };
+}
+
+/** Where both the policy and a release name launch digests, it must be one of each. */
+function measurementRule(
+  wanted: AttestationPolicy["measurements"],
+  measurement: Buffer,
+  reference: ReferenceValues | null,
+): Rule {
+  const code = "ATTEST_MEASUREMENT_UNKNOWN";
+  if (reference === null) {
+    if (wanted !== OF_RELEASE) return oneOf(wanted, "launch digest", measurement, code);
+    const missing = "policy: its measurements are those of a release, and none was given";
+    return { wanted, got: "no release", problem: ["ATTEST_RELEASE_MISSING", missing] };
+  }
+  const { release, launchDigests } = reference;
+  const byRelease = oneOf(launchDigests, `launch digest of release ${release}`, measurement, code);
+  if (byRelease.problem !== undefined || wanted === OF_RELEASE || wanted === UNCHECKED) return { ...byRelease, wanted };
+  const byPolicy = oneOf(wanted, "launch digest", measurement, code);
+  return byPolicy.problem === undefined ? { ...byRelease, wanted } : byPolicy;
 }
 
 /** The digest counts only if the firmware says that an author key was there. */

@@ -16,6 +16,9 @@ export const ATTESTATION_POLICY_MAX_BYTES = 256 * 1024;
 export const UNCHECKED = "unchecked";
 export type Unchecked = typeof UNCHECKED;
 
+/** As `measurements`: the launch digests of a release, from its signed manifest. */
+export const OF_RELEASE = "release";
+
 export interface RevocationRule {
   /** How long after its next update a revocation list is still taken, in days. AMD's live some 46 days. */
   readonly graceDays: number;
@@ -41,8 +44,8 @@ export interface AttestationPolicy {
   readonly reportVersions: readonly number[];
   readonly signers: readonly SnpSigner[];
   readonly nonce: "required" | Unchecked;
-  /** Launch digests, 96 hexadecimal digits each. */
-  readonly measurements: readonly string[] | Unchecked;
+  /** Launch digests, 96 hexadecimal digits each, or those of the release that is named when evidence is appraised. */
+  readonly measurements: readonly string[] | typeof OF_RELEASE | Unchecked;
   /**
    * Those of `measurements` with which the root file system is fixed too, by a dm-verity root hash in the measured
    * command line or because all of it lies in the measured initrd. The policy's author says so; nothing here can tell.
@@ -134,7 +137,7 @@ const members = {
   reportVersions: someOf({ enum: [...SNP_REPORT_VERSIONS] }),
   signers: someOf({ enum: ["vcek", "vlek"] }),
   nonce: required,
-  measurements: or(list(hex(48))),
+  measurements: { anyOf: [list(hex(48)), { enum: [OF_RELEASE, UNCHECKED] }] },
   rootfs: or(someOf(hex(48))),
   guest: closed({
     debug: refused,
@@ -185,10 +188,11 @@ export function lintPolicy(policy: AttestationPolicy): string[] {
   const { measurements } = policy;
   if (measurements === UNCHECKED || measurements.length === 0) {
     problems.push("measurements: there is none, so any software would be allowed");
-  } else if (measurements.includes(ZERO_MEASUREMENT)) {
+  } else if (measurements !== OF_RELEASE && measurements.includes(ZERO_MEASUREMENT)) {
     problems.push("measurements: all zeros is the digest of nothing");
   }
-  const unknown = policy.rootfs === UNCHECKED ? [] : policy.rootfs.filter((digest) => !measurements.includes(digest));
+  const known = measurements === OF_RELEASE ? policy.rootfs : measurements;
+  const unknown = policy.rootfs === UNCHECKED ? [] : policy.rootfs.filter((digest) => !known.includes(digest));
   if (unknown.length > 0) problems.push(`rootfs: ${unknown[0]} is not one of measurements, so it would never count`);
   for (const [product, { minimumTcb }] of Object.entries(policy.products)) {
     if (minimumTcb === UNCHECKED || Object.values(minimumTcb).every((part) => part === 0)) {

@@ -19,6 +19,7 @@ export function renderAttestationVerdict(verdict: AttestationVerdict): string[] 
     `report    ${subject.report ?? "not read"}`,
     `evidence  ${subject.evidence}`,
     `policy    ${plain(policy.name)} ${policy.digest}`,
+    ...(verdict.reference === null ? [] : [`release   ${verdict.reference}, whose launch digests had to be met`]),
     `time      ${plain(time.at)} (${time.source === "option" ? "given with --at" : "this machine's clock"})`,
     ...(verdict.usableUntil === null ? [] : [`usable    this collateral will do until ${plain(verdict.usableUntil)}`]),
     `cage      ${cageText(verdict.cage)}`,

@@ -102,6 +102,8 @@ export interface AttestationVerdict {
     readonly evidence: Digest;
   };
   readonly policy: { readonly name: string; readonly digest: Digest };
+  /** The release of whose launch digests the report's had to be one; null if none was given. */
+  readonly reference: Digest | null;
   /** Of each file that was looked at. */
   readonly collateral: readonly { readonly name: string; readonly digest: Digest }[];
   readonly time: { readonly at: string; readonly source: "host-clock" | "option" };
@@ -194,6 +196,7 @@ export const attestationVerdictSchema: JsonSchema = {
     scope: { const: "advisory" },
     subject: closed({ report: { anyOf: [digest, { type: "null" }] }, evidence: digest }),
     policy: closed({ name: text, digest }),
+    reference: { anyOf: [digest, { type: "null" }] },
     collateral: { type: "array", maxItems: 64, items: closed({ name: text, digest }) },
     time: closed({ at: text, source: { enum: ["host-clock", "option"] } }),
     cage: { anyOf: [closed({ network: { type: "boolean" }, user: { type: "boolean" } }), { type: "null" }] },

@@ -18,6 +18,7 @@ const verdict = appraiseEvidence({
   policyBytes: bytes(question.policy),
   nonce: question.nonce === null ? null : bytes(question.nonce),
   challenge: question.challenge === null ? null : bytes(question.challenge),
+  reference: question.reference ?? null,
   time: question.time,
 });
 process.stdout.write(`${plainJson({ id: question.id, verdict }, 0)}\n`);
