@@ -42,8 +42,12 @@ export type SecretFiles = Readonly<Record<string, number>>;
 
 /** One generated secret, the same in each of its files. */
 export type SecretRule =
-  /** password: 32 random bytes in base64url; key: 32 random bytes in hexadecimal. No newline at the end. */
-  | { readonly kind: "password" | "key"; readonly files: SecretFiles }
+  /**
+   * password: 32 random bytes in base64url; key: 32 random bytes in hexadecimal. No newline at the end.
+   * `rotates`: an operator may have it replaced. Then each reader in a colour must take a file of two lines, the
+   * first to show or sign with, the second as good; and each in base those of a key, or of a password the first.
+   */
+  | { readonly kind: "password" | "key"; readonly files: SecretFiles; readonly rotates?: boolean }
   /** PKCS#8 PEM in `files`, the public half as SPKI PEM in `publicFiles`. */
   | { readonly kind: "ed25519"; readonly files: SecretFiles; readonly publicFiles: SecretFiles }
   /** The mTLS identity of a service, in the files of `directory`; `fixed` for one that cannot make its own leaf. */
@@ -107,7 +111,7 @@ export const applianceRulesSchema: JsonSchema = {
         maxItems: 256,
         items: {
           oneOf: [
-            closed({ kind: { enum: ["password", "key"] }, files: files(1) }),
+            closed({ kind: { enum: ["password", "key"] }, files: files(1), rotates: { type: "boolean" } }, ["rotates"]),
             closed({ kind: { const: "ed25519" }, files: files(1), publicFiles: files(0) }),
             closed(
               { kind: { const: "identity" }, service: certifiedName, directory, uid, fixed: { type: "boolean" } },

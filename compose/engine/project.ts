@@ -268,6 +268,29 @@ export async function signalService(
   }
 }
 
+/**
+ * Starts the containers of these services anew, one after the other, as they are: what they have mounted is looked
+ * up again. Each has its own time to end, and is waited for. @throws as `startProject` and `awaitHealthy`
+ */
+export async function restartServices(
+  engine: Engine,
+  project: string,
+  services: readonly string[],
+  waitSeconds: number,
+): Promise<void> {
+  for (const service of services) {
+    const found = (await containerStates(engine, project)).filter((one) => one.service === service);
+    if (found.length === 0) throw engineError("ENGINE_CALL_FAILED", `service ${service} of ${project}: no container`);
+    try {
+      const docker = await connect(engine);
+      for (const { id } of found) await docker.getContainer(id).restart();
+    } catch (cause) {
+      throw connectionError(engine.socketPath, cause);
+    }
+    await awaitHealthy(engine, project, waitSeconds, { services: [service] });
+  }
+}
+
 async function compose(
   engine: Engine,
   project: ComposeProject,

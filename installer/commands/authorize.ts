@@ -38,6 +38,7 @@ import { configuration } from "./install.ts";
 import { changedAuthority } from "./operator.ts";
 import { keepOption } from "./prune.ts";
 import { rollbackTarget } from "./rollback.ts";
+import { planRotateOf, rotationWish } from "./rotate.ts";
 import { withSiteEngine } from "./site-engine.ts";
 import {
   existsError,
@@ -61,6 +62,7 @@ export const authorize: Command = {
   details: [
     "ACTION [ARGS]         install BUNDLE | upgrade BUNDLE | rollback | config FILE | operator add FILE | operator remove NAME |",
     "                      trust DIR | prune | uninstall | tls renew | tls import CHAIN |",
+    "                      rotate secrets | rotate certificates |",
     "                      tenant add NAME … | api-key add …, with the options of the verb",
     "--key K               sign at once into FILE.request.sig, FILE.request.2.sig …",
     ...REQUEST_DETAILS,
@@ -159,6 +161,13 @@ const PLANNERS: Readonly<Partial<Record<Action, Planner>>> = {
     return withPrepared(invocation, site, storedBundle(site, release), async (prepared) => {
       return asked(prepared, planTlsOf(prepared, site, await wish));
     });
+  },
+  rotate: async (invocation, site, args) => {
+    const wish = rotationWish(only(args, "rotate secrets|certificates"));
+    const { release } = requireInstalled(readDeployments(site.paths));
+    return withPrepared(invocation, site, storedBundle(site, release), async (prepared) =>
+      asked(prepared, planRotateOf(prepared, site, wish)),
+    );
   },
   prune: async (invocation, site, args) => {
     none(args, "prune [--keep N]");

@@ -15,6 +15,7 @@ import type { StatePaths } from "../site/state.ts";
 import { type CertificateChange, certificateChangeSchema } from "./certificate-change.ts";
 import { lifecycleError } from "./error.ts";
 import type { Ground } from "./execute.ts";
+import { type Rotation, rotationSchema } from "./rotation.ts";
 import type { Parameters } from "./step.ts";
 
 /** Told what happens; a terminal shows it. */
@@ -42,7 +43,7 @@ export interface DeployContext extends Ground {
   readonly showOnce: (text: string) => void;
 }
 
-export const DEPLOY_ACTIONS = ["install", "upgrade", "rollback", "config", "tls"] as const;
+export const DEPLOY_ACTIONS = ["install", "upgrade", "rollback", "config", "tls", "rotate"] as const;
 export type DeployAction = (typeof DEPLOY_ACTIONS)[number];
 
 /** In the journal: everything by which recover makes the same steps again. Never a secret. */
@@ -58,6 +59,8 @@ export interface DeployParameters {
   readonly newSecrets: readonly string[];
   /** Another certificate for clients; absent if it stays. */
   readonly certificate?: CertificateChange;
+  /** Other values of secrets; absent if they stay. */
+  readonly rotation?: Rotation;
   /** The site had no volume before, so taking back an install may remove those that it made. */
   readonly hasOldVolumes: boolean;
   /** Which optional steps there are. */
@@ -86,6 +89,7 @@ const properties = {
   config: { type: "string" },
   newSecrets: { type: "array", items: { type: "string" } },
   certificate: certificateChangeSchema,
+  rotation: rotationSchema,
   hasOldVolumes: boolean,
   parts: {
     type: "object",
@@ -99,7 +103,7 @@ const properties = {
 const parametersSchema: JsonSchema = {
   type: "object",
   additionalProperties: false,
-  required: Object.keys(properties).filter((member) => member !== "certificate"),
+  required: Object.keys(properties).filter((member) => member !== "certificate" && member !== "rotation"),
   properties,
 };
 

@@ -17,6 +17,7 @@ import type { PlanSubject } from "./authorization.ts";
 import { type CertificateWish, certificateWayBack, planCertificate } from "./certificate-change.ts";
 import type { DeployAction, DeployParameters, SiteNames } from "./deploy-context.ts";
 import { lifecycleError } from "./error.ts";
+import { type PlannedRotation, planRotation, type Rotation, type RotationWish } from "./rotation.ts";
 import { softwareLines } from "./software-change.ts";
 import { type ReleaseParts, renderFor } from "./stored-release.ts";
 
@@ -47,6 +48,8 @@ export interface DeployPlan {
   readonly parameters: DeployParameters;
 }
 
+/** What the site does with the release that it has: the way back to the one before stays as it is. */
+const STAYING: readonly DeployAction[] = ["config", "tls", "rotate"];
 /** Seconds for which a new colour is watched before the commit. */
 const WATCH_SECONDS = 10;
 /** What a base service takes to be replaced, measured: PostgreSQL 1.6 s, the front 0.9 s. */
@@ -132,6 +135,17 @@ export function planTls(facts: PlanFacts, next: ReleaseParts, config: Config, wi
     throw siteError("TLS_NOT_HERE", `${appliance} ${version} has no certificate for clients`);
   }
   return plan("tls", facts, next, config, { certificate: wish });
+}
+
+/**
+ * The same release and configuration with other secrets, or other certificates: those inside, and the one for
+ * clients if it is the site's own. @throws SITE_NOT_INSTALLED | ROTATION_NOT_HERE
+ */
+export function planRotate(facts: PlanFacts, next: ReleaseParts, config: Config, wish: RotationWish): DeployPlan {
+  requireInstalled(facts.deployments);
+  const rotation = planRotation(next.template, wish);
+  const isOwn = wish === "certificates" && facts.certificate?.isOwn === true;
+  return plan("rotate", facts, next, config, { rotation, ...(isOwn && { certificate: { source: "own" } }) });
 }
 
 /** @throws INSTALL_EXISTS */
@@ -226,7 +240,7 @@ function plan(
   facts: PlanFacts,
   next: ReleaseParts,
   config: Config,
-  options: { readonly stage?: boolean; readonly certificate?: CertificateWish },
+  options: { readonly stage?: boolean; readonly certificate?: CertificateWish; readonly rotation?: PlannedRotation },
 ): DeployPlan {
   const { site, deployments, missingSecrets, volumes, engineId } = facts;
   const { rules } = next;
@@ -255,7 +269,7 @@ function plan(
       schemaVersion: 1,
       current: to,
       // A change of the configuration leaves the way back to the older release as it is.
-      previous: action === "config" || action === "tls" ? deployments.previous : before,
+      previous: STAYING.includes(action) ? deployments.previous : before,
       securityFloor: highest(deployments.securityFloor, manifest.securityFloor),
       data: dataAfter(before || volumes.length > 0 ? deployments.data : null, manifest),
       engineId,
@@ -263,6 +277,7 @@ function plan(
     config: configBytes(config).toString("utf8"),
     newSecrets: missingSecrets,
     ...(certificate.change && { certificate: certificate.change }),
+    ...(options.rotation && { rotation: options.rotation.rotation }),
     hasOldVolumes: volumes.length > 0,
     parts: {
       stage: options.stage === true,
@@ -275,7 +290,8 @@ function plan(
     watchSeconds: before === null ? 0 : WATCH_SECONDS,
     drainSeconds: facts.current?.rules.drainSeconds ?? rules.drainSeconds,
   };
-  const subject = subjectOf(facts, parameters, next, certificate.details);
+  const details = [...certificate.details, ...(options.rotation?.details ?? [])];
+  const subject = subjectOf(facts, parameters, next, details);
   return { subject, parameters };
 }
 
@@ -287,7 +303,7 @@ function subjectOf(
   facts: PlanFacts,
   parameters: DeployParameters,
   next: ReleaseParts,
-  certificateDetails: readonly string[],
+  secretDetails: readonly string[],
 ): PlanSubject {
   const { action, to, before } = parameters;
   return {
@@ -297,7 +313,7 @@ function subjectOf(
     configDigest: to.config,
     policyDigest: facts.policyDigest,
     trustVersion: facts.trustVersion,
-    details: detailsOf(facts, parameters, next, certificateDetails),
+    details: detailsOf(facts, parameters, next, secretDetails),
   };
 }
 
@@ -306,7 +322,7 @@ function detailsOf(
   facts: PlanFacts,
   parameters: DeployParameters,
   next: ReleaseParts,
-  certificateDetails: readonly string[],
+  secretDetails: readonly string[],
 ): string[] {
   const { to, before, after, parts, hasOldVolumes, newSecrets, watchSeconds, drainSeconds, config } = parameters;
   const { manifest } = next.release;
@@ -321,10 +337,10 @@ function detailsOf(
     `configuration: ${config}`,
   ];
   if (newSecrets.length > 0) lines.push(`new secrets: ${newSecrets.join(", ")}`);
-  lines.push(...certificateDetails);
+  lines.push(...secretDetails);
   if (parts.backup) lines.push("backup of the databases before anything changes, and a rehearsal of the upgrade on it");
   if (parts.migrate && before.current) lines.push("database: the schema is extended; the old release works on it too");
-  if (before.current) lines.push(...pauseLines(parts.base));
+  if (before.current) lines.push(...pauseLines(parts.base, parameters.rotation));
   if (before.current) {
     lines.push(
       `after the switch ${to.version} is watched for ${watchSeconds} s; if it fails, the site returns by itself`,
@@ -352,7 +368,12 @@ function imageLines(manifest: ReleaseManifest, old: ReleaseManifest | undefined)
   return [...lines, ...gone.map((name) => `image ${name}: not in this release any more`)];
 }
 
-function pauseLines(isBaseChanged: boolean): string[] {
+function pauseLines(isBaseChanged: boolean, rotation: Rotation | undefined): string[] {
+  const restarted = [...new Set([...(rotation?.between ?? []), ...(rotation?.after ?? [])])].sort();
+  if (restarted.length > 0 && !isBaseChanged) {
+    const pause = `at most ${BASE_PAUSE_SECONDS} s each`;
+    return [`predicted pause: ${pause}; started anew: ${restarted.join(", ")}; requests wait, no connection is cut`];
+  }
   if (!isBaseChanged) return ["predicted pause: none; the front, the database and the audit log stay as they are"];
   return [`base services are replaced: predicted pause ${BASE_PAUSE_SECONDS} s; connections of clients may be cut`];
 }
@@ -364,6 +385,7 @@ function wayBackLines(
 ): string[] {
   const { current } = before;
   if (action === "install") return ["way back: sealift uninstall"];
+  if (action === "rotate") return ["way back: none is needed; the same verb makes others again"];
   if (action === "tls") return [certificateWayBack(site.paths)];
   if (action === "config") return ["way back: sealift config apply with the configuration before"];
   if (!current) return [];

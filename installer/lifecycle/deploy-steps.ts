@@ -15,6 +15,7 @@ import {
   containerStates,
   downProject,
   type ProjectRun,
+  restartServices,
   runTask,
   startProject,
   stopTask,
@@ -46,6 +47,7 @@ import { keepLogs } from "./failed-logs.ts";
 import { askFront, clientAddress, confirmFront, removeSwitch, switchFront, writeSwitch } from "./front.ts";
 import { MIGRATION_MAX_SECONDS, rehearse, removeRehearsal, writeRehearsal } from "./rehearsal.ts";
 import { type NewStep, reported } from "./reported-step.ts";
+import { beginRotation, forgetRotation, type Rotation, restoreRotation, settleRotation } from "./rotation.ts";
 import type { Step } from "./step.ts";
 import { type ReleaseParts, renderFor, renderInput, withStoredRelease } from "./stored-release.ts";
 
@@ -174,6 +176,7 @@ export function deploySteps(context: DeployContext, parameters: DeployParameters
     parts.backup && backup(deploying),
     parts.rehearse && rehearsal(deploying),
     !isInstall && parts.base && base(deploying),
+    parameters.rotation && rotate(deploying, parameters.rotation),
     parts.migrate && migrate(deploying),
     start(deploying),
     prove(deploying),
@@ -182,6 +185,7 @@ export function deploySteps(context: DeployContext, parameters: DeployParameters
     !isInstall && watch(deploying),
     commit(deploying),
     !isInstall && drain(deploying),
+    parameters.rotation && settle(deploying, parameters.rotation),
     parts.credentials && credentials(deploying),
     tidy(deploying),
   ];
@@ -356,6 +360,40 @@ function base(deploying: Deploying): NewStep {
       removeSwitch(context.disk, context.paths);
     },
   };
+}
+
+function rotate(deploying: Deploying, rotation: Rotation): NewStep {
+  const { context, parameters } = deploying;
+  return {
+    name: "rotate",
+    intent: `make other ${rotation.wish}; the old ones still count`,
+    do: () =>
+      deploying.withNext(async ({ template }) => {
+        beginRotation(context, template, rotation);
+        await restartBase(deploying, parameters.to, rotation.between);
+      }),
+    undo: async () => {
+      const { current } = parameters.before;
+      // Whether they heard of the new ones already nobody knows.
+      if (restoreRotation(context, rotation) && current) await restartBase(deploying, current, rotation.between);
+      forgetRotation(context);
+    },
+  };
+}
+
+function settle(deploying: Deploying, rotation: Rotation): NewStep {
+  return {
+    name: "settle",
+    intent: `let the old ${rotation.wish} count no more`,
+    do: async () => {
+      settleRotation(deploying.context, rotation);
+      await restartBase(deploying, deploying.parameters.to, rotation.after);
+    },
+  };
+}
+
+async function restartBase({ context }: Deploying, of: Deployment, services: readonly string[]): Promise<void> {
+  await restartServices(await context.engine(), baseProject(context, of).name, services, START_SECONDS);
 }
 
 function migrate(deploying: Deploying): NewStep {
@@ -594,6 +632,7 @@ function tidy({ context, parameters }: Deploying): NewStep {
     intent: "remove the files of older deployments",
     do: async () => {
       forgetCertificate(context);
+      forgetRotation(context);
       for (const id of readdirSync(join(paths.directory, "deployments"))) {
         if (!kept.includes(id)) removeTree(disk, join(paths.directory, "deployments", id));
       }

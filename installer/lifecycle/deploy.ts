@@ -7,7 +7,10 @@ function kindOf(action: DeployAction): OperationKind<DeployContext> {
   return {
     name: action,
     steps: (context, parameters) => deploySteps(context, parseDeployParameters(parameters)),
-    facts: (parameters) => ({ deployments: parseDeployParameters(parameters).after }),
+    facts: (parameters) => {
+      const { after, rotation } = parseDeployParameters(parameters);
+      return { deployments: after, ...(rotation && { rotated: rotation.wish }) };
+    },
   };
 }
 

@@ -61,6 +61,7 @@ export const lifecycleError = errorArea({
   MODEL_UNKNOWN: 4,
   API_KEY_UNKNOWN: 4,
   SITE_NOT_RUNNING: 4,
+  ROTATION_NOT_HERE: 4,
   CANARY_FAILED: 5,
   FRONT_NOT_SWITCHED: 5,
   WATCH_FAILED: 5,

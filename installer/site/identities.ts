@@ -49,9 +49,14 @@ const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE---
 export function openIdentityRoot(disk: Disk, path: string): IdentityRoot {
   const bytes = readStateFile(path, ROOT_FILE_MAX_BYTES);
   if (bytes) return parseRoot(path, bytes.toString("latin1"));
-  const root = makeRoot();
-  writeWhole(disk, path, Buffer.from(pemOf(root.privateKey) + root.certificates.join("")), 0o400);
+  const root = makeIdentityRoot();
+  writeWhole(disk, path, rootBytes(root), 0o400);
   return root;
+}
+
+/** As it lies in its file. */
+export function rootBytes({ privateKey, certificates }: IdentityRoot): Buffer {
+  return Buffer.from(pemOf(privateKey) + certificates.join(""));
 }
 
 /**
@@ -79,7 +84,8 @@ export function makeIdentity(rule: IdentityRule, root: IdentityRoot): SecretFile
   return [{ path: `${directory}/identity.pem`, bytes: Buffer.from(text), uid, mode: 0o400 }];
 }
 
-function makeRoot(): IdentityRoot {
+/** Another root. Its name is that of every other: certificates tell them apart by the key. */
+export function makeIdentityRoot(): IdentityRoot {
   const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const fields: CertificateFields = {
     ...ALWAYS,

@@ -23,6 +23,11 @@ export function authorityPath({ directory }: StatePaths): string {
   return join(directory, "site", CLIENT_AUTHORITY);
 }
 
+/** The key and certificate behind the identities inside. */
+export function identityRootPath({ directory }: StatePaths): string {
+  return join(directory, "site", IDENTITY_ROOT);
+}
+
 /** How clients call this site, as its configuration says. @throws TLS_NAME_MALFORMED */
 export function wantedNames(config: Config, hostName: string): string[] {
   return serverNames(publicNames(config), hostName, String(config["clientAddress"] ?? ""));
@@ -37,9 +42,8 @@ export interface SecretSite {
 
 /** The configuration's members `publicNames` and `clientAddress` say how clients call this site. */
 export function secretMakers({ disk, clock, paths, siteId }: SecretSite, config: Config): SecretMakers {
-  const at = (name: string): string => join(paths.directory, "site", name);
   return {
-    identity: (rule) => makeIdentity(rule, openIdentityRoot(disk, at(IDENTITY_ROOT))),
+    identity: (rule) => makeIdentity(rule, openIdentityRoot(disk, identityRootPath(paths))),
     serverCertificate: (rule) => {
       const names = wantedNames(config, hostname());
       const about = { siteId, names, now: clock().now };

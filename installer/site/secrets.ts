@@ -25,7 +25,6 @@ export interface SecretMakers {
 }
 
 const SECRET_BYTES = 32;
-const SECRET_MODE = 0o400;
 const FILE_MAX_BYTES = 64 * 1024;
 
 /** The files of `rule`, each with its one reader, in the order in which they are made. */
@@ -71,7 +70,7 @@ export async function generateSecrets(
       const uid = secretFiles(rule)[file];
       if (!value || uid === undefined) throw new TypeError(`the maker of ${file} did not make it`);
       for (const path of directoriesOf(directory, file)) makeDirectory(disk, path);
-      writeWhole(disk, join(directory, file), value, SECRET_MODE, process.getuid?.() === 0 ? uid : undefined);
+      writeSecret(disk, join(directory, file), value, uid);
       made.push(file);
     }
   }
@@ -79,6 +78,13 @@ export async function generateSecrets(
   const all = rules.flatMap((rule) => Object.keys(secretFiles(rule)));
   for (const path of new Set(all.flatMap((file) => directoriesOf(directory, file)))) syncNames(disk, path);
   return made;
+}
+
+const SECRET_MODE = 0o400;
+
+/** Whole and on stable storage before its name appears. The owner is set by root only. @throws STATE_… */
+export function writeSecret(disk: Disk, path: string, bytes: Uint8Array, uid: number): void {
+  writeWhole(disk, path, bytes, SECRET_MODE, process.getuid?.() === 0 ? uid : undefined);
 }
 
 /** Each file's bytes; also of those that are there, for a rule whose files share a value. */
@@ -117,7 +123,8 @@ function sharedValues(rule: SharedRule, directory: string, missing: readonly str
   ]);
 }
 
-function randomValue(kind: "password" | "key"): Buffer {
+/** As `SecretRule` says of the kind. */
+export function randomValue(kind: "password" | "key"): Buffer {
   return Buffer.from(randomBytes(SECRET_BYTES).toString(kind === "key" ? "hex" : "base64url"));
 }
 
