@@ -28,9 +28,8 @@ function loadedBy(entry: string): { files: string[]; packages: string[]; builtin
 /** What the verifier's cage loads from outside this project, and why. A new one belongs into an ADR first. */
 const PACKAGES_IN_THE_CAGE: Readonly<Record<string, string>> = {
   "@sigstore/bundle": "parses Sigstore bundles",
-  "@sigstore/core": "DSSE encoding, of @sigstore/verify",
-  "@sigstore/protobuf-specs": "the types of a bundle and of a trusted root",
-  "@sigstore/verify": "verifies Sigstore bundles, offline only",
+  "@sigstore/core": "DSSE encoding",
+  "@sigstore/protobuf-specs": "the types of a bundle",
   "@tufjs/canonical-json": "the bytes that TUF signs",
   "@tufjs/models": "TUF metadata",
   "tuf-js": "TUF's workflow, its store only: nothing that downloads",

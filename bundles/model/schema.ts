@@ -3,6 +3,7 @@
  * schema object; unknown members are refused where the schema says so, never dropped.
  */
 import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
+import { unfitForCanonicalJson } from "./json-limits.ts";
 
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
@@ -26,32 +27,14 @@ function compile(schema: JsonSchema): ValidateFunction {
   return made;
 }
 
-/** Deeper JSON is refused: canonical JSON and Ajv recurse, and nothing that we read needs half of it. */
-const NESTING_MAX = 128;
-
 /** What is wrong with `value`, in one line, or undefined if it has the schema's shape. */
 export function schemaProblem(schema: JsonSchema, value: unknown): string | undefined {
-  if (isDeeperThan(NESTING_MAX, value)) return `/: nested deeper than ${NESTING_MAX} levels`;
-  // RFC 8785, 3.2.2.2: half a surrogate pair has no canonical form.
-  if (!isUnicode(value)) return "/: a string that is no Unicode text";
+  const unfit = unfitForCanonicalJson(value);
+  if (unfit !== undefined) return `/: ${unfit}`;
   const validate = compile(schema);
   if (validate(value)) return undefined;
   const [error] = validate.errors ?? [];
   if (!error) return "does not match the schema";
   const extra = "additionalProperty" in error.params ? ` ${JSON.stringify(error.params["additionalProperty"])}` : "";
   return `${error.instancePath || "/"}: ${error.message ?? "does not match"}${extra}`;
-}
-
-function isDeeperThan(levels: number, value: unknown): boolean {
-  if (typeof value !== "object" || value === null) return false;
-  return levels === 0 || Object.values(value).some((member) => isDeeperThan(levels - 1, member));
-}
-
-/** Names of members too. `value` is not nested deep. */
-function isUnicode(value: unknown): boolean {
-  if (typeof value === "string") return value.isWellFormed();
-  if (typeof value !== "object" || value === null) return true;
-  return Array.isArray(value)
-    ? value.every(isUnicode)
-    : Object.entries(value).every(([name, member]) => name.isWellFormed() && isUnicode(member));
 }

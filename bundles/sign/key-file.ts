@@ -11,13 +11,14 @@ import {
   randomBytes,
   scryptSync,
 } from "node:crypto";
-import { closeSync, constants, fsyncSync, openSync, readSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, constants, fsyncSync, openSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { xsalsa20poly1305 } from "@noble/ciphers/salsa.js";
 import { modelError } from "../model/error.ts";
-import { parsePublicKey, requireP256 } from "../model/public-key.ts";
+import { requireP256 } from "../model/public-key.ts";
 import { type JsonSchema, schemaProblem } from "../model/schema.ts";
 import { reasonOf } from "../model/sealift-error.ts";
 import { signError } from "./error.ts";
+import { readKeyText } from "./public-key-file.ts";
 
 export type PrivateKey = KeyObject;
 export type PublicKey = KeyObject;
@@ -26,7 +27,6 @@ const PEM_LABEL = "ENCRYPTED SIGSTORE PRIVATE KEY";
 /** The label before cosign 2. */
 const OLD_PEM_LABEL = "ENCRYPTED COSIGN PRIVATE KEY";
 const PEM_BLOCK = /^\s*-----BEGIN ([A-Z ]+)-----\s([A-Za-z0-9+/=\s]+)-----END \1-----\s*$/;
-const KEY_FILE_MAX_BYTES = 16 * 1024;
 const SCRYPT = { N: 65536, r: 8, p: 1 };
 /**
  * A key file is input: without a bound its parameters could ask for any amount of memory (128·N·r bytes)
@@ -146,26 +146,6 @@ function writeNew(path: string, text: string, mode: number): void {
 }
 
 /** Bounded by what is read, not by what `stat` says, because a key may come through a pipe. */
-function readKeyText(path: string): string {
-  try {
-    const fd = openSync(path, "r");
-    try {
-      const buffer = Buffer.alloc(KEY_FILE_MAX_BYTES + 1);
-      let length = 0;
-      for (let got = 1; got > 0 && length < buffer.length; length += got) {
-        got = readSync(fd, buffer, length, buffer.length - length, null);
-      }
-      if (length > KEY_FILE_MAX_BYTES) throw new RangeError(`larger than ${KEY_FILE_MAX_BYTES} bytes`);
-      return buffer.toString("utf8", 0, length);
-    } finally {
-      closeSync(fd);
-    }
-  } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code === "ENOENT" ? "KEY_NOT_FOUND" : "KEY_UNREADABLE";
-    throw signError(code, `key ${JSON.stringify(path)}: ${reasonOf(cause)}`, { cause });
-  }
-}
-
 /** Whether `path` holds a private key in cosign's format, without opening it. */
 export function isPrivateKeyFile(path: string): boolean {
   return readKeyText(path).includes("PRIVATE KEY-----");
@@ -240,9 +220,4 @@ function parseEncrypted(body: string, what: string) {
     throw modelError("KEY_MALFORMED", `${what}: nonce or ciphertext of the wrong size`);
   }
   return parts;
-}
-
-/** @throws KEY_NOT_FOUND | KEY_UNREADABLE | KEY_MALFORMED | KEY_NOT_P256 */
-export function loadPublicKey(path: string): PublicKey {
-  return parsePublicKey(readKeyText(path), `key ${JSON.stringify(path)}`);
 }

@@ -1,5 +1,6 @@
 /** The options by which a person says with which key to sign. */
-import { loadPrivateKey, loadPublicKey } from "../../bundles/sign/key-file.ts";
+import { loadPrivateKey } from "../../bundles/sign/key-file.ts";
+import { loadPublicKey } from "../../bundles/sign/public-key-file.ts";
 import type { SigningKey } from "../../bundles/sign/signing-key.ts";
 import { keyPassword } from "../ui/key-password.ts";
 import { type Invocation, optionalOption, requiredOption, usageError } from "./command.ts";

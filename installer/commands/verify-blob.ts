@@ -1,28 +1,27 @@
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { basename } from "node:path";
-import { pipeline } from "node:stream/promises";
-import { type Digest, digestFromHex, parseDigest } from "../../bundles/model/digest.ts";
+import { digestFromHex, parseDigest } from "../../bundles/model/digest.ts";
 import { plain } from "../../bundles/model/plain-text.ts";
 import { keyFingerprint, keyHint } from "../../bundles/model/public-key.ts";
-import { reasonOf } from "../../bundles/model/sealift-error.ts";
-import { loadPublicKey } from "../../bundles/sign/key-file.ts";
+import { loadPublicKey } from "../../bundles/sign/public-key-file.ts";
 import {
+  type Artifact,
   BLOB_BUNDLE_MAX_BYTES,
+  digestOfArtifact,
   type VerifiedBlob,
-  type VerifiedKeylessBlob,
   verifyBlob,
-  verifyKeylessBlob,
 } from "../../verify/signature/blob.ts";
 import { signatureError } from "../../verify/signature/error.ts";
 import type { CertificateIdentity } from "../../verify/signature/keyless.ts";
-import { TRUSTED_ROOT_MAX_BYTES } from "../../verify/signature/trusted-root.ts";
+import type { VerifiedKeylessBlob } from "../../verify/signature/witnessed-blob.ts";
 import type { TrustKey } from "../../verify/trust/trust.ts";
-import { installerError } from "../error.ts";
-import { readBoundedFile } from "../host/read-file.ts";
+import { readBoundedFile, readInChunks } from "../host/read-file.ts";
 import { type Command, type Invocation, optionalOption, positionals, requiredOption, usageError } from "./command.ts";
 
 const NAME = "verify-blob";
+const TRUSTED_ROOT_MAX_BYTES = 4 * 1024 * 1024;
+/** Up to here a file is kept in memory, since its bytes are verified faster than its digest. */
+const KEPT_MAX_BYTES = 4 * 1024 * 1024;
 
 export const verifyBlobCommand: Command = {
   name: NAME,
@@ -59,11 +58,9 @@ export const verifyBlobCommand: Command = {
     }
     const bundle = await readBoundedFile(bundlePath, BLOB_BUNDLE_MAX_BYTES);
     const root = rootPath === undefined ? undefined : await readBoundedFile(rootPath, TRUSTED_ROOT_MAX_BYTES);
-    const digest = parseDigest(artifact) ?? (await digestOfFile(artifact));
-    const verified =
-      "identity" in signer
-        ? verifyKeylessBlob(bundle, digest, signer, root as Buffer)
-        : verifyBlob(bundle, digest, signer, root);
+    const blob = parseDigest(artifact) ?? readArtifact(artifact);
+    const verified = await verifyAs(signer, bundle, blob, root);
+    const digest = digestOfArtifact(blob);
     requirePredicateType(optionalOption(invocation, "predicate-type"), verified.predicateType);
     const { terminal } = invocation;
     const what = verified.predicateType === null ? "" : ` (${plain(verified.predicateType)})`;
@@ -77,6 +74,19 @@ export const verifyBlobCommand: Command = {
     return 0;
   },
 };
+
+async function verifyAs(
+  signer: TrustKey | CertificateIdentity,
+  bundle: Buffer,
+  artifact: Artifact,
+  root: Buffer | undefined,
+): Promise<VerifiedBlob | VerifiedKeylessBlob> {
+  if ("publicKey" in signer && root === undefined) return verifyBlob(bundle, artifact, signer);
+  // Brings all of Sigstore's formats.
+  const { verifyKeylessBlob, verifyWitnessedBlob } = await import("../../verify/signature/witnessed-blob.ts");
+  if ("publicKey" in signer) return verifyWitnessedBlob(bundle, artifact, signer, root as Buffer);
+  return verifyKeylessBlob(bundle, digestOfArtifact(artifact), signer, root as Buffer);
+}
 
 function readSigner(invocation: Invocation): TrustKey | CertificateIdentity {
   const keyPath = optionalOption(invocation, "key");
@@ -115,21 +125,15 @@ function signedBy(verified: VerifiedBlob | VerifiedKeylessBlob): string {
   return `signed by ${plain(certificate.identity)} of ${plain(certificate.issuer)} at ${when}`;
 }
 
-async function digestOfFile(path: string): Promise<Digest> {
+/** The bytes of a small file, and of a larger one the digest: each is read once. */
+function readArtifact(path: string): Artifact {
   const hash = createHash("sha256");
-  try {
-    await pipeline(createReadStream(path, { highWaterMark: 1024 * 1024 }), hash);
-  } catch (cause) {
-    const missing = (cause as NodeJS.ErrnoException).code === "ENOENT";
-    throw installerError(
-      missing ? "FILE_NOT_FOUND" : "FILE_UNREADABLE",
-      `${JSON.stringify(path)}: ${reasonOf(cause)}`,
-      {
-        cause,
-        hints:
-          missing && path.startsWith("sha256:") ? ["a digest is sha256: and 64 lower-case hexadecimal digits"] : [],
-      },
-    );
-  }
-  return digestFromHex(hash.digest("hex"));
+  const kept: Buffer[] = [];
+  let size = 0;
+  readInChunks(path, (chunk) => {
+    hash.update(chunk);
+    size += chunk.length;
+    if (size <= KEPT_MAX_BYTES) kept.push(Buffer.from(chunk));
+  });
+  return size <= KEPT_MAX_BYTES ? Buffer.concat(kept) : digestFromHex(hash.digest("hex"));
 }

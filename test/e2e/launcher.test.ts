@@ -10,10 +10,12 @@ import {
   lstatSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -168,6 +170,31 @@ describe("the launcher in a fresh clone", { skip: missing ? `${missing} is not o
     assert.equal(status, 0, stderr);
     for (const path of [trace, join(work, "coverage"), join(work, "compiled")])
       assert.equal(existsSync(path), false, path);
+  });
+
+  test("keeps what V8 compiled inside its own tree, for its owner alone, and does without it elsewhere", () => {
+    const compiled = join(clone, "node_modules/.compiled");
+    rmSync(compiled, { recursive: true });
+    assert.equal(run(["--version"]).status, 0);
+    assert.equal(statSync(compiled).mode & 0o777, 0o700);
+    assert.ok(readdirSync(compiled, { recursive: true }).length > 5);
+    // A file in the directory's place: nothing can be kept, and nothing is said.
+    rmSync(compiled, { recursive: true });
+    writeFileSync(compiled, "");
+    assert.deepEqual([run(["--version"]).status, run(["--version"]).stderr], [0, ""]);
+    rmSync(compiled);
+  });
+
+  test("runs the code that is there, not what was compiled of another", () => {
+    assert.equal(run(["--version"]).status, 0);
+    const main = join(clone, "installer/main.ts");
+    const before = readFileSync(main, "utf8");
+    const { atime, mtime } = statSync(main);
+    writeFileSync(main, before.replace("`sealift ${", "`seaLift ${"));
+    utimesSync(main, atime, mtime);
+    assert.match(run(["--version"]).stdout, /^seaLift /);
+    writeFileSync(main, before);
+    assert.match(run(["--version"]).stdout, /^sealift /);
   });
 
   test("is found through links, relative and absolute, from any directory", () => {

@@ -4,13 +4,8 @@ import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "node:test";
 import { keyFingerprint } from "../../bundles/model/public-key.ts";
-import {
-  encryptPrivateKey,
-  generateKeyFiles,
-  loadPrivateKey,
-  loadPublicKey,
-  parsePrivateKey,
-} from "../../bundles/sign/key-file.ts";
+import { encryptPrivateKey, generateKeyFiles, loadPrivateKey, parsePrivateKey } from "../../bundles/sign/key-file.ts";
+import { loadPublicKey } from "../../bundles/sign/public-key-file.ts";
 import { scratch } from "../support/scratch.ts";
 import { coded, makeKey } from "../support/test-trust.ts";
 

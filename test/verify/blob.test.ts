@@ -6,9 +6,10 @@ import { digestOf } from "../../bundles/model/digest.ts";
 import { keyFingerprint, keyHint } from "../../bundles/model/public-key.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { signBlob } from "../../bundles/sign/blob.ts";
-import { loadPublicKey } from "../../bundles/sign/key-file.ts";
+import { loadPublicKey } from "../../bundles/sign/public-key-file.ts";
 import { signStatement, statementFor } from "../../bundles/sign/statement.ts";
 import { verifyBlob } from "../../verify/signature/blob.ts";
+import { verifyWitnessedBlob } from "../../verify/signature/witnessed-blob.ts";
 import type { TrustKey } from "../../verify/trust/trust.ts";
 import { coded, makeKey, trustKeyOf } from "../support/test-trust.ts";
 
@@ -77,6 +78,60 @@ test("refuses a message digest of another algorithm and a signature that is none
   assert.throws(() => verifyBlob(none, digest, ours), coded("SIGNATURE_MALFORMED"));
 });
 
+test("judges an artifact by its bytes as by its digest", () => {
+  const [another, stranger] = [Buffer.from("another"), trustKeyOf(makeKey(), "stranger")];
+  assert.deepEqual(verifyBlob(message, artifact, ours), verifyBlob(message, digest, ours));
+  const statement = signStatement(key, statementFor(digest, "https://example.invalid/p", {}));
+  assert.deepEqual(verifyBlob(statement, artifact, ours), verifyBlob(statement, digest, ours));
+  const garbage = altered(message, ["messageSignature", "signature"], "AAAA");
+  const pretending = altered(
+    message,
+    ["messageSignature", "messageDigest", "digest"],
+    Buffer.from(digestOf(another).slice(7), "hex").toString("base64"),
+  );
+  for (const one of [another, digestOf(another)]) {
+    assert.throws(() => verifyBlob(message, one, ours), coded("SIGNATURE_OTHER_ARTIFACT"));
+    assert.throws(() => verifyBlob(pretending, one, ours), coded("SIGNATURE_UNKNOWN_KEY"));
+  }
+  for (const one of [artifact, digest]) {
+    assert.throws(() => verifyBlob(message, one, stranger), coded("SIGNATURE_UNKNOWN_KEY"));
+    assert.throws(() => verifyBlob(garbage, one, ours), coded("SIGNATURE_UNKNOWN_KEY"));
+  }
+});
+
+test("refuses a signed payload that is no statement, member by member", () => {
+  const good = JSON.parse(statementFor(digest, "https://example.invalid/p", {}).toString()) as Record<string, unknown>;
+  const [hex] = [digest.slice(7)];
+  const verifyPayload = (payload: unknown) =>
+    verifyBlob(signStatement(key, Buffer.from(JSON.stringify(payload))), digest, ours);
+  assert.equal(verifyPayload(good).kind, "statement");
+  const deep = Array.from({ length: 200 }).reduce<unknown>((inner) => [inner], 0);
+  for (const bad of [
+    ...[null, 7, "x", [], {}, [good]],
+    ...[{ _type: "https://in-toto.io/Statement/v2" }, { _type: ["https://in-toto.io/Statement/v1"] }, { _type: null }],
+    ...[
+      [],
+      {},
+      null,
+      [null],
+      [{}],
+      [{ digest: {} }],
+      [{ digest: { sha256: [hex] } }],
+      [{ digest: { sha256: hex.toUpperCase() } }],
+    ]
+      .concat([[[{ digest: { sha256: hex } }]], Array(1025).fill({ digest: { sha256: hex } })])
+      .map((subject) => ({ subject })),
+    ...[{ predicateType: "" }, { predicateType: 1 }, { predicateType: "x".repeat(1025) }, { predicateType: ["x"] }],
+    ...[{ predicate: deep }, { predicate: "\ud800" }],
+  ]) {
+    const payload =
+      typeof bad === "object" && bad !== null && !Array.isArray(bad) && Object.keys(bad).length > 0
+        ? { ...good, ...bad }
+        : bad;
+    assert.throws(() => verifyPayload(payload), coded("SIGNATURE_STATEMENT_REFUSED"), JSON.stringify(bad).slice(0, 80));
+  }
+});
+
 test("accepts both halves of S, as OpenSSL makes them", () => {
   for (let i = 0; i < 8; i += 1) verifyBlob(signBlob(key, artifact), digest, ours);
 });
@@ -96,10 +151,13 @@ for (const version of ["cosign2", "cosign3"]) {
 
 test("refuses a trusted root that is none, or in which a log is valid without a beginning", () => {
   const mediaType = "application/vnd.dev.sigstore.trustedroot+json;version=0.1";
-  verifyBlob(message, digest, ours, Buffer.from(JSON.stringify({ mediaType })));
+  verifyWitnessedBlob(message, digest, ours, Buffer.from(JSON.stringify({ mediaType })));
   const endless = { mediaType, tlogs: [{ baseUrl: "x", publicKey: { rawBytes: "AAAA" } }] };
   for (const root of ["", "null", "7", "{}", JSON.stringify({ mediaType: "x" }), JSON.stringify(endless)]) {
-    assert.throws(() => verifyBlob(message, digest, ours, Buffer.from(root)), coded("SIGNATURE_ROOT_MALFORMED"));
+    assert.throws(
+      () => verifyWitnessedBlob(message, digest, ours, Buffer.from(root)),
+      coded("SIGNATURE_ROOT_MALFORMED"),
+    );
   }
 });
 
@@ -109,13 +167,13 @@ test("the conformance suite's managed key verifies, with its log entry checked o
   const about = digestOf(readFileSync(join(CASES, "a.txt")));
   const root = readFileSync(join(MANAGED, "trusted_root.json"));
   assert.partialDeepStrictEqual(verifyBlob(bundle, about, trusted), { logEntries: 1, logChecked: false });
-  assert.partialDeepStrictEqual(verifyBlob(bundle, about, trusted, root), { logEntries: 1, logChecked: true });
+  assert.partialDeepStrictEqual(verifyWitnessedBlob(bundle, about, trusted, root), { logEntries: 1, logChecked: true });
   const foreign = readFileSync(join(CASES, "../default_trusted_root.json"));
-  assert.throws(() => verifyBlob(bundle, about, trusted, foreign), coded("SIGNATURE_WITNESS_REFUSED"));
+  assert.throws(() => verifyWitnessedBlob(bundle, about, trusted, foreign), coded("SIGNATURE_WITNESS_REFUSED"));
   const noStart = JSON.parse(root.toString()) as { tlogs: { publicKey: { validFor?: unknown } }[] };
   for (const log of noStart.tlogs) delete log.publicKey.validFor;
   assert.throws(
-    () => verifyBlob(bundle, about, trusted, Buffer.from(JSON.stringify(noStart))),
+    () => verifyWitnessedBlob(bundle, about, trusted, Buffer.from(JSON.stringify(noStart))),
     coded("SIGNATURE_ROOT_MALFORMED"),
   );
 });
@@ -135,7 +193,7 @@ test("no other case of the conformance suite passes with a key, by none of its k
     const root = existsSync(at("trusted_root.json")) ? readFileSync(at("trusted_root.json")) : undefined;
     for (const one of trusted) {
       assert.throws(
-        () => verifyBlob(bundle, about, one, root),
+        () => (root ? verifyWitnessedBlob(bundle, about, one, root) : verifyBlob(bundle, about, one)),
         (error) => error instanceof SealiftError && error.exit === 3,
         name,
       );
@@ -160,10 +218,10 @@ test("200 seeded mutants of a bundle with a log entry never pass as something el
     const mutant = Buffer.from(original);
     for (let i = 0; i <= next(3); i += 1) mutant.writeUInt8(next(256), next(mutant.length));
     try {
-      const verified = verifyBlob(mutant, about, trusted, root);
+      const verified = verifyWitnessedBlob(mutant, about, trusted, root);
       // A change may hit what decides nothing (the hint, white space); what is told must still be true.
       assert.equal(verified.keyFingerprint, trusted.fingerprint);
-      assert.throws(() => verifyBlob(mutant, digest, trusted, root), SealiftError);
+      assert.throws(() => verifyWitnessedBlob(mutant, digest, trusted, root), SealiftError);
     } catch (cause) {
       assert.ok(cause instanceof SealiftError && cause.exit === 3, `round ${round}: ${String(cause)}`);
       refused += 1;

@@ -7,9 +7,10 @@ import { digestOf } from "../../bundles/model/digest.ts";
 import { duplicateMember } from "../../bundles/model/duplicate-member.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { signBlob } from "../../bundles/sign/blob.ts";
-import { loadPublicKey } from "../../bundles/sign/key-file.ts";
+import { loadPublicKey } from "../../bundles/sign/public-key-file.ts";
 import { signStatement, statementFor } from "../../bundles/sign/statement.ts";
-import { verifyBlob, verifyKeylessBlob } from "../../verify/signature/blob.ts";
+import { verifyBlob } from "../../verify/signature/blob.ts";
+import { verifyKeylessBlob, verifyWitnessedBlob } from "../../verify/signature/witnessed-blob.ts";
 import { parseGeneralizedTime } from "../../verify/signature/witnesses.ts";
 import { scratch } from "../support/scratch.ts";
 import { coded, makeKey, trustKeyOf } from "../support/test-trust.ts";
@@ -54,7 +55,7 @@ function verifyCase({ bundle, artifact, root, who, key }: Case): void {
     verifyKeylessBlob(bundle, digest, who, root);
   } else {
     const publicKey = loadPublicKey(key);
-    verifyBlob(bundle, digest, { ...trustKeyOf(makeKey(), "given"), publicKey }, root);
+    verifyWitnessedBlob(bundle, digest, { ...trustKeyOf(makeKey(), "given"), publicKey }, root);
   }
 }
 
@@ -209,7 +210,7 @@ test("JSON with a member twice is refused wherever it is: bundle, statement, tru
   );
   const root = '{"mediaType":"x","mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}';
   assert.throws(
-    () => verifyBlob(Buffer.from(bundle), digestOf(artifact), given, Buffer.from(root)),
+    () => verifyWitnessedBlob(Buffer.from(bundle), digestOf(artifact), given, Buffer.from(root)),
     coded("SIGNATURE_ROOT_MALFORMED"),
   );
 });
@@ -347,15 +348,18 @@ test("a timestamp with 0 to 6 digits of fraction counts; one over another signat
         material["timestampVerificationData"] = { rfc3161Timestamps: [{ signedTimestamp: token }] };
       });
     const reply = readFileSync(join(directory, "reply"));
-    assert.equal(verifyBlob(stamped(reply.toString("base64")), digestOf(artifact), given, root).logChecked, true);
+    assert.equal(
+      verifyWitnessedBlob(stamped(reply.toString("base64")), digestOf(artifact), given, root).logChecked,
+      true,
+    );
     const other = signBlob(key, artifact);
     assert.throws(
-      () => verifyBlob(stamped(reply.toString("base64"), other), digestOf(artifact), given, root),
+      () => verifyWitnessedBlob(stamped(reply.toString("base64"), other), digestOf(artifact), given, root),
       coded("SIGNATURE_WITNESS_REFUSED"),
     );
     reply[reply.length - 1] = (reply.at(-1) as number) ^ 1;
     assert.throws(
-      () => verifyBlob(stamped(reply.toString("base64")), digestOf(artifact), given, root),
+      () => verifyWitnessedBlob(stamped(reply.toString("base64")), digestOf(artifact), given, root),
       coded("SIGNATURE_WITNESS_REFUSED"),
     );
   }

@@ -6,7 +6,7 @@ import { dsse } from "@sigstore/core";
 import { type Digest, digestOf } from "../../bundles/model/digest.ts";
 import { PREDICATE_COSIGN_SIGN, PREDICATE_CYCLONEDX } from "../../bundles/model/media-types.ts";
 import { signBlob } from "../../bundles/sign/blob.ts";
-import { loadPublicKey } from "../../bundles/sign/key-file.ts";
+import { loadPublicKey } from "../../bundles/sign/public-key-file.ts";
 import { signSimpleSigning } from "../../bundles/sign/simple-signing.ts";
 import { signStatement, statementFor } from "../../bundles/sign/statement.ts";
 import { verifySigstoreBundle, verifySimpleSigning } from "../../verify/signature/signature.ts";

@@ -1,26 +1,25 @@
 /**
- * One Sigstore bundle over one artifact, judged with the one key or the one identity that a person names:
- * `sealift verify-blob`. Pure over bytes; the artifact is known by its digest alone, so its size does not
- * matter.
+ * One Sigstore bundle over one artifact, judged with the one key that a person names: `sealift verify-blob
+ * --key`. Pure over bytes; imports little, so that it starts fast (witnessed-blob.ts has the rest).
  *
  * Beyond what sigstore-js checks: a message's digest, and a statement's subject, must be the artifact's
  * (it accepts any); the key is the one given, whatever the bundle's hint says.
  */
-import { isBundleWithMessageSignature } from "@sigstore/bundle";
-import type { TrustedRoot } from "@sigstore/protobuf-specs";
-import type { Digest } from "../../bundles/model/digest.ts";
-import { reasonOf } from "../../bundles/model/sealift-error.ts";
+import { type Bundle, isBundleWithDsseEnvelope, isBundleWithMessageSignature } from "@sigstore/bundle";
+import { HashAlgorithm } from "@sigstore/protobuf-specs";
+import { type Digest, digestOf, hexOf } from "../../bundles/model/digest.ts";
 import type { TrustKey } from "../trust/trust.ts";
+import { holdsOverDigest } from "./digest-signature.ts";
 import { signatureError } from "./error.ts";
-import { type CertificateIdentity, requireArtifact, verifyKeyless, type WitnessedTime } from "./keyless.ts";
-import { verifierFor, verifyStatement } from "./signature.ts";
-import { type KeyBundle, parseKeyBundle, parseSigstoreBundle } from "./sigstore-bundle.ts";
-import { parseTrustedRoot } from "./trusted-root.ts";
-import { holdsOverDigest, signedEntity } from "./witnesses.ts";
+import { holdsOver, parseStatement, signedPayload, verifyStatement } from "./signature.ts";
+import { type KeyBundle, parseKeyBundle } from "./sigstore-bundle.ts";
 
 export const BLOB_BUNDLE_MAX_BYTES = 32 * 1024 * 1024;
 
-interface SignedBlob {
+/** What was signed: its digest is enough, but its bytes, if they are at hand, are verified faster. */
+export type Artifact = Digest | Buffer;
+
+export interface SignedBlob {
   readonly kind: "message" | "statement";
   /** Of a statement; null for a message. */
   readonly predicateType: string | null;
@@ -33,71 +32,65 @@ export interface VerifiedBlob extends SignedBlob {
   readonly keyFingerprint: string;
 }
 
-export interface VerifiedKeylessBlob extends SignedBlob {
-  readonly certificate: CertificateIdentity;
-  /** When it was signed, by the word of a log or a timestamp authority: one at least. */
-  readonly times: readonly WitnessedTime[];
-}
-
 /**
- * Verifies that `key` signed `artifact`, as a message or as a subject of an in-toto statement. With
- * `trustedRoot` (Sigstore's trusted_root.json) every log entry and timestamp in the bundle must hold
- * too; none is demanded, because a key's signature needs no witness of its time.
- * Not checked: when it was signed, and anything that a statement says about the artifact.
- * @throws SIGNATURE_MALFORMED | SIGNATURE_UNKNOWN_KEY | SIGNATURE_STATEMENT_REFUSED |
- * SIGNATURE_OTHER_ARTIFACT | SIGNATURE_WITNESS_REFUSED | SIGNATURE_ROOT_MALFORMED
+ * Verifies that `key` signed `artifact`, as a message or as a subject of an in-toto statement.
+ * Not checked: when it was signed, log entries and timestamps in the bundle, and anything that a statement
+ * says about the artifact.
+ * @throws SIGNATURE_MALFORMED | SIGNATURE_UNKNOWN_KEY | SIGNATURE_STATEMENT_REFUSED | SIGNATURE_OTHER_ARTIFACT
  */
-export function verifyBlob(json: Buffer, artifact: Digest, key: TrustKey, trustedRoot?: Buffer): VerifiedBlob {
+export function verifyBlob(json: Buffer, artifact: Artifact, key: TrustKey): VerifiedBlob {
   const bundle = parseKeyBundle(json);
-  const predicateType = requireArtifact(bundle, artifact);
+  const predicateType = requireArtifact(bundle, digestOfArtifact(artifact));
   requireSignedBy(key, bundle, artifact);
-  if (trustedRoot) verifyWitnesses(bundle, artifact, key, parseTrustedRoot(trustedRoot));
-  return {
-    ...describe(predicateType, bundle.verificationMaterial.tlogEntries.length),
-    keyFingerprint: key.fingerprint,
-    logChecked: trustedRoot !== undefined,
-  };
+  return { ...describeBlob(predicateType, bundle), keyFingerprint: key.fingerprint, logChecked: false };
 }
 
-/**
- * Verifies that `who` signed `artifact` with a certificate that `trustedRoot` vouches for, and that a
- * transparency log and a time witness it. Needs no network.
- * Not checked: what a statement says about the artifact, and whether the trusted root is the newest.
- * @throws SIGNATURE_CERTIFICATE_REFUSED | SIGNATURE_IDENTITY_REFUSED, and what `verifyBlob` throws
- */
-export function verifyKeylessBlob(
-  json: Buffer,
-  artifact: Digest,
-  who: CertificateIdentity,
-  trustedRoot: Buffer,
-): VerifiedKeylessBlob {
-  const bundle = parseSigstoreBundle(json);
-  const root = parseTrustedRoot(trustedRoot);
-  const predicateType = requireArtifact(bundle, artifact);
-  const times = verifyKeyless(bundle, artifact, who, root);
+export function digestOfArtifact(artifact: Artifact): Digest {
+  return typeof artifact === "string" ? artifact : digestOf(artifact);
+}
+
+export function describeBlob(predicateType: string | null, bundle: Bundle): Omit<SignedBlob, "logChecked"> {
   const { length } = bundle.verificationMaterial.tlogEntries;
-  return { ...describe(predicateType, length), certificate: who, times, logChecked: true };
+  return { kind: predicateType === null ? "message" : "statement", predicateType, logEntries: length };
 }
 
-function describe(predicateType: string | null, logEntries: number): Omit<SignedBlob, "logChecked"> {
-  return { kind: predicateType === null ? "message" : "statement", predicateType, logEntries };
-}
-
-function requireSignedBy(key: TrustKey, bundle: KeyBundle, artifact: Digest): void {
+function requireSignedBy(key: TrustKey, bundle: KeyBundle, artifact: Artifact): void {
   if (!isBundleWithMessageSignature(bundle)) {
     verifyStatement(bundle, [key]);
-  } else if (!holdsOverDigest(artifact, bundle.content.messageSignature.signature, key.publicKey)) {
+    return;
+  }
+  const { signature } = bundle.content.messageSignature;
+  const holds =
+    typeof artifact === "string"
+      ? holdsOverDigest(artifact, signature, key.publicKey)
+      : holdsOver(artifact, signature, key);
+  if (!holds) {
     throw signatureError("SIGNATURE_UNKNOWN_KEY", "Sigstore bundle: the key given did not make this signature");
   }
 }
 
-/** The signature once more, now with everything that witnesses it. */
-function verifyWitnesses(bundle: KeyBundle, artifact: Digest, key: TrustKey, root: TrustedRoot): void {
-  try {
-    verifierFor(key, root).verify(signedEntity(bundle, artifact));
-  } catch (cause) {
-    throw signatureError("SIGNATURE_WITNESS_REFUSED", `Sigstore bundle: log entry or timestamp: ${reasonOf(cause)}`, {
-      cause,
-    });
+/**
+ * What `bundle` is about, unverified: its statement's predicate type, or null for a message.
+ * @throws SIGNATURE_OTHER_ARTIFACT | SIGNATURE_STATEMENT_REFUSED | SIGNATURE_MALFORMED
+ */
+export function requireArtifact(bundle: Bundle, artifact: Digest): string | null {
+  if (isBundleWithDsseEnvelope(bundle)) {
+    const { subjects, predicateType } = parseStatement(signedPayload(bundle).payload);
+    if (!subjects.includes(artifact)) throw otherArtifact(`its statement is about ${subjects[0]}`, artifact);
+    return predicateType;
   }
+  if (!isBundleWithMessageSignature(bundle)) {
+    throw signatureError("SIGNATURE_MALFORMED", "Sigstore bundle: neither a message signature nor a DSSE envelope");
+  }
+  const { messageDigest } = bundle.content.messageSignature;
+  if (messageDigest.algorithm !== HashAlgorithm.SHA2_256) {
+    throw signatureError("SIGNATURE_MALFORMED", "Sigstore bundle: want a message digest of algorithm SHA2_256");
+  }
+  const named = messageDigest.digest.toString("hex");
+  if (named !== hexOf(artifact)) throw otherArtifact(`its message digest is sha256:${named}`, artifact);
+  return null;
+}
+
+function otherArtifact(what: string, artifact: Digest): Error {
+  return signatureError("SIGNATURE_OTHER_ARTIFACT", `Sigstore bundle: ${what}, the artifact is ${artifact}`);
 }

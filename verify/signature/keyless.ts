@@ -5,18 +5,17 @@
  * @sigstore/verify checks the certificate's chain, its log's promise (SCT), the entry in Rekor 1 or 2 with
  * inclusion proof and checkpoint, and the timestamps. Checked here, because it does not: that the identity
  * and the issuer are the ones asked for, byte for byte (its own comparison is an unanchored regular
- * expression over text with the high bits cut off); that the certificate is for signing code; what the
- * signature is about (it accepts a statement about anything).
+ * expression over text with the high bits cut off); that the certificate is for signing code. What the
+ * signature is about is for the caller to check: it accepts a statement about anything.
  */
 import { X509Certificate as NodeCertificate } from "node:crypto";
-import { type Bundle, isBundleWithDsseEnvelope, isBundleWithMessageSignature } from "@sigstore/bundle";
+import type { Bundle } from "@sigstore/bundle";
 import type { ASN1Obj } from "@sigstore/core";
-import { HashAlgorithm, type TrustedRoot } from "@sigstore/protobuf-specs";
+import type { TrustedRoot } from "@sigstore/protobuf-specs";
 import { type SignedEntity, toTrustMaterial, VerificationError, Verifier } from "@sigstore/verify";
-import { type Digest, hexOf } from "../../bundles/model/digest.ts";
+import type { Digest } from "../../bundles/model/digest.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import { signatureError } from "./error.ts";
-import { parseStatement, statementPayload } from "./signature.ts";
 import { signedEntity } from "./witnesses.ts";
 
 /** Who must have signed: what the certificate says of its holder, and who vouched for it. Both exact. */
@@ -45,34 +44,8 @@ const RFC822_NAME = 1;
 const URI = 6;
 
 /**
- * What `bundle` is about, unverified: its statement's predicate type, or null for a message.
- * @throws SIGNATURE_OTHER_ARTIFACT | SIGNATURE_STATEMENT_REFUSED | SIGNATURE_MALFORMED
- */
-export function requireArtifact(bundle: Bundle, artifact: Digest): string | null {
-  if (isBundleWithDsseEnvelope(bundle)) {
-    const { subjects, predicateType } = parseStatement(statementPayload(bundle));
-    if (!subjects.includes(artifact)) throw otherArtifact(`its statement is about ${subjects[0]}`, artifact);
-    return predicateType;
-  }
-  if (!isBundleWithMessageSignature(bundle)) {
-    throw signatureError("SIGNATURE_MALFORMED", "Sigstore bundle: neither a message signature nor a DSSE envelope");
-  }
-  const { messageDigest } = bundle.content.messageSignature;
-  if (messageDigest.algorithm !== HashAlgorithm.SHA2_256) {
-    throw signatureError("SIGNATURE_MALFORMED", "Sigstore bundle: want a message digest of algorithm SHA2_256");
-  }
-  const named = messageDigest.digest.toString("hex");
-  if (named !== hexOf(artifact)) throw otherArtifact(`its message digest is sha256:${named}`, artifact);
-  return null;
-}
-
-function otherArtifact(what: string, artifact: Digest): Error {
-  return signatureError("SIGNATURE_OTHER_ARTIFACT", `Sigstore bundle: ${what}, the artifact is ${artifact}`);
-}
-
-/**
  * Verifies that `who` signed, when the certificate was valid, and that a log and a time witness it. What
- * was signed is for `requireArtifact` and, of a statement, for the caller.
+ * was signed is for `requireArtifact` (blob.ts) and, of a statement, for the caller.
  * @throws SIGNATURE_MALFORMED | SIGNATURE_CERTIFICATE_REFUSED | SIGNATURE_IDENTITY_REFUSED |
  * SIGNATURE_WITNESS_REFUSED | SIGNATURE_UNKNOWN_KEY
  */

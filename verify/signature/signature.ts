@@ -8,12 +8,11 @@
  */
 import { verify } from "node:crypto";
 import { type Bundle, isBundleWithDsseEnvelope } from "@sigstore/bundle";
-import { TrustedRoot } from "@sigstore/protobuf-specs";
-import { toSignedEntity, toTrustMaterial, Verifier } from "@sigstore/verify";
-import { type Digest, digestFromHex, isDigest } from "../../bundles/model/digest.ts";
+import { preAuthEncoding } from "@sigstore/core/dist/dsse.js";
+import { type Digest, isDigest } from "../../bundles/model/digest.ts";
 import { duplicateMember } from "../../bundles/model/duplicate-member.ts";
+import { unfitForCanonicalJson } from "../../bundles/model/json-limits.ts";
 import { IN_TOTO_PAYLOAD } from "../../bundles/model/media-types.ts";
-import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
 import type { TrustKey } from "../trust/trust.ts";
 import { signatureError } from "./error.ts";
 import { type KeyBundle, parseKeyBundle } from "./sigstore-bundle.ts";
@@ -21,30 +20,9 @@ import { type KeyBundle, parseKeyBundle } from "./sigstore-bundle.ts";
 /** Statement v1 is ours; cosign 2 and 3 still write v0.1 for attestations. The members used are the same. */
 const STATEMENT_TYPES = ["https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"];
 
-const statementSchema: JsonSchema = {
-  type: "object",
-  required: ["_type", "subject", "predicateType"],
-  properties: {
-    _type: { enum: STATEMENT_TYPES },
-    subject: {
-      type: "array",
-      minItems: 1,
-      maxItems: 1024,
-      items: {
-        type: "object",
-        required: ["digest"],
-        properties: {
-          digest: {
-            type: "object",
-            required: ["sha256"],
-            properties: { sha256: { type: "string", pattern: "^[0-9a-f]{64}$" } },
-          },
-        },
-      },
-    },
-    predicateType: { type: "string", minLength: 1, maxLength: 1024 },
-  },
-};
+const SIMPLE_SIGNING_TYPE = "cosign container image signature";
+const SUBJECTS_MAX = 1024;
+const PREDICATE_TYPE_MAX_LENGTH = 1024;
 
 export interface VerifiedSignature {
   readonly keyFingerprint: string;
@@ -83,17 +61,17 @@ export function verifySigstoreBundle(json: Buffer, keys: readonly TrustKey[]): V
 
 /** @throws what `verifySigstoreBundle` throws; any number of subjects. */
 export function verifyStatement(bundle: KeyBundle, keys: readonly TrustKey[]): SignedStatement<Digest> {
-  const payload = statementPayload(bundle);
+  const { payloadType, payload, signature } = signedPayload(bundle);
   const { hint } = bundle.verificationMaterial.content.publicKey;
   const ordered = [...keys.filter((key) => key.hint === hint), ...keys.filter((key) => key.hint !== hint)];
-  const entity = toSignedEntity(withoutWitnesses(bundle));
-  const key = ordered.find((candidate) => holds(() => verifierFor(candidate, NO_ROOT).verify(entity)));
+  const signed = preAuthEncoding(payloadType, payload);
+  const key = ordered.find((candidate) => holdsOver(signed, signature, candidate));
   if (!key) throw unknownKey("Sigstore bundle", keys);
   return { key, ...parseStatement(payload) };
 }
 
-/** The bytes that DSSE signs, if they say that they are an in-toto statement. @throws SIGNATURE_MALFORMED */
-export function statementPayload(bundle: Bundle): Buffer {
+/** What is in an envelope with one in-toto statement and one signature, unverified. @throws SIGNATURE_MALFORMED */
+export function signedPayload(bundle: Bundle): { payloadType: string; payload: Buffer; signature: Buffer } {
   if (!isBundleWithDsseEnvelope(bundle)) {
     throw signatureError("SIGNATURE_MALFORMED", "Sigstore bundle: want an in-toto statement in a DSSE envelope");
   }
@@ -104,39 +82,11 @@ export function statementPayload(bundle: Bundle): Buffer {
       `Sigstore bundle: got payload type ${JSON.stringify(payloadType)}, want ${IN_TOTO_PAYLOAD}`,
     );
   }
-  if (signatures.length !== 1) {
+  const [signature, ...others] = signatures;
+  if (!signature || others.length > 0) {
     throw signatureError("SIGNATURE_MALFORMED", `Sigstore bundle: got ${signatures.length} signatures, want 1`);
   }
-  return payload;
-}
-
-/** Without log entries and timestamps: sigstore-js verifies every one that is there, and has no keys for it here. */
-function withoutWitnesses(bundle: KeyBundle): KeyBundle {
-  const { timestampVerificationData: _, ...material } = bundle.verificationMaterial;
-  return { ...bundle, verificationMaterial: { ...material, tlogEntries: [] } } as unknown as KeyBundle;
-}
-
-const NO_ROOT: TrustedRoot = TrustedRoot.fromJSON({
-  mediaType: "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
-});
-
-/**
- * Thresholds 0 are for keys only: with a certificate sigstore-js would then accept it at any time. Any
- * time is valid for the key, because the release trust says whether it counts, and has an expiry itself.
- */
-export function verifierFor(key: TrustKey, root: TrustedRoot): Verifier {
-  const material = toTrustMaterial(root, () => ({ publicKey: key.publicKey, validFor: () => true }));
-  return new Verifier(material, { tlogThreshold: 0, timestampThreshold: 0, ctlogThreshold: 0 });
-}
-
-/** sigstore-js throws many kinds of error for a signature that does not hold, raw TypeErrors among them. */
-function holds(check: () => unknown): boolean {
-  try {
-    check();
-    return true;
-  } catch {
-    return false;
-  }
+  return { payloadType, payload, signature: signature.sig };
 }
 
 function parsePayload(payload: Buffer): unknown {
@@ -149,43 +99,44 @@ function parsePayload(payload: Buffer): unknown {
     throw signatureError("SIGNATURE_STATEMENT_REFUSED", "signed payload is not JSON in UTF-8", { cause });
   }
   const twice = duplicateMember(text);
-  if (twice === undefined) return value;
-  throw signatureError("SIGNATURE_STATEMENT_REFUSED", `signed payload: member ${JSON.stringify(twice)} is there twice`);
+  const unfit = twice === undefined ? unfitForCanonicalJson(value) : `member ${JSON.stringify(twice)} is there twice`;
+  if (unfit !== undefined) throw signatureError("SIGNATURE_STATEMENT_REFUSED", `signed payload: ${unfit}`);
+  return value;
+}
+
+/** The own member of an object from JSON, or undefined. */
+function member(value: unknown, name: string): unknown {
+  return typeof value === "object" && value !== null && Object.hasOwn(value, name)
+    ? (value as Record<string, unknown>)[name]
+    : undefined;
+}
+
+function refused(what: string): Error {
+  return signatureError("SIGNATURE_STATEMENT_REFUSED", `signed statement: ${what}`);
 }
 
 /** What a signed payload says. @throws SIGNATURE_STATEMENT_REFUSED */
 export function parseStatement(payload: Buffer): Omit<SignedStatement<Digest>, "key"> {
   const value = parsePayload(payload);
-  const problem = schemaProblem(statementSchema, value);
-  if (problem !== undefined) throw signatureError("SIGNATURE_STATEMENT_REFUSED", `signed statement: ${problem}`);
-  const { subject, predicateType, predicate } = value as {
-    subject: { digest: { sha256: string } }[];
-    predicateType: string;
-    predicate?: unknown;
-  };
-  const subjects = subject.map(({ digest }) => digestFromHex(digest.sha256));
-  return { subjects, predicateType, predicate: predicate ?? {} };
+  const type = member(value, "_type");
+  if (!STATEMENT_TYPES.some((known) => known === type)) throw refused(`/_type: want ${STATEMENT_TYPES.join(" or ")}`);
+  const subjects = member(value, "subject");
+  if (!Array.isArray(subjects) || subjects.length === 0 || subjects.length > SUBJECTS_MAX) {
+    throw refused(`/subject: want 1 to ${SUBJECTS_MAX} subjects`);
+  }
+  const predicateType = member(value, "predicateType");
+  if (typeof predicateType !== "string" || predicateType === "" || predicateType.length > PREDICATE_TYPE_MAX_LENGTH) {
+    throw refused(`/predicateType: want a text of 1 to ${PREDICATE_TYPE_MAX_LENGTH} characters`);
+  }
+  return { subjects: subjects.map(subjectDigest), predicateType, predicate: member(value, "predicate") ?? {} };
 }
 
-const simpleSigningSchema: JsonSchema = {
-  type: "object",
-  required: ["critical"],
-  properties: {
-    critical: {
-      type: "object",
-      required: ["identity", "image", "type"],
-      properties: {
-        identity: { type: "object" },
-        image: {
-          type: "object",
-          required: ["docker-manifest-digest"],
-          properties: { "docker-manifest-digest": { type: "string", pattern: "^sha256:[0-9a-f]{64}$" } },
-        },
-        type: { const: "cosign container image signature" },
-      },
-    },
-  },
-};
+function subjectDigest(subject: unknown, i: number): Digest {
+  const hex = member(member(subject, "digest"), "sha256");
+  const digest = typeof hex === "string" ? `sha256:${hex}` : undefined;
+  if (!isDigest(digest)) throw refused(`/subject/${i}/digest/sha256: want 64 lower-case hexadecimal digits`);
+  return digest;
+}
 
 /**
  * Verifies cosign 2's payload and base64 signature. The `docker-reference` binds nothing and is not read.
@@ -203,19 +154,21 @@ export function verifySimpleSigning(
   }
   const key = keys.find((candidate) => holdsOver(payload, bytes, candidate));
   if (!key) throw unknownKey("cosign signature", keys);
-  const value = parsePayload(payload);
-  const problem = schemaProblem(simpleSigningSchema, value);
-  if (problem !== undefined) throw signatureError("SIGNATURE_STATEMENT_REFUSED", `signed payload: ${problem}`);
-  const digest = (value as { critical: { image: { "docker-manifest-digest": unknown } } }).critical.image[
-    "docker-manifest-digest"
-  ];
+  const critical = member(parsePayload(payload), "critical");
+  const identity = member(critical, "identity");
+  const digest = member(member(critical, "image"), "docker-manifest-digest");
+  const named = typeof identity === "object" && identity !== null && !Array.isArray(identity);
+  if (member(critical, "type") !== SIMPLE_SIGNING_TYPE || !named) {
+    throw signatureError("SIGNATURE_STATEMENT_REFUSED", `signed payload: not a ${SIMPLE_SIGNING_TYPE}`);
+  }
   if (!isDigest(digest)) throw signatureError("SIGNATURE_STATEMENT_REFUSED", "signed payload names no digest");
   return { digest, keyFingerprint: key.fingerprint, holder: key.holder };
 }
 
-function holdsOver(payload: Buffer, signature: Buffer, key: TrustKey): boolean {
+/** Whether `key` signed `message`: ECDSA with SHA-256. Node throws for what is no signature at all. */
+export function holdsOver(message: Buffer, signature: Buffer, key: TrustKey): boolean {
   try {
-    return verify("sha256", payload, key.publicKey, signature);
+    return verify("sha256", message, key.publicKey, signature);
   } catch {
     return false;
   }

@@ -4,8 +4,6 @@ import { duplicateMember } from "../../bundles/model/duplicate-member.ts";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { signatureError } from "./error.ts";
 
-export const TRUSTED_ROOT_MAX_BYTES = 4 * 1024 * 1024;
-
 const MEDIA_TYPE = /^application\/vnd\.dev\.sigstore\.trustedroot(?:\+json;version=0\.[12]|\.v0\.[12]\+json)$/;
 
 /**

@@ -3,29 +3,21 @@
  * memory, and it reads the time of an RFC 3161 timestamp only with no digit behind the point or three.
  */
 import type { KeyObject } from "node:crypto";
-import { p256, p384 } from "@noble/curves/nist.js";
 import { type Bundle, isBundleWithMessageSignature } from "@sigstore/bundle";
 import { ASN1Obj, type RFC3161Timestamp } from "@sigstore/core";
-import { type SignedEntity, toSignedEntity } from "@sigstore/verify";
-import { type Digest, hexOf } from "../../bundles/model/digest.ts";
-
-const CURVES = { "P-256": p256, "P-384": p384 } as const;
+import type { TrustedRoot } from "@sigstore/protobuf-specs";
+import { type SignedEntity, toSignedEntity, toTrustMaterial, Verifier } from "@sigstore/verify";
+import type { Digest } from "../../bundles/model/digest.ts";
+import type { TrustKey } from "../trust/trust.ts";
+import { holdsOverDigest } from "./digest-signature.ts";
 
 /**
- * Whether `signature` (DER) is `key`'s ECDSA over a SHA-256 that is `artifact`. Node verifies over the
- * message only, not over its digest. Both halves of S are valid ECDSA, and cosign uses both.
+ * Thresholds 0 are for keys only: with a certificate sigstore-js would then accept it at any time. Any
+ * time is valid for the key, because the release trust says whether it counts, and has an expiry itself.
  */
-export function holdsOverDigest(artifact: Digest, signature: Buffer, key: KeyObject): boolean {
-  try {
-    const { crv, x = "", y = "" } = key.export({ format: "jwk" });
-    const curve = CURVES[crv as keyof typeof CURVES];
-    const point = Buffer.concat([Buffer.of(4), Buffer.from(x, "base64url"), Buffer.from(y, "base64url")]);
-    const options = { prehash: false, lowS: false, format: "der" } as const;
-    return curve.verify(signature, Buffer.from(hexOf(artifact), "hex"), point, options);
-  } catch {
-    // No curve of the two, or no signature in DER.
-    return false;
-  }
+export function verifierFor(key: TrustKey, root: TrustedRoot): Verifier {
+  const material = toTrustMaterial(root, () => ({ publicKey: key.publicKey, validFor: () => true }));
+  return new Verifier(material, { tlogThreshold: 0, timestampThreshold: 0, ctlogThreshold: 0 });
 }
 
 /** `bundle` for sigstore-js, with the artifact's digest in the artifact's place. Throws many kinds of error. */
