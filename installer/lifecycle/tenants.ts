@@ -5,8 +5,9 @@
  */
 import { randomBytes } from "node:crypto";
 import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
+import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import type { Engine } from "../../compose/engine/engine.ts";
-import { containerStates, runTask } from "../../compose/engine/project.ts";
+import { containerStates, runTask, stopTask } from "../../compose/engine/project.ts";
 import { projectName } from "../../compose/render.ts";
 import { type Deployment, deploymentSchema, readDeployments } from "../site/deployment.ts";
 import type { PlanSubject } from "./authorization.ts";
@@ -248,27 +249,54 @@ function inWords(order: TenantOrder): string {
   }
 }
 
-/** Done by the appliance in one transaction. Done once more it changes nothing, but shows another new key. */
+/** Done by the appliance in one transaction. Done once more it changes nothing, but makes another new key. */
 export const tenantsKind: OperationKind<DeployContext> = {
   name: "tenants",
   steps: (context, given) => {
     const { at, order } = parse(given);
-    const step: NewStep = {
+    let said: Readonly<Record<string, unknown>> | undefined;
+    const carryOut: NewStep = {
       name: "order",
       intent: inWords(order),
       isCommit: true,
       do: async () => {
-        const said = await give(context, await context.engine(), at, order, false);
-        if ("key" in said) context.showOnce(JSON.stringify(said));
+        said = await give(context, await context.engine(), at, order, false);
       },
       // What was not done needs nothing; what was done is never taken back.
       undo: async () => {},
-      probe: async () =>
-        isDone(await listTenants(context, await context.engine(), null), order) ? "done" : "not-done",
+      probe: async () => {
+        const engine = await context.engine();
+        // It may have outlived us: what it did after the question nobody would know.
+        await stopTask(engine, colourProject(context, at).name, await taskOf(context, at));
+        return isDone(await listTenants(context, engine, null), order) ? "done" : "not-done";
+      },
     };
-    return [reported(context, step, false)];
+    const show: NewStep = {
+      name: "show",
+      intent: "show the key",
+      do: async () => {
+        said ??= await givenAgain(context, at, order);
+        if (said && "key" in said) context.showOnce(JSON.stringify(said));
+      },
+    };
+    const steps = order.do === "key-add" ? [carryOut, show] : [carryOut];
+    return steps.map((step) => reported(context, step, false));
   },
 };
+
+/** Another key in the place of one that nobody saw. Undefined if somebody did, because it was used, or it is void. */
+async function givenAgain(
+  context: DeployContext,
+  at: Deployment,
+  order: TenantOrder,
+): Promise<Readonly<Record<string, unknown>> | undefined> {
+  try {
+    return await give(context, await context.engine(), at, order, false);
+  } catch (cause) {
+    if (cause instanceof SealiftError && cause.code === "TENANT_REFUSED") return undefined;
+    throw cause;
+  }
+}
 
 export function isDone({ tenants, keys }: TenantList, order: TenantOrder): boolean {
   if (order.do === "key-add") return keys.some(({ prefix }) => prefix === order.prefix);
@@ -285,6 +313,13 @@ function parse(value: Parameters): TenantPlan["parameters"] {
   return value as unknown as TenantPlan["parameters"];
 }
 
+/** @throws TENANTS_NOT_HERE */
+async function taskOf({ paths }: SiteNames, at: Deployment): Promise<string> {
+  const task = await withStoredRelease(paths, at.release, async ({ rules }) => rules.tasks.tenants);
+  if (task === undefined) throw notHere(at);
+  return task;
+}
+
 /** Runs the task in the colour that is live, and returns what it says. */
 async function give(
   site: SiteNames,
@@ -293,8 +328,7 @@ async function give(
   order: TenantOrder | { readonly do: "list"; readonly tenant: string | null },
   isLook: boolean,
 ): Promise<Readonly<Record<string, unknown>>> {
-  const task = await withStoredRelease(site.paths, at.release, async ({ rules }) => rules.tasks.tenants);
-  if (task === undefined) throw notHere(at);
+  const task = await taskOf(site, at);
   renderedFile(site, at, "containers");
   const run = { taskArguments: [JSON.stringify(order)], isLook };
   const line = (await runTask(engine, colourProject(site, at), task, TASK_SECONDS, run)).trim();
