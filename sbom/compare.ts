@@ -20,7 +20,7 @@ export interface SbomComparison {
 }
 
 /** purl types of which Sealift lists what is in an image. */
-const READ: ReadonlySet<string> = new Set(["deb", "apk", "npm", "pypi", "maven", "golang", "generic"]);
+const READ: ReadonlySet<string> = new Set(["deb", "apk", "rpm", "npm", "pypi", "maven", "golang", "generic"]);
 /** What the common tools list beside packages. */
 const NO_PACKAGES: ReadonlySet<string> = new Set([
   "operating-system",

@@ -12,6 +12,9 @@ const NESTING_MAX = 32;
 /** The schema's validator recurses. */
 const JSON_NESTING_MAX = 128;
 
+/** What content-digest.ts in generate/ writes: `KIND:VALUE`. */
+const DIGEST_PROPERTY = "sealift:package:digest";
+
 export type SpecVersion = "1.4" | "1.5" | "1.6" | "1.7";
 const SPEC_VERSIONS: readonly string[] = ["1.4", "1.5", "1.6", "1.7"] satisfies SpecVersion[];
 
@@ -27,7 +30,10 @@ export interface SbomComponent {
   readonly properties: readonly { readonly name: string; readonly value: string }[];
   /** SPDX ids, expressions and names, sorted; absent if the document states none. */
   readonly licences?: readonly string[];
-  /** `ALGORITHM:hex` of the component's own bytes, sorted; absent if the document states none. */
+  /**
+   * `ALGORITHM:hex` of the component's own bytes, and `KIND:value` of Sealift's digests of a package's files
+   * (property `sealift:package:digest`), sorted; absent if the document states none.
+   */
   readonly hashes?: readonly string[];
 }
 
@@ -123,21 +129,27 @@ function nested(parent: Json, where: string, found: SbomComponent[], depth: numb
 
 function component(value: Json, where: string): SbomComponent {
   const bomRef = value["bom-ref"];
-  const [licences, hashes] = [sorted(licencesOf(value, where)), sorted(hashesOf(value, where))];
+  const properties = propertiesOf(value, where);
+  const licences = sorted(licencesOf(value, where));
+  const hashes = sorted([...hashesOf(value, where), ...packageDigests(properties)]);
   return {
     type: text(value["type"], `${where}.type`),
     name: text(value["name"], `${where}.name`),
     ...members(value, where, ["group", "version", "purl"]),
     ...(bomRef === undefined ? {} : { bomRef: text(bomRef, `${where}.bom-ref`) }),
-    properties: list(value["properties"], `${where}.properties`).map((item, i) => {
-      const property = object(item, `${where}.properties[${i}]`);
-      // A property without a value is valid CycloneDX.
-      const content = property["value"] === undefined ? "" : text(property["value"], `${where}.properties[${i}].value`);
-      return { name: text(property["name"], `${where}.properties[${i}].name`), value: content };
-    }),
+    properties,
     ...(licences ? { licences } : {}),
     ...(hashes ? { hashes } : {}),
   };
+}
+
+function propertiesOf(value: Json, where: string): SbomComponent["properties"] {
+  return list(value["properties"], `${where}.properties`).map((item, i) => {
+    const property = object(item, `${where}.properties[${i}]`);
+    // A property without a value is valid CycloneDX.
+    const content = property["value"] === undefined ? "" : text(property["value"], `${where}.properties[${i}].value`);
+    return { name: text(property["name"], `${where}.properties[${i}].name`), value: content };
+  });
 }
 
 function sorted(found: readonly string[]): readonly string[] | undefined {
@@ -160,6 +172,11 @@ function hashesOf(value: Json, where: string): string[] {
     const hash = object(item, `${where}.hashes[${i}]`);
     return `${text(hash["alg"], `${where}.hashes[${i}].alg`)}:${text(hash["content"], `${where}.hashes[${i}].content`)}`;
   });
+}
+
+function packageDigests(properties: SbomComponent["properties"]): string[] {
+  const values = properties.filter(({ name }) => name === DIGEST_PROPERTY).map(({ value }) => value);
+  return values.filter((value) => value.includes(":"));
 }
 
 function members<Name extends string>(value: Json, where: string, names: readonly Name[]): { [K in Name]?: string } {

@@ -26,7 +26,7 @@ export const sbomGenerate: Command = {
     "IMAGE            the name of an image of the local engine, or registry:HOST/REPOSITORY[:TAG|@DIGEST]",
     "--spec V         CycloneDX version: 1.6 (default) or 1.7",
     "--platform P     of several: linux/amd64 or linux/arm64; this machine's if absent",
-    "Lists packages of dpkg, apk, npm, Python, Maven and Go, and Node.js. An image without any is an error.",
+    "Lists packages of dpkg, apk, rpm, npm, Python, Maven and Go, and Node.js. An image without any is an error.",
     "The SBOM is about the manifest that Sealift would carry: the image's own, unless that names Docker's",
     "media types in a tar, a registry or an engine; then the same image with the OCI names.",
   ],

@@ -1,6 +1,7 @@
 /** Alpine packages as apk's database in the image has them (apk-tools 2 and 3: `lib/apk/db/installed`). */
 import { sbomError } from "../error.ts";
 import { byText, type Catalog, type CatalogPackage, type Occurrence } from "./catalog.ts";
+import { contentDigest, digestProperties } from "./content-digest.ts";
 import type { FileNode, FileTree } from "./file-tree.ts";
 import type { OsRelease } from "./os-release.ts";
 import { renderPurl } from "./purl.ts";
@@ -42,15 +43,21 @@ export function catalogApk(tree: FileTree, os: OsRelease | undefined): Catalog {
       hints: ["the image needs /etc/os-release or /usr/lib/os-release of its distribution"],
     });
   }
-  for (const { files } of rows) {
+  const digests = new Map<string, string | undefined>();
+  for (const { key, files } of rows) {
+    const payload: [string, FileNode][] = [];
     for (const path of files) {
       const node = tree.lookupLink(path);
-      if (node?.kind === "file") ownedFiles.add(node);
+      if (node?.kind !== "file") continue;
+      ownedFiles.add(node);
+      // Alpine's configuration is what lies in /etc.
+      if (!path.startsWith("etc/")) payload.push([path, node]);
     }
+    digests.set(key, contentDigest(payload));
   }
   const unique = [...new Map(rows.map((row) => [row.key, row])).values()].sort((a, b) => byText(a.key, b.key));
   const providers = providersOf(unique);
-  return { packages: unique.map((row) => describe(row, os, providers)), skipped: [], ownedFiles };
+  return { packages: unique.map((row) => describe(row, os, providers, digests.get(row.key))), skipped: [], ownedFiles };
 }
 
 function* childrenOf(tree: FileTree, path: string): Generator<FileNode> {
@@ -111,7 +118,12 @@ function relationNames(text = ""): string[] {
     .map((word) => word.replace(/[<>=~].*$/, ""));
 }
 
-function describe(row: Row, os: OsRelease, providers: ReadonlyMap<string, readonly string[]>): CatalogPackage {
+function describe(
+  row: Row,
+  os: OsRelease,
+  providers: ReadonlyMap<string, readonly string[]>,
+  digest: string | undefined,
+): CatalogPackage {
   const origin = row.fields.get("o") || row.name;
   const wanted = relationNames(row.fields.get("D")).map((name) => providers.get(name));
   const dependsOn = new Set(wanted.flatMap((keys) => keys ?? []));
@@ -141,6 +153,8 @@ function describe(row: Row, os: OsRelease, providers: ReadonlyMap<string, readon
       ["aquasecurity:trivy:PkgType", os.id],
       ["aquasecurity:trivy:SrcName", origin],
       ["aquasecurity:trivy:SrcVersion", row.version],
+      ...digestProperties("files-sha256", [digest]),
+      ...digestProperties("apk-checksum", [row.fields.get("C")]),
     ],
     occurrences: [row.occurrence],
     dependsOn: [...dependsOn].sort(byText),

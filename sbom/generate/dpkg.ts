@@ -9,6 +9,7 @@
 import { compareDebianVersions, parseDebianVersion } from "../debian-version.ts";
 import { sbomError } from "../error.ts";
 import { byText, type Catalog, type CatalogPackage, type Occurrence } from "./catalog.ts";
+import { contentDigest, digestProperties } from "./content-digest.ts";
 import { type DebianLicences, readDebianCopyright } from "./debian-licences.ts";
 import type { FileNode, FileTree } from "./file-tree.ts";
 import type { OsRelease } from "./os-release.ts";
@@ -61,10 +62,11 @@ export function catalogDpkg(tree: FileTree, os: OsRelease | undefined): Catalog 
   }
   const rows = [...installed.values()].sort((a, b) => byText(a.key, b.key));
   const relations = new Relations(rows);
+  const files = new InstalledFiles(tree);
   return {
-    packages: rows.map((row) => describe(row, os, relations, licencesOf(tree, row))),
+    packages: rows.map((row) => describe(row, os, relations, licencesOf(tree, row), files.digestOf(row))),
     skipped: [],
-    ownedFiles: ownedFiles(tree),
+    ownedFiles: files.owned,
   };
 }
 
@@ -162,13 +164,19 @@ function licencesOf(tree: FileTree, { name }: Installed): DebianLicences {
   return readDebianCopyright(text);
 }
 
-function describe(row: Installed, os: OsRelease, relations: Relations, licences: DebianLicences): CatalogPackage {
+function describe(
+  row: Installed,
+  os: OsRelease,
+  relations: Relations,
+  licences: DebianLicences,
+  digest: string | undefined,
+): CatalogPackage {
   const source = /^(\S+)(?:\s+\(([^)]+)\))?$/.exec(row.fields.get("source") ?? "");
   const sourceName = source?.[1] ?? row.name;
   const sourceVersion = source?.[2] ?? row.version;
   const parsed = parseDebianVersion(sourceVersion);
   const { dependsOn, isComplete } = relations.resolve(row);
-  const properties: [string, string][] = [
+  const properties: (readonly [string, string])[] = [
     // As trivy writes them, so that trivy matches advisories, which name source packages.
     ["aquasecurity:trivy:PkgType", os.id],
     ["aquasecurity:trivy:SrcName", sourceName],
@@ -178,6 +186,7 @@ function describe(row: Installed, os: OsRelease, relations: Relations, licences:
   if (parsed && parsed.epoch !== 0) properties.push(["aquasecurity:trivy:SrcEpoch", String(parsed.epoch)]);
   if (row.state !== "installed") properties.push(["sealift:dpkg:state", row.state]);
   for (const hint of licences.hinted) properties.push(["sealift:licence:uncertain", hint]);
+  properties.push(...digestProperties("files-sha256", [digest]));
   const upstream = source?.[1] === undefined ? undefined : `${sourceName}${source[2] ? `@${source[2]}` : ""}`;
   return {
     key: row.key,
@@ -299,31 +308,61 @@ function isSatisfied(relation: Relation, version: string | undefined): boolean {
   }
 }
 
-/** Files that dpkg's lists name; diversions and files that maintainer scripts made are not among them. */
-function ownedFiles(tree: FileTree): Set<FileNode> {
-  const owned = new Set<FileNode>();
-  const own = (path: string): void => {
-    const node = tree.lookupLink(path);
-    if (node?.kind === "file") owned.add(node);
-  };
-  const lines = (node: FileNode): string[] =>
-    node.content ? Buffer.from(node.content).toString("utf8").split("\n") : [];
-  for (const [name, node] of childrenOf(tree, `${DATABASE}/info`)) {
-    if (node.kind !== "file") continue;
-    // dpkg's own records belong to the package that they describe.
-    owned.add(node);
-    if (name.endsWith(".list")) for (const path of lines(node)) own(path);
-  }
-  for (const [, node] of childrenOf(tree, `${DATABASE}/status.d`)) {
-    if (node.kind !== "file") continue;
-    owned.add(node);
-    for (const line of lines(node)) {
-      const path = /^[0-9a-f]{32} {2}(.+)$/.exec(line)?.[1];
-      if (path !== undefined) own(path);
+/** Configuration, which Debian keeps in /etc alone, and what a site may leave out (dpkg(1), `path-exclude`). */
+const NO_PAYLOAD = /^\/(?:etc|usr\/share\/(?:doc|man|info|locale|lintian|bug))\//;
+
+/** Files that dpkg's lists name; files that maintainer scripts made are not among them. */
+class InstalledFiles {
+  readonly owned = new Set<FileNode>();
+  readonly #tree: FileTree;
+  /** By the list's name: of files that are the same in every installation of the package's version. */
+  readonly #digests = new Map<string, string | undefined>();
+
+  constructor(tree: FileTree) {
+    this.#tree = tree;
+    // Under the name of a diverted file lies another package's.
+    const diverted = new Set(this.#divertedPaths());
+    for (const [name, node] of childrenOf(tree, `${DATABASE}/info`)) {
+      if (node.kind !== "file") continue;
+      // dpkg's own records belong to the package that they describe.
+      this.owned.add(node);
+      if (!name.endsWith(".list")) continue;
+      const payload = this.#own(linesOf(node)).filter(([path]) => !NO_PAYLOAD.test(path) && !diverted.has(path));
+      this.#digests.set(name, contentDigest(payload));
     }
+    for (const [name, node] of childrenOf(tree, `${DATABASE}/status.d`)) {
+      if (node.kind !== "file") continue;
+      this.owned.add(node);
+      const paths = linesOf(node).flatMap((line) => /^[0-9a-f]{32} {2}(.+)$/.exec(line)?.[1] ?? []);
+      const payload = this.#own(paths.map((path) => `/${path}`)).filter(([path]) => !NO_PAYLOAD.test(path));
+      if (name.endsWith(".md5sums")) this.#digests.set(name, contentDigest(payload));
+    }
+    this.#own([`/${DATABASE}/status`, `/${DATABASE}/diversions`]);
   }
-  own(`${DATABASE}/status`);
-  return owned;
+
+  digestOf({ name, architecture }: Installed): string | undefined {
+    const lists = [`${name}.list`, `${name}:${architecture}.list`, `${name}.md5sums`];
+    return lists.map((list) => this.#digests.get(list)).find((digest) => digest !== undefined);
+  }
+
+  #own(paths: readonly string[]): [path: string, file: FileNode][] {
+    return paths.flatMap((path): [string, FileNode][] => {
+      const node = this.#tree.lookupLink(path);
+      if (node?.kind !== "file") return [];
+      this.owned.add(node);
+      return [[path, node]];
+    });
+  }
+
+  /** Three lines each: the path, where its file went, and the package that has the path to itself. */
+  #divertedPaths(): string[] {
+    const node = this.#tree.lookup(`${DATABASE}/diversions`);
+    return node?.kind === "file" ? linesOf(node).filter((_, i) => i % 3 === 0) : [];
+  }
+}
+
+function linesOf(node: FileNode): string[] {
+  return node.content ? Buffer.from(node.content).toString("utf8").split("\n") : [];
 }
 
 function childrenOf(tree: FileTree, path: string): Iterable<[string, import("./file-tree.ts").TreeNode]> {

@@ -18,7 +18,7 @@ export interface FileCensus {
  */
 const TRACES: readonly (readonly [ecosystem: string, pattern: RegExp])[] = [
   ["apk", /^lib\/apk\/db\/installed$/],
-  ["rpm", /^(?:var\/lib|usr\/lib\/sysimage)\/rpm\/(?:Packages(?:\.db)?|rpmdb\.sqlite)$/],
+  ["rpm", /^(?:var\/lib|usr\/lib\/sysimage|usr\/share)\/rpm\/(?:Packages(?:\.db)?|rpmdb\.sqlite)$/],
   ["pypi", /\.(?:dist-info\/METADATA|egg-info\/PKG-INFO|egg-info)$/],
   ["maven", /\.(?:jar|war|ear)$/],
   ["gem", /\/specifications\/[^/]+\.gemspec$/],

@@ -11,6 +11,8 @@ import { quote } from "./tar-reader.ts";
 export interface FileNode {
   readonly kind: "file";
   /** As in LayerEntry. */
+  readonly sha256: string | undefined;
+  readonly isEmpty: boolean;
   readonly content: Uint8Array | undefined;
   readonly isNoManifest: boolean;
   readonly facts: FileFacts | undefined;
@@ -145,6 +147,8 @@ export class FileTree {
       case "file":
         return {
           kind: "file",
+          sha256: entry.sha256,
+          isEmpty: entry.isEmpty,
           content: entry.content,
           isNoManifest: entry.isNoManifest,
           facts: entry.facts,

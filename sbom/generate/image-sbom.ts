@@ -25,6 +25,7 @@ import { findOsRelease, type OsRelease } from "./os-release.ts";
 import { catalogPrograms } from "./programs.ts";
 import { renderPurl } from "./purl.ts";
 import { catalogPython } from "./python.ts";
+import { catalogRpm } from "./rpm.ts";
 
 export interface ImageSbomInput {
   readonly name: string;
@@ -44,14 +45,15 @@ export interface ImageSbomInput {
  * The bytes of the SBOM.
  * @throws SBOM_DIFF_ID_MISMATCH if the layers are not those of the configuration; SBOM_EMPTY if the image
  * has files but no package that Sealift can name; SBOM_TOO_LARGE; SBOM_LAYER_MALFORMED, SBOM_LAYER_TOO_LARGE,
- * SBOM_CONTENT_NOT_KEPT, SBOM_DPKG_MALFORMED and SBOM_DISTRO_UNKNOWN as the parts do.
+ * SBOM_CONTENT_NOT_KEPT, SBOM_DPKG_MALFORMED, SBOM_APK_MALFORMED, SBOM_RPM_MALFORMED and SBOM_DISTRO_UNKNOWN as the
+ * parts do.
  * Does not check that `manifestDigest` is that of a manifest with these layers.
  */
 export function imageSbom(input: ImageSbomInput): Buffer {
   compareDiffIds(input.config, input.scans);
   const tree = FileTree.of(input.scans);
   const os = findOsRelease(tree);
-  const system = [catalogDpkg(tree, os), catalogApk(tree, os)];
+  const system = [catalogDpkg(tree, os), catalogApk(tree, os), catalogRpm(tree, os)];
   const isOwned = (file: FileNode): boolean => system.some((catalog) => catalog.ownedFiles.has(file));
   const others = [catalogNpm, catalogPython, catalogJava, catalogPrograms].map((catalog) => catalog(tree, isOwned));
   const catalogs = [...system, ...others];
@@ -64,7 +66,7 @@ export function imageSbom(input: ImageSbomInput): Buffer {
       `image ${JSON.stringify(input.name)}: no package found in ${census.files} files${unread}`,
       {
         hints: [
-          "Sealift lists packages of dpkg, apk, npm, Python, Maven and Go, and Node.js itself; keep their databases in the image",
+          "Sealift lists packages of dpkg, apk, rpm, npm, Python, Maven and Go, and Node.js itself; keep their databases in the image",
         ],
       },
     );

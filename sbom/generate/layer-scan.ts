@@ -1,18 +1,25 @@
 /**
  * One streaming pass over an image layer (image-spec v1.1, layer.md): the diff_id, every entry in the
- * archive's order, and the content of the few files that say which packages there are. Nothing is
+ * archive's order, each file's digest, and the content of the few files that say which packages there are. Nothing is
  * decided here about what the image holds; file-tree.ts lays the layers upon each other.
  *
- * Memory does not grow with the layer's bytes, only with its number of entries (about 150 bytes each)
+ * Memory does not grow with the layer's bytes, only with its number of entries (about 200 bytes each)
  * and the content kept, and both have limits. What exceeds a limit fails; nothing is cut short.
  */
-import { createHash } from "node:crypto";
+import { createHash, type Hash, hash } from "node:crypto";
 import { createGunzip, createZstdDecompress, type Gunzip, type ZstdDecompress } from "node:zlib";
 import { type Digest, digestFromHex } from "../../bundles/model/digest.ts";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { sbomError } from "../error.ts";
 import { type BinaryFacts, BinaryProbe, startsLikeProgram } from "./binary-probe.ts";
 import { JAVA_ARCHIVE, JAVA_ARCHIVE_MAX_BYTES, type JavaFacts, readJavaArchive } from "./java-archive.ts";
+import {
+  RPM_DATABASE,
+  RPM_DATABASE_MAX_BYTES,
+  type RpmFacts,
+  readRpmDatabase,
+  unreadRpmDatabase,
+} from "./rpm-database.ts";
 import { quote, type TarHeader, TarReader } from "./tar-reader.ts";
 
 export interface LayerEntry {
@@ -22,15 +29,19 @@ export interface LayerEntry {
   /** Of a symlink its text as it is; of a hardlink a path like `path`; else "". */
   readonly link: string;
   readonly isExecutable: boolean;
+  /** SHA-256 of a file's content, one character for each byte; undefined of a sparse file and of what is no file. */
+  readonly sha256: string | undefined;
+  /** A file without content. */
+  readonly isEmpty: boolean;
   /** Undefined if the content was not kept. */
   readonly content: Uint8Array | undefined;
   /** The content was not kept because it was looked at and is no package.json with a name and a version. */
   readonly isNoManifest: boolean;
-  /** What a program or a Java archive says about itself; its content was not kept. */
+  /** What a program, a Java archive or rpm's database says; its content was not kept. */
   readonly facts: FileFacts | undefined;
 }
 
-export type FileFacts = BinaryFacts | JavaFacts;
+export type FileFacts = BinaryFacts | JavaFacts | RpmFacts;
 
 export interface LayerScan {
   /** SHA-256 of the uncompressed archive, as `rootfs.diff_ids` of the image configuration has it. */
@@ -78,7 +89,16 @@ const WHITEOUT_META = ".wh..wh.";
 /** Enough to tell a program by. */
 const PROGRAM_START_BYTES = 4;
 
-type NamedEntry = Omit<LayerEntry, "content" | "isNoManifest" | "facts">;
+/** What is known of a file when its content has gone by. */
+type FileEnd = Partial<Pick<LayerEntry, "content" | "isNoManifest" | "facts">>;
+
+/** Looks at one file's content; its chunks are only lent. */
+interface FileReader {
+  readonly write?: (chunk: Uint8Array) => void;
+  readonly end: () => FileEnd;
+}
+
+const NOTHING: FileReader = { end: () => ({}) };
 
 type Compression = "none" | "gzip" | "zstd";
 
@@ -97,15 +117,16 @@ const COMPRESSION_OF: Readonly<Record<string, Compression>> = {
 
 /**
  * True for a file whose content the catalogers read: dpkg's and apk's database, Debian's copyright
- * files, os-release, Python's metadata, and each package.json that can be a package's own (directly in a directory of node_modules,
+ * files, os-release, Python's metadata, npm's record of what it installed, and each package.json that can be a package's own (directly in a directory of node_modules,
  * or outside any node_modules).
  */
 export function isWanted(path: string): boolean {
   if (path === "etc/os-release" || path === "usr/lib/os-release") return true;
-  if (/(?:^|\/)dpkg\/(?:status|status\.d\/[^/]+|info\/[^/]+\.list)$/.test(path)) return true;
+  if (/(?:^|\/)dpkg\/(?:status|diversions|status\.d\/[^/]+|info\/[^/]+\.list)$/.test(path)) return true;
   if (/^usr\/share\/doc\/[^/]+\/copyright$/.test(path)) return true;
   if (/(?:^|\/)apk\/db\/installed$/.test(path)) return true;
   if (/\.(?:dist-info\/(?:METADATA|RECORD)|egg-info\/PKG-INFO|egg-info)$/.test(path)) return true;
+  if (/(?:^|\/)node_modules\/\.package-lock\.json$/.test(path)) return true;
   if (path !== "package.json" && !path.endsWith("/package.json")) return false;
   const inside = path.lastIndexOf("node_modules/");
   if (inside < 0 || (inside > 0 && path[inside - 1] !== "/")) return true;
@@ -279,12 +300,18 @@ export class LayerScanner {
       return undefined;
     }
     const link = header.kind === "hardlink" ? cleanPath(header.link) : header.link;
-    const entry = { path, kind: header.kind, link, isExecutable: header.isExecutable };
-    if (header.kind !== "file") {
-      this.#entries.push({ ...entry, content: undefined, isNoManifest: false, facts: undefined });
-      return undefined;
-    }
-    return this.#file(entry, header);
+    const { kind, isExecutable, sizeBytes, isSparse } = header;
+    const entry = { path, kind, link, isExecutable, isEmpty: kind === "file" && sizeBytes === 0 };
+    const reader = kind === "file" ? this.#readerOf(path, header) : NOTHING;
+    const digest = kind === "file" && !isSparse ? new FileDigest(sizeBytes) : undefined;
+    this.#onEntryEnd = () => {
+      const { content, isNoManifest = false, facts } = reader.end();
+      this.#entries.push({ ...entry, sha256: digest?.value(), content, isNoManifest, facts });
+    };
+    return (chunk) => {
+      digest?.write(chunk);
+      reader.write?.(chunk);
+    };
   }
 
   #whiteout(path: string, directory: string, base: string): void {
@@ -298,78 +325,47 @@ export class LayerScanner {
     }
   }
 
-  #file(entry: NamedEntry, header: TarHeader): ((chunk: Uint8Array) => void) | undefined {
-    const { sizeBytes, isSparse } = header;
-    const wanted = isWanted(entry.path);
-    if (wanted) {
-      if (isSparse) throw malformed(`file ${quote(entry.path)} is stored as a sparse file`);
-      if (sizeBytes > this.#limits.fileBytes) {
-        throw sbomError(
-          "SBOM_FILE_TOO_LARGE",
-          `file ${quote(entry.path)}: got ${sizeBytes} bytes, want at most ${this.#limits.fileBytes}`,
-        );
-      }
-      this.#keptBytes += sizeBytes;
-      if (this.#keptBytes > this.#limits.keptBytes) {
-        throw tooLarge(`package databases of more than ${this.#limits.keptBytes} bytes`);
-      }
-    } else if (JAVA_ARCHIVE.test(entry.path)) {
-      return this.#javaArchive(entry, header);
-    } else if (isSparse || sizeBytes < 2) {
-      this.#entries.push({ ...entry, content: undefined, isNoManifest: false, facts: undefined });
-      return undefined;
-    } else if (sizeBytes > LINKABLE_FILE_MAX_BYTES) {
-      return this.#largeFile(entry);
+  #readerOf(path: string, { sizeBytes, isSparse }: TarHeader): FileReader {
+    if (isWanted(path)) {
+      this.#reserve(path, sizeBytes, isSparse);
+      return collect(sizeBytes, (content) => ({ content }));
     }
+    if (JAVA_ARCHIVE.test(path)) return readJava(path, sizeBytes, isSparse);
+    if (RPM_DATABASE.test(path)) return readRpm(sizeBytes, isSparse);
+    if (isSparse || sizeBytes < 2) return NOTHING;
+    // No package.json is larger; a program may say what it was made of.
+    return sizeBytes > LINKABLE_FILE_MAX_BYTES ? probeProgram() : this.#keepManifest(sizeBytes);
+  }
+
+  /** @throws SBOM_LAYER_MALFORMED | SBOM_FILE_TOO_LARGE | SBOM_LAYER_TOO_LARGE */
+  #reserve(path: string, sizeBytes: number, isSparse: boolean): void {
+    if (isSparse) throw malformed(`file ${quote(path)} is stored as a sparse file`);
+    if (sizeBytes > this.#limits.fileBytes) {
+      throw sbomError(
+        "SBOM_FILE_TOO_LARGE",
+        `file ${quote(path)}: got ${sizeBytes} bytes, want at most ${this.#limits.fileBytes}`,
+      );
+    }
+    this.#keptBytes += sizeBytes;
+    if (this.#keptBytes > this.#limits.keptBytes) {
+      throw tooLarge(`package databases of more than ${this.#limits.keptBytes} bytes`);
+    }
+  }
+
+  /** Of a file under any name whose content may be a package.json. */
+  #keepManifest(sizeBytes: number): FileReader {
     let content: Buffer | undefined;
     let filled = 0;
-    this.#onEntryEnd = () => {
-      if (sizeBytes === 0) content = Buffer.alloc(0);
-      const isNoManifest = !wanted && !(content && mayBeManifest(content));
-      if (!wanted && content && (isNoManifest || !this.#keepLinkable(content))) content = undefined;
-      this.#entries.push({ ...entry, content, isNoManifest, facts: undefined });
-    };
-    return (chunk) => {
-      if (filled === 0 && (wanted || looksLikeJson(chunk))) content = Buffer.allocUnsafeSlow(sizeBytes);
-      content?.set(chunk, filled);
-      filled += chunk.byteLength;
-    };
-  }
-
-  /** Kept whole only until its end, and only one at a time. */
-  #javaArchive(entry: NamedEntry, { sizeBytes, isSparse }: TarHeader): ((chunk: Uint8Array) => void) | undefined {
-    const name = entry.path.slice(entry.path.lastIndexOf("/") + 1);
-    const push = (facts: JavaFacts): void => {
-      this.#entries.push({ ...entry, content: undefined, isNoManifest: false, facts });
-    };
-    if (isSparse || sizeBytes > JAVA_ARCHIVE_MAX_BYTES) {
-      const problem = isSparse ? "a sparse file" : `larger than ${JAVA_ARCHIVE_MAX_BYTES} bytes`;
-      push({ kind: "java", packages: [], problems: [`${name}: ${problem}`], sha512: undefined });
-      return undefined;
-    }
-    const content = Buffer.allocUnsafeSlow(sizeBytes);
-    let filled = 0;
-    this.#onEntryEnd = () => push(readJavaArchive(content, name));
-    return (chunk) => {
-      content.set(chunk, filled);
-      filled += chunk.byteLength;
-    };
-  }
-
-  /** No package.json is that large; a program may say what it was made of. */
-  #largeFile(entry: NamedEntry): (chunk: Uint8Array) => void {
-    let start: Buffer = Buffer.alloc(0);
-    let probe: BinaryProbe | undefined;
-    this.#onEntryEnd = () => {
-      this.#entries.push({ ...entry, content: undefined, isNoManifest: false, facts: probe?.facts() });
-    };
-    return (chunk) => {
-      probe?.write(chunk);
-      if (probe || start.length >= PROGRAM_START_BYTES) return;
-      start = Buffer.concat([start, chunk]);
-      if (!startsLikeProgram(start)) return;
-      probe = new BinaryProbe();
-      probe.write(start);
+    return {
+      write: (chunk) => {
+        if (filled === 0 && looksLikeJson(chunk)) content = Buffer.allocUnsafeSlow(sizeBytes);
+        content?.set(chunk, filled);
+        filled += chunk.byteLength;
+      },
+      end: () => {
+        const isNoManifest = !(content && mayBeManifest(content));
+        return { content: content && !isNoManifest && this.#keepLinkable(content) ? content : undefined, isNoManifest };
+      },
     };
   }
 
@@ -399,6 +395,80 @@ export async function scanLayer(
     scanner.abort();
     throw cause;
   }
+}
+
+/** Of a file that comes in one piece without the cost of a stream. */
+class FileDigest {
+  readonly #sizeBytes: number;
+  #stream: Hash | undefined;
+  #value: string | undefined;
+
+  constructor(sizeBytes: number) {
+    this.#sizeBytes = sizeBytes;
+  }
+
+  write(chunk: Uint8Array): void {
+    if (chunk.byteLength === this.#sizeBytes) {
+      this.#value = hash("sha256", chunk, "latin1");
+    } else {
+      this.#stream ??= createHash("sha256");
+      this.#stream.update(chunk);
+    }
+  }
+
+  /** To be called once. */
+  value(): string {
+    return this.#value ?? this.#stream?.digest("latin1") ?? hash("sha256", "", "latin1");
+  }
+}
+
+/** Into memory of its own: a slice of a shared one would keep that alive. */
+function collect(sizeBytes: number, end: (content: Buffer) => FileEnd): FileReader {
+  const content = Buffer.allocUnsafeSlow(sizeBytes);
+  let filled = 0;
+  return {
+    write: (chunk) => {
+      content.set(chunk, filled);
+      filled += chunk.byteLength;
+    },
+    end: () => end(content),
+  };
+}
+
+/** Kept whole only until its end, and only one at a time. */
+function readJava(path: string, sizeBytes: number, isSparse: boolean): FileReader {
+  const name = path.slice(path.lastIndexOf("/") + 1);
+  if (isSparse || sizeBytes > JAVA_ARCHIVE_MAX_BYTES) {
+    const problem = isSparse ? "a sparse file" : `larger than ${JAVA_ARCHIVE_MAX_BYTES} bytes`;
+    return {
+      end: () => ({ facts: { kind: "java", packages: [], problems: [`${name}: ${problem}`], sha512: undefined } }),
+    };
+  }
+  return collect(sizeBytes, (content) => ({ facts: readJavaArchive(content, name) }));
+}
+
+function readRpm(sizeBytes: number, isSparse: boolean): FileReader {
+  if (isSparse) return { end: () => ({ facts: unreadRpmDatabase("a sparse file") }) };
+  if (sizeBytes > RPM_DATABASE_MAX_BYTES) {
+    return { end: () => ({ facts: unreadRpmDatabase(`larger than ${RPM_DATABASE_MAX_BYTES} bytes`) }) };
+  }
+  return collect(sizeBytes, (content) => ({ facts: readRpmDatabase(content) }));
+}
+
+function probeProgram(): FileReader {
+  let start: Buffer = Buffer.alloc(0);
+  let probe: BinaryProbe | undefined;
+  return {
+    write: (chunk) => {
+      probe?.write(chunk);
+      if (probe || start.length >= PROGRAM_START_BYTES) return;
+      start = Buffer.concat([start, chunk]);
+      if (!startsLikeProgram(start)) return;
+      probe = new BinaryProbe();
+      probe.write(start);
+    },
+    end: () => ({ facts: probe?.facts() }),
+  };
 }
 
 function looksLikeJson(start: Uint8Array): boolean {

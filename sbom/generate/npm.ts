@@ -8,6 +8,7 @@
  */
 import { sbomError } from "../error.ts";
 import { byText, type Catalog, type CatalogPackage, type Occurrence } from "./catalog.ts";
+import { contentDigest, digestProperties } from "./content-digest.ts";
 import { type DirectoryNode, type FileNode, type FileTree, pathOf } from "./file-tree.ts";
 import { renderPurl } from "./purl.ts";
 import { quote } from "./tar-reader.ts";
@@ -18,6 +19,9 @@ const NAME_MAX_LENGTH = 214;
 const VERSION_MAX_LENGTH = 256;
 /** No package has a hundredth of it; each one is looked up in every directory above. */
 const DEPENDENCIES_MAX = 10_000;
+
+/** Subresource Integrity, as npm writes it. */
+const INTEGRITY = /^sha(?:1|256|384|512)-[A-Za-z0-9+/]{20,100}={0,2}$/;
 
 interface Manifest {
   readonly name: string;
@@ -72,7 +76,7 @@ export function catalogNpm(tree: FileTree, isOwned: (file: FileNode) => boolean)
   for (const directory of candidates.packages) add(directory, false);
   for (const directory of candidates.applications) add(directory, true);
   return {
-    packages: describeAll(tree, instances),
+    packages: describeAll(tree, instances, recordedIntegrities(tree, instances)),
     skipped: skipped.sort((a, b) => byText(a.location, b.location)),
     ownedFiles: ownedFiles(instances),
   };
@@ -170,7 +174,11 @@ function record(value: unknown): Readonly<Record<string, unknown>> | undefined {
 }
 
 /** One package for all copies of a version; its dependencies are those that any copy finds. */
-function describeAll(tree: FileTree, instances: ReadonlyMap<DirectoryNode, Instance>): CatalogPackage[] {
+function describeAll(
+  tree: FileTree,
+  instances: ReadonlyMap<DirectoryNode, Instance>,
+  integrities: ReadonlyMap<DirectoryNode, string>,
+): CatalogPackage[] {
   const copies = new Map<string, Instance[]>();
   for (const instance of instances.values()) {
     const list = copies.get(instance.key);
@@ -204,7 +212,19 @@ function describeAll(tree: FileTree, instances: ReadonlyMap<DirectoryNode, Insta
       purl: isPublished ? npmPurl(manifest.name, manifest.version as string) : undefined,
       supplier: undefined,
       licences: [...licences].sort(byText),
-      properties: [],
+      // An application keeps its version while it is worked on: other bytes there say nothing.
+      properties: isApplication
+        ? []
+        : [
+            ...digestProperties(
+              "files-sha256",
+              list.map((one) => contentDigest(filesOf(one.directory))),
+            ),
+            ...digestProperties(
+              "npm-integrity",
+              list.map((one) => integrities.get(one.directory)),
+            ),
+          ],
       occurrences: list.map((one) => one.occurrence).sort((a, b) => byText(a.location, b.location)),
       dependsOn: [...dependsOn].sort(byText),
       isDependencyListComplete: isComplete,
@@ -232,6 +252,50 @@ function resolveModule(
     if (found?.kind === "directory") return instances.get(found);
   }
   return undefined;
+}
+
+/** What npm 7 and newer recorded of each package that it installed: the digests of its archive. */
+function recordedIntegrities(
+  tree: FileTree,
+  instances: ReadonlyMap<DirectoryNode, Instance>,
+): ReadonlyMap<DirectoryNode, string> {
+  const found = new Map<DirectoryNode, string>();
+  const holders = new Set([...instances.keys()].map((directory) => nodeModulesOf(directory)));
+  for (const nodeModules of holders) {
+    const file = nodeModules?.children.get(".package-lock.json");
+    if (file?.kind !== "file" || !file.content || !nodeModules?.parent) continue;
+    for (const [path, one] of Object.entries(lockedPackages(file.content))) {
+      const directory = tree.lookupFrom(nodeModules.parent, path);
+      const instance = directory?.kind === "directory" ? instances.get(directory) : undefined;
+      const { version, integrity } = record(one) ?? {};
+      // A record that names another version is not of what lies there.
+      if (!instance || version !== instance.manifest.version || typeof integrity !== "string") continue;
+      if (INTEGRITY.test(integrity)) found.set(instance.directory, integrity);
+    }
+  }
+  return found;
+}
+
+function lockedPackages(content: Uint8Array): Readonly<Record<string, unknown>> {
+  try {
+    return record(record(JSON.parse(Buffer.from(content).toString("utf8")))?.["packages"]) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+/** The node_modules that a package lies directly in, or in a scope in it. */
+function nodeModulesOf({ parent }: DirectoryNode): DirectoryNode | undefined {
+  const up = parent?.name.startsWith("@") ? parent.parent : parent;
+  return up?.name === "node_modules" ? up : undefined;
+}
+
+/** Every file of the package alone, by its name in it. */
+function* filesOf(directory: DirectoryNode, prefix = ""): Generator<readonly [name: string, file: FileNode]> {
+  for (const [name, child] of directory.children) {
+    if (child.kind === "file") yield [`${prefix}${name}`, child];
+    else if (child.kind === "directory" && name !== "node_modules") yield* filesOf(child, `${prefix}${name}/`);
+  }
 }
 
 /** Every file in a package's directory; an application in the root directory does not own the whole image. */

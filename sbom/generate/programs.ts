@@ -27,7 +27,7 @@ export function catalogPrograms(tree: FileTree, isOwned: (file: FileNode) => boo
   const owned = new Set<FileNode>();
   for (const { location, file } of programsIn(tree)) {
     const { facts } = file;
-    if (isOwned(file) || !facts || facts.kind === "java") continue;
+    if (isOwned(file) || (facts?.kind !== "node" && facts?.kind !== "go")) continue;
     const occurrence = { location, layer: file.layer };
     if (facts.kind === "node") addNode(packages, facts.version, occurrence, fileOf(location, facts.sha512));
     else if (facts.toolchain === undefined) {

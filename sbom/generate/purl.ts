@@ -19,6 +19,6 @@ export function renderPurl(parts: PurlParts): string {
     qualifiers.length === 0 ? undefined : Object.fromEntries(qualifiers),
     undefined,
   );
-  // packageurl-js leaves "+" in a version as it is; the standard's canonical form does not.
-  return purl.toString().replaceAll("+", "%2B");
+  // packageurl-js leaves "+" in a version as it is and encodes "~" in a qualifier; the canonical form does neither.
+  return purl.toString().replaceAll("+", "%2B").replaceAll("%7E", "~");
 }

@@ -3,6 +3,7 @@
  * metadata, packaging.python.org), wherever it lies.
  */
 import { byText, type Catalog, type CatalogPackage, type Occurrence } from "./catalog.ts";
+import { contentDigest, digestProperties } from "./content-digest.ts";
 import { type DirectoryNode, type FileNode, type FileTree, pathOf } from "./file-tree.ts";
 import { renderPurl } from "./purl.ts";
 
@@ -20,6 +21,8 @@ interface Distribution {
   readonly conditional: readonly string[];
   readonly occurrence: Occurrence;
   readonly site: DirectoryNode;
+  /** Of its files; undefined where nothing lists them. */
+  readonly digest: string | undefined;
 }
 
 /** `isOwned` tells the files of the distribution's packages. */
@@ -30,11 +33,15 @@ export function catalogPython(tree: FileTree, isOwned: (file: FileNode) => boole
   for (const { file, location, site, info } of metadataIn(tree)) {
     if (isOwned(file)) continue;
     const read = readMetadata(file, location, site);
-    if (typeof read === "string") skipped.push({ location, reason: read });
-    else {
-      found.push(read);
-      for (const one of ownFiles(tree, file, info, site)) ownedFiles.add(one);
+    if (typeof read === "string") {
+      skipped.push({ location, reason: read });
+      continue;
     }
+    const recorded = [...recordedFiles(tree, info, site)];
+    const payload = recorded.filter(([name]) => !NO_PAYLOAD.test(name));
+    found.push({ ...read, digest: contentDigest(payload) });
+    for (const [, one] of recorded) ownedFiles.add(one);
+    for (const one of metadataFiles(file, info)) ownedFiles.add(one);
   }
   return { packages: describeAll(found), skipped, ownedFiles };
 }
@@ -65,7 +72,7 @@ function* metadataIn(tree: FileTree): Generator<MetadataFile> {
   }
 }
 
-function readMetadata(file: FileNode, location: string, site: DirectoryNode): Distribution | string {
+function readMetadata(file: FileNode, location: string, site: DirectoryNode): Omit<Distribution, "digest"> | string {
   if (!file.content) return "a link to a file whose content was not read";
   const text = Buffer.from(file.content).toString("utf8").slice(0, HEADER_MAX_CHARACTERS);
   // The description follows an empty line.
@@ -117,22 +124,27 @@ function spell(name: string): string {
   return name.toLowerCase().replace(/[-_.]+/g, "-");
 }
 
-/** What RECORD names, and without one (egg-info) the metadata itself. */
-function* ownFiles(
-  tree: FileTree,
-  metadata: FileNode,
-  info: DirectoryNode | undefined,
-  site: DirectoryNode,
-): Generator<FileNode> {
+function* metadataFiles(metadata: FileNode, info: DirectoryNode | undefined): Generator<FileNode> {
   yield metadata;
   for (const child of info?.children.values() ?? []) if (child.kind === "file") yield child;
+}
+
+/** What the installer wrote itself, with paths of this machine and times in it. */
+const NO_PAYLOAD = /\.pyc$|^\.\.\/|\.dist-info\/(?:RECORD|INSTALLER|REQUESTED|direct_url\.json)$/;
+
+/** What RECORD names, by the names it has there; nothing without one (egg-info). */
+function* recordedFiles(
+  tree: FileTree,
+  info: DirectoryNode | undefined,
+  site: DirectoryNode,
+): Generator<readonly [name: string, file: FileNode]> {
   const record = info && tree.lookupFrom(info, "RECORD");
   if (record?.kind !== "file" || !record.content) return;
   for (const line of Buffer.from(record.content).toString("utf8").split("\n")) {
     const path = /^"((?:[^"]|"")*)"|^([^,]+)/.exec(line);
     const name = path?.[1]?.replaceAll('""', '"') ?? path?.[2];
     const node = name === undefined ? undefined : tree.lookupFrom(site, name);
-    if (node?.kind === "file") yield node;
+    if (name !== undefined && node?.kind === "file") yield [name, node];
   }
 }
 
@@ -158,7 +170,10 @@ function describeAll(found: readonly Distribution[]): CatalogPackage[] {
         purl: renderPurl({ type: "pypi", name, version }),
         supplier: author,
         licences: [...new Set(copies.flatMap(({ licences }) => licences))].sort(byText),
-        properties: [],
+        properties: digestProperties(
+          "files-sha256",
+          copies.map(({ digest }) => digest),
+        ),
         occurrences: copies.map(({ occurrence }) => occurrence).sort((a, b) => byText(a.location, b.location)),
         dependsOn: [...new Set(present)].filter((one) => one !== key).sort(byText),
         isDependencyListComplete: !needed.includes(undefined),

@@ -170,3 +170,12 @@ test("nothing from an SBOM acts as Markdown or on a terminal", () => {
   for (const bad of ["[a](b)", "<b>", "\u{1b}", "1|2"]) assert.ok(!text.includes(bad), bad);
   assert.ok(!diffLines(diff).join("\n").includes("\u{1b}"));
 });
+
+test("orders rpm packages by their epoch, version and release", () => {
+  const rpm = (version: string) => [
+    { type: "library", name: "a", version, purl: `pkg:rpm/redhat/a@${version.replace(/^\d+:/, "")}?arch=x86_64` },
+  ];
+  const name = "pkg:rpm/redhat/a?arch=x86_64";
+  assert.deepEqual(briefly(changes(rpm("1-2.el9_2"), rpm("1-2.el9_10"))), [`upgraded ${name} 1-2.el9_2 1-2.el9_10`]);
+  assert.deepEqual(briefly(changes(rpm("1:1-1"), rpm("9-1"))), [`downgraded ${name} 1:1-1 9-1`]);
+});

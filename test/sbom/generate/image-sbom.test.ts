@@ -136,7 +136,7 @@ test("refuses a layer that is not the configuration's, and a configuration with 
 
 test("fails for an image with files and no package, and describes one without files", async () => {
   await assert.rejects(sbomOf(layer(file("bin/tool", "x"), osRelease)), { code: "SBOM_EMPTY" });
-  const rpm = layer(file("var/lib/rpm/rpmdb.sqlite", "x"));
+  const rpm = layer(file("var/lib/rpm/Packages", "x"));
   await assert.rejects(sbomOf(rpm), { code: "SBOM_EMPTY", message: /rpm/ });
   assert.deepEqual((await sbomOf(layer(directory("tmp")))).components, []);
 });
