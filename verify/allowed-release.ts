@@ -11,11 +11,13 @@ class Allowed {
   readonly #verdict: Verdict;
   readonly #layout: Layout;
   readonly #release: BundleRelease;
+  readonly #approvals: readonly Buffer[];
 
-  constructor(verdict: Verdict, layout: Layout, release: BundleRelease) {
+  constructor(verdict: Verdict, layout: Layout, release: BundleRelease, approvals: readonly Buffer[]) {
     this.#verdict = verdict;
     this.#layout = layout;
     this.#release = release;
+    this.#approvals = approvals;
   }
 
   get verdict(): Verdict {
@@ -31,6 +33,11 @@ class Allowed {
   get release(): BundleRelease {
     return this.#release;
   }
+
+  /** What was beside the bundle as reviewers' approvals when the verdict was made; those that did not count too. */
+  get approvals(): readonly Buffer[] {
+    return this.#approvals;
+  }
 }
 
 export type { Allowed as AllowedRelease };
@@ -42,7 +49,7 @@ export type { Allowed as AllowedRelease };
  * @throws RELEASE_DENIED | RELEASE_ADVISORY | RELEASE_EXCHANGED if `layout` holds another release, and what
  * `readRelease` throws. Does not read layers; whoever copies them checks each by its digest.
  */
-export function allowRelease(verdict: Verdict, layout: Layout): Allowed {
+export function allowRelease(verdict: Verdict, layout: Layout, approvals: readonly Buffer[] = []): Allowed {
   const { digest } = verdict.subject;
   if (verdict.decision !== "allow" || digest === null) {
     const codes = verdict.findings.filter(({ status }) => status !== "pass").map(({ code }) => code);
@@ -66,5 +73,5 @@ export function allowRelease(verdict: Verdict, layout: Layout): Allowed {
       hints: ["the bundle was changed after it was verified: treat it as an attack, and keep it as evidence"],
     });
   }
-  return new Allowed(verdict, layout, readRelease(layout, releaseAt({ ...listed, size })));
+  return new Allowed(verdict, layout, readRelease(layout, releaseAt({ ...listed, size })), approvals);
 }

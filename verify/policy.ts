@@ -19,6 +19,8 @@ export const MAY_STAY_UNCHECKED = ["cage", "scan", "rebuilt", "revocation", "att
 export interface Policy {
   readonly schemaVersion: 1;
   readonly name: string;
+  /** What a site enrols must count up (`sealift policy import`); nothing else reads it. */
+  readonly version?: number;
   /** Only this appliance; any if absent. */
   readonly appliance?: string;
   /** Only these channels; any if absent. */
@@ -58,6 +60,7 @@ export const policySchema: JsonSchema = {
   properties: {
     schemaVersion: { const: 1 },
     name: { type: "string", pattern: NAME_PATTERN },
+    version: { type: "integer", minimum: 1 },
     appliance: { type: "string", pattern: NAME_PATTERN },
     channels: { type: "array", minItems: 1, uniqueItems: true, items: { type: "string", pattern: NAME_PATTERN } },
     minimumVersion: { type: "string", pattern: VERSION_PATTERN, maxLength: VERSION_MAX_LENGTH },

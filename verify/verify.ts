@@ -45,6 +45,8 @@ export interface VerifyInput {
   readonly policyBytes: Buffer;
   /** Reviewers' approvals as Sigstore bundles; looked at only if the policy demands some. */
   readonly approvals?: readonly Buffer[];
+  /** Policies that the site had before this one: an approval under one of them counts too. */
+  readonly earlierPolicies?: readonly Digest[];
   readonly time: Verdict["time"];
   readonly scope: Verdict["scope"];
   readonly sealiftVersion: string;
@@ -71,10 +73,11 @@ export async function verifyRelease(input: VerifyInput): Promise<Verdict> {
   const found = layout && report.try("layout", "index.json", () => findSignatures(layout));
   const trusted = found && trust && checkReleaseSignatures(report, found, trust);
   if (found && trust) {
-    const { approvals = [] } = input;
+    const { approvals = [], earlierPolicies = [] } = input;
+    const policies = [policyDigest, ...earlierPolicies];
     report.add(...checkRevocation(found.release.digest, trust));
     report.try("signatures", "approvals", () =>
-      report.add(...checkApprovals({ release: found.release.digest, policy, policyDigest, trust, approvals })),
+      report.add(...checkApprovals({ release: found.release.digest, policy, policies, trust, approvals })),
     );
   }
   if (layout && found && trusted) {

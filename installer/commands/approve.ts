@@ -68,10 +68,10 @@ function readReason(text: string | undefined): string | undefined {
 }
 
 /** Whether all that denies is that others have not approved yet. @throws APPROVE_DENIED */
-function requireApprovable(verdict: Verdict, policyBytes: Buffer | undefined): void {
+function requireApprovable(verdict: Verdict, policyBytes: Buffer): void {
   const isMissingApproval = ({ code }: Finding): boolean => code === "APPROVAL_MISSING";
   const others = verdict.findings.filter((finding) => !isMissingApproval(finding));
-  const allowed = policyBytes !== undefined && decide(others, parsePolicy(policyBytes).policy) === "allow";
+  const allowed = decide(others, parsePolicy(policyBytes).policy) === "allow";
   if (verdict.decision === "allow" || allowed) return;
   const codes = others.filter(({ status }) => status === "fail" || status === "error").map(({ code }) => code);
   throw verifyError(

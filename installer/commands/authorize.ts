@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { plain } from "../../bundles/model/plain-text.ts";
+import { POLICY_MAX_BYTES } from "../../verify/policy.ts";
 import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { writeNew } from "../host/write-new.ts";
@@ -16,6 +17,7 @@ import {
 import { configOf } from "../lifecycle/deployed-config.ts";
 import { planOperatorChange } from "../lifecycle/operator-change.ts";
 import { planLines } from "../lifecycle/plan-text.ts";
+import { planPolicyChange, policyChangeTo } from "../lifecycle/policy-change.ts";
 import { type Prepared, requirePreconditions } from "../lifecycle/preconditions.ts";
 import { planPrune, planUninstall } from "../lifecycle/removal.ts";
 import { openSiteForChange, type Site } from "../lifecycle/site.ts";
@@ -61,7 +63,7 @@ export const authorize: Command = {
   usage: "ACTION [ARGS] --out FILE.request [--key K…] [--reason TEXT] [--valid-for HOURS] [--state DIR]",
   details: [
     "ACTION [ARGS]         install BUNDLE | upgrade BUNDLE | rollback | config FILE | operator add FILE | operator remove NAME |",
-    "                      trust DIR | prune | uninstall | tls renew | tls import CHAIN |",
+    "                      trust DIR | policy FILE | prune | uninstall | tls renew | tls import CHAIN |",
     "                      rotate secrets | rotate certificates |",
     "                      tenant add NAME … | api-key add …, with the options of the verb",
     "--key K               sign at once into FILE.request.sig, FILE.request.2.sig …",
@@ -153,6 +155,10 @@ const PLANNERS: Readonly<Partial<Record<Action, Planner>>> = {
   },
   trust: async (_invocation, site, args) =>
     planTrustChange(trustChangeTo(site, readTrustDirectory(only(args, "trust DIR")))),
+  policy: async (_invocation, site, args) => {
+    const bytes = await readBoundedFile(only(args, "policy FILE"), POLICY_MAX_BYTES);
+    return planPolicyChange(policyChangeTo(site.ledger.entries, bytes));
+  },
   tenant: planWish,
   "api-key": planWish,
   tls: async (invocation, site, args) => {

@@ -7,6 +7,7 @@ import { readJournal } from "../lifecycle/journal.ts";
 import { mendDeployments } from "../lifecycle/ledger-deployments.ts";
 import { acquireLock } from "../lifecycle/lock.ts";
 import { operatorChange } from "../lifecycle/operator-change.ts";
+import { policyChange } from "../lifecycle/policy-change.ts";
 import { pruneKind, uninstallKind } from "../lifecycle/removal.ts";
 import { restoreRelease } from "../lifecycle/restore-release.ts";
 import { openSite, type Site } from "../lifecycle/site.ts";
@@ -25,10 +26,15 @@ import { STATE_OPTION, stateDirectory } from "./site-options.ts";
 
 /** Every operation that may have been cut off. A name is never taken away: an older Sealift may have begun it. */
 const KINDS: ReadonlyMap<string, OperationKind<DeployContext>> = new Map(
-  [operatorChange, trustChange, ...Object.values(DEPLOY_KINDS), uninstallKind, pruneKind, tenantsKind].map((kind) => [
-    kind.name,
-    kind,
-  ]),
+  [
+    operatorChange,
+    trustChange,
+    policyChange,
+    ...Object.values(DEPLOY_KINDS),
+    uninstallKind,
+    pruneKind,
+    tenantsKind,
+  ].map((kind) => [kind.name, kind]),
 );
 
 const DENIED = 3;

@@ -109,13 +109,13 @@ async function verifyAtSite(invocation: Invocation, path: string, onProgress: On
 async function verifyAdvisory(invocation: Invocation, path: string, onProgress: OnProgress): Promise<Verdict> {
   const policyPath = optionalOption(invocation, "policy");
   const at = readTime(optionalOption(invocation, "at"));
-  const { trustFiles, policyBytes } = await advisoryStandards(invocation);
+  const { policyBytes, ...standards } = await advisoryStandards(invocation);
   const ownPolicy = policyPath === undefined ? undefined : await readBoundedFile(policyPath, POLICY_MAX_BYTES);
   const store = openStore(path);
   try {
     return await verifyInCage({
       store,
-      trustFiles,
+      ...standards,
       policyBytes: ownPolicy ?? policyBytes,
       approvals: readApprovals(path),
       time: { at: (at ?? new Date()).toISOString(), source: at === undefined ? "host-clock" : "option" },
@@ -128,10 +128,10 @@ async function verifyAdvisory(invocation: Invocation, path: string, onProgress: 
   }
 }
 
-/** What `--trust` names, or the site's own. */
+/** What `--trust` names, or the site\'s own. */
 export async function advisoryStandards(
   invocation: Invocation,
-): Promise<Pick<CageOptions, "trustFiles" | "policyBytes">> {
+): Promise<Pick<CageOptions, "trustFiles" | "policyBytes" | "earlierPolicies">> {
   const trust = optionalOption(invocation, "trust");
   if (trust !== undefined) return { trustFiles: readTrustDirectory(trust), policyBytes: undefined };
   const { openSiteForVerify, siteStandards } = await siteVerify();

@@ -14,6 +14,7 @@ import { parseTrustPin } from "../site/trust.ts";
 import { checkSignatures, parseRequest } from "./authorization.ts";
 import { lifecycleError } from "./error.ts";
 import { headOf, type Ledger, type LedgerEntry, type LedgerWitness, parseLedger } from "./ledger.ts";
+import { POLICY_CHANGED, recorded } from "./policy-change.ts";
 import { AUTHORITY_CHANGED, SITE_CREATED, siteIdOfLedger } from "./site.ts";
 import { TRUST_CHANGED } from "./trust-change.ts";
 
@@ -71,6 +72,7 @@ class Audit {
     else if (entry.type === "authorized") await this.#authorized(entry, index);
     else if (entry.type === AUTHORITY_CHANGED) this.#authorityChanged(entry);
     else if (entry.type === TRUST_CHANGED) this.#trustChanged(entry);
+    else if (entry.type === POLICY_CHANGED) this.#policyChanged(entry);
     else if (entry.type === "operation") this.#operation(entry);
     this.#time(entry, index);
   }
@@ -126,6 +128,13 @@ class Audit {
     const granted = this.#latest && this.#granted.get(this.#latest);
     if (granted?.action === "trust" && granted.to === digest) return;
     this.#find("LEDGER_UNAUTHORIZED", entry, "the release trust changed, and nobody had authorized it");
+  }
+
+  #policyChanged(entry: LedgerEntry): void {
+    const { digest } = recorded(entry.data["policy"]);
+    const granted = this.#latest && this.#granted.get(this.#latest);
+    if (granted?.action === "policy" && granted.to === digest) return;
+    this.#find("LEDGER_UNAUTHORIZED", entry, "the policy changed, and nobody had authorized it");
   }
 
   #operation(entry: LedgerEntry): void {

@@ -1,14 +1,16 @@
 /** Verification with the site's own trust, policy and time: the only verdict from which a site moves. */
 import { closeStore, openStore, readLayout } from "../../bundles/layout/layout.ts";
+import type { Digest } from "../../bundles/model/digest.ts";
 import { type AllowedRelease, allowRelease } from "../../verify/allowed-release.ts";
 import { readApprovals } from "../../verify/approval-files.ts";
 import { type CageOptions, verifyInCage } from "../../verify/cage/run-cage.ts";
+import { parsePolicy } from "../../verify/policy.ts";
 import type { Verdict } from "../../verify/verdict.ts";
 import { sealiftVersion } from "../host/this-host.ts";
 import { requireClock } from "../site/clock.ts";
 import { siteError } from "../site/error.ts";
-import { sitePolicy } from "../site/policy.ts";
 import { DEFAULT_STATE, surveyState } from "../site/state.ts";
+import { policiesOfLedger } from "./policy-change.ts";
 import { clockFinding, openSite, type Site } from "./site.ts";
 import { enrolledTrust } from "./trust-change.ts";
 
@@ -24,9 +26,20 @@ export function openSiteForVerify(directory = DEFAULT_STATE): Site {
   });
 }
 
-/** What this site judges by, checked against its ledger. @throws TRUST_NOT_ENROLLED | TRUST_CHANGED | POLICY_CHANGED */
-export function siteStandards(site: Site): Pick<CageOptions, "trustFiles" | "policyBytes"> {
-  return { trustFiles: enrolledTrust(site).files, policyBytes: sitePolicy(site.paths.directory) };
+export interface SiteStandards {
+  readonly trustFiles: CageOptions["trustFiles"];
+  readonly policyBytes: Buffer;
+  readonly earlierPolicies: readonly Digest[];
+}
+
+/** What this site judges by, as its ledger has it. @throws TRUST_NOT_ENROLLED | TRUST_CHANGED | STATE_DAMAGED */
+export function siteStandards(site: Site): SiteStandards {
+  const policies = policiesOfLedger(site.ledger.entries);
+  return {
+    trustFiles: enrolledTrust(site).files,
+    policyBytes: (policies.at(-1) as (typeof policies)[number]).bytes,
+    earlierPolicies: policies.slice(0, -1).map(({ digest }) => digest),
+  };
 }
 
 export interface SiteVerification {
@@ -40,7 +53,7 @@ export interface SiteVerification {
  * Verifies the bundle or stored release at `path`, which is opened once: what is staged later comes from
  * the same open files, so nobody can put another bundle in its place. `confirms` are clock findings for
  * which an operator vouches in the authorization to come (`--confirm-clock`).
- * @throws TRUST_NOT_ENROLLED | TRUST_CHANGED | POLICY_CHANGED | CLOCK_BACKWARDS | CLOCK_JUMPED |
+ * @throws TRUST_NOT_ENROLLED | TRUST_CHANGED | STATE_DAMAGED | CLOCK_BACKWARDS | CLOCK_JUMPED |
  * LAYOUT_NOT_FOUND, LAYOUT_UNREADABLE | CAGE_FAILED | RELEASE_EXCHANGED. What is wrong with the bundle is
  * in the verdict.
  */
@@ -58,7 +71,9 @@ export async function verifyForSite(
     const approvals = readApprovals(path);
     const question = { ...standards, approvals, store, time, scope: "site", sealiftVersion: sealiftVersion() } as const;
     const verdict = await verifyInCage({ ...question, onProgress });
-    const allowed = verdict.decision === "allow" ? allowRelease(verdict, readLayout(store)) : undefined;
+    const { policy } = parsePolicy(standards.policyBytes);
+    const counted = policy.approvals === undefined ? [] : approvals;
+    const allowed = verdict.decision === "allow" ? allowRelease(verdict, readLayout(store), counted) : undefined;
     return { verdict, allowed, close: () => closeStore(store) };
   } catch (cause) {
     closeStore(store);

@@ -17,6 +17,7 @@ export const ACTIONS = [
   "config",
   "operator",
   "trust",
+  "policy",
   "tenant",
   "api-key",
   "rotate",

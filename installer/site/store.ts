@@ -25,20 +25,25 @@ import { readSignatureObjects } from "../../bundles/layout/signature-object.ts";
 import { type Digest, digestFromHex, digestOf, hexOf } from "../../bundles/model/digest.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import type { AllowedRelease } from "../../verify/allowed-release.ts";
+import { approvalPath } from "../../verify/approval-files.ts";
 import {
   type Disk,
   linkFile,
   makeDirectory,
+  removeDurably,
   removeTree,
   renameDurably,
   syncNames,
   systemCode,
   writeStreamed,
+  writeWhole,
 } from "./disk.ts";
 import { siteError } from "./error.ts";
 
 const BLOBS = dirname(blobName(digestFromHex("0".repeat(64))));
 const RELEASE_NAME = /^[0-9a-f]{64}$/;
+/** As verify/approval-files.ts reads them beside `store/<hex>`; here the name is of the content. */
+const APPROVAL_NAME = /^([0-9a-f]{64})\.approval-[0-9a-f]{16}\.json$/;
 /** `staging` is not whole yet, `removed` no longer, `replaced` is whole and waits for the one that replaces it. */
 const WORK_NAME = /^\.([0-9a-f]{64})\.(staging|removed|replaced)$/;
 const PRIVATE = 0o600;
@@ -65,6 +70,7 @@ export function storedReleases(directory: string): Digest[] {
 /** @throws STATE_WRITE_FAILED | STATE_UNREADABLE. Nothing if it is not there; repeat it after a crash. */
 export function removeStored(disk: Disk, directory: string, release: Digest): void {
   const path = storedPath(directory, release);
+  for (const name of approvalNames(directory, hexOf(release))) removeDurably(disk, join(directory, "store", name));
   // By its name first: a half of a release must not look like one.
   if (isThere(path)) renameDurably(disk, path, workPath(directory, release, "removed"));
   tidyStore(disk, directory);
@@ -78,10 +84,34 @@ export function removeStored(disk: Disk, directory: string, release: Digest): vo
 export function tidyStore(disk: Disk, directory: string): void {
   for (const name of names(directory)) {
     const [, hex = "", what] = WORK_NAME.exec(name) ?? [];
+    const [, approved] = APPROVAL_NAME.exec(name) ?? [];
+    if (approved !== undefined && !isThere(join(directory, "store", approved))) {
+      removeDurably(disk, join(directory, "store", name));
+    }
     if (what === undefined) continue;
     const [work, path] = [join(directory, "store", name), join(directory, "store", hex)];
     if (what === "replaced" && !isThere(path)) renameDurably(disk, work, path);
     else removeTree(disk, work);
+  }
+}
+
+function approvalNames(directory: string, hex: string): string[] {
+  return names(directory).filter((name) => APPROVAL_NAME.exec(name)?.[1] === hex);
+}
+
+/** The approvals by which the release was allowed, in place of older ones; if it needed none, those stay. */
+function placeApprovals(disk: Disk, directory: string, release: Digest, approvals: readonly Buffer[]): void {
+  if (approvals.length === 0) return;
+  const path = storedPath(directory, release);
+  makeDirectory(disk, dirname(path));
+  const placed = approvals.map((bytes) => {
+    const approval = approvalPath(path, hexOf(digestOf(bytes)));
+    writeWhole(disk, approval, bytes);
+    return approval;
+  });
+  for (const name of approvalNames(directory, hexOf(release))) {
+    const approval = join(dirname(path), name);
+    if (!placed.includes(approval)) removeDurably(disk, approval);
   }
 }
 
@@ -91,6 +121,7 @@ export type StageProgress = (doneBytes: number, totalBytes: number) => void;
 /**
  * Puts `allowed` into the store, reading each byte from its open layout and checking it on the way. If it is
  * there, every byte of that is read: nothing is written if it is whole, and it is replaced if it is not.
+ * Reviewers' approvals go beside it, where `verify` looks for them: before it, so that it is never there without.
  * Returns its path. Memory is bounded by the chunks of `Layout.stream`. What the disk gives back of a new copy
  * is not read here; each later reader checks what it reads (`damagedFiles` for what containers read).
  * @throws LAYOUT_… if the bundle was changed since it was verified, LAYOUT_UNREADABLE if its medium
@@ -108,6 +139,7 @@ export async function stageRelease(
   tidyStore(disk, directory);
   const files = planFiles(allowed);
   const totalBytes = files.reduce((sum, { size }) => sum + size, 0);
+  placeApprovals(disk, directory, release, allowed.approvals);
   if (holdsExactly(path, files) && (await holdsBytes(path, files, (done) => onProgress(done, totalBytes)))) return path;
   makeDirectory(disk, dirname(path));
   const neighbours = new Neighbours(directory);

@@ -12,9 +12,7 @@ import {
   trustChangeTo,
   trustOfLedger,
 } from "../../installer/lifecycle/trust-change.ts";
-import { sitePolicy } from "../../installer/site/policy.ts";
 import { placeTrust, stageTrust } from "../../installer/site/trust.ts";
-import { DEFAULT_POLICY_BYTES } from "../../verify/policy.ts";
 import { changedTrust, freshTrust, importTrust, rotatedTrust } from "../support/enrolled-site.ts";
 import { scratch } from "../support/scratch.ts";
 import { makeTestSite } from "../support/test-site.ts";
@@ -126,11 +124,4 @@ test("a trust that came into the ledger without an authorization is a finding", 
   );
   appendEntry(disk, paths.ledger, TRUST_CHANGED, { trust: { ...after.pin, roots: [] } }, clock.read());
   assert.throws(() => trustOfLedger(open().ledger.entries), coded("STATE_DAMAGED"));
-});
-
-test("the site's policy is the default one, and a file that nobody authorized is refused", async (t) => {
-  const { directory } = makeTestSite(await scratch(t));
-  assert.equal(sitePolicy(directory), DEFAULT_POLICY_BYTES);
-  writeFileSync(join(directory, "site", "policy.json"), DEFAULT_POLICY_BYTES);
-  assert.throws(() => sitePolicy(directory), coded("POLICY_CHANGED"));
 });

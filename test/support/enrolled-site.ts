@@ -1,6 +1,13 @@
 /** A site that trusts a publisher, and what publishers and forgers do to a trust afterwards. */
 import { checkAuthorization, spendAuthorization } from "../../installer/lifecycle/authorization.ts";
 import { execute } from "../../installer/lifecycle/execute.ts";
+import {
+  type PolicyChange,
+  planPolicyChange,
+  policyChange,
+  policyChangeParameters,
+  policyChangeTo,
+} from "../../installer/lifecycle/policy-change.ts";
 import type { Site } from "../../installer/lifecycle/site.ts";
 import {
   planTrustChange,
@@ -22,6 +29,16 @@ export async function importTrust(site: Site, files: TrustFiles, signer: TestSig
   const authorization = await checkAuthorization(site, subject, bytes, [{ name: "x", bytes: sshSign(signer, bytes) }]);
   stageTrust(site.disk, site.paths.directory, files);
   await execute(site, trustChange, site, trustChangeParameters(change), spendAuthorization(site, authorization));
+  return change;
+}
+
+/** Enrols a policy as `sealift policy import` does, authorized by `signer`. */
+export async function importPolicy(site: Site, policy: Buffer, signer: TestSigner): Promise<PolicyChange> {
+  const change = policyChangeTo(site.ledger.entries, policy);
+  const subject = planPolicyChange(change);
+  const bytes = request(site, subject);
+  const authorization = await checkAuthorization(site, subject, bytes, [{ name: "x", bytes: sshSign(signer, bytes) }]);
+  await execute(site, policyChange, site, policyChangeParameters(change), spendAuthorization(site, authorization));
   return change;
 }
 

@@ -57,10 +57,9 @@ test("a policy that demands two approvals gets two distinct reviewers', and says
   assert.deepEqual(await codesWith(path, {}), []);
 });
 
-test("an approval by a stranger, of another release, under another policy, or of another kind denies", async (t) => {
+test("an approval by a stranger, of another release, under another policy, or of another kind does not count", async (t) => {
   const path = join(await scratch(t), "bundle");
   await writeSignedBundle(path, bundle);
-  const both = [approval(rita), approval(raul)];
   const attest = (type: string, predicate: unknown) => signStatement(rita.key, statementFor(release, type, predicate));
   const policy = { digest: { sha256: digestUnder(two).slice(7) } };
   for (const [odd, code] of [
@@ -72,7 +71,11 @@ test("an approval by a stranger, of another release, under another policy, or of
     [attest(PREDICATE_VSA, { verificationResult: "FAILED", policy }), "APPROVAL_OTHER"],
     [attest(PREDICATE_VSA, { verificationResult: "PASSED" }), "APPROVAL_OTHER"],
   ] as const) {
-    assert.deepEqual(await codesWith(path, two, ...both, odd), [code]);
+    const { decision, findings } = await judge(path, { ...bundle, policy: two, approvals: [approval(raul), odd] });
+    const found = findings.find(({ subject }) => subject === "approvals");
+    assert.deepEqual([decision, found?.code], ["deny", "APPROVAL_MISSING"], code);
+    assert.ok(found?.message?.includes(`not counted: [${code}]`), code);
+    assert.deepEqual(await codesWith(path, two, approval(rita), approval(raul), odd), [], code);
   }
 });
 

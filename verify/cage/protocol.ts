@@ -22,6 +22,7 @@ export interface Case {
   readonly policy: string;
   /** Base64 of each. */
   readonly approvals: readonly string[];
+  readonly earlierPolicies: readonly Digest[];
   readonly time: Verdict["time"];
   readonly scope: Verdict["scope"];
   readonly sealiftVersion: string;

@@ -53,6 +53,8 @@ export interface CageOptions {
   readonly policyBytes: Buffer | undefined;
   /** Reviewers' approvals (approval-files.ts); none if undefined. */
   readonly approvals?: readonly Buffer[];
+  /** The site's policies before this one; none if undefined. */
+  readonly earlierPolicies?: readonly Digest[];
   readonly time: Verdict["time"];
   readonly scope: Verdict["scope"];
   readonly sealiftVersion: string;
@@ -81,6 +83,7 @@ export async function verifyInCage(options: CageOptions, trial: CageTrial = IN_E
       trustFiles: Object.fromEntries([...options.trustFiles].map(([name, bytes]) => [name, bytes.toString("base64")])),
       policy: policyBytes.toString("base64"),
       approvals: (options.approvals ?? []).map((bytes) => bytes.toString("base64")),
+      earlierPolicies: options.earlierPolicies ?? [],
       time: options.time,
       scope: options.scope,
       sealiftVersion: options.sealiftVersion,

@@ -1,7 +1,10 @@
 /**
  * Approvals (bundles/sign/approval.ts) that the site's policy demands, part of check `signatures`: as many
  * distinct reviewers of the policy as its threshold asks have signed a verification summary that passed,
- * about this release and under this policy.
+ * about this release and under this policy or one that the site had before.
+ *
+ * What lies beside the bundle and does not count denies nothing by itself: it is not part of the bundle, and
+ * an approval by somebody who is no reviewer any more must not stand in the way of a rollback.
  */
 import type { Digest } from "../../bundles/model/digest.ts";
 import { hexOf } from "../../bundles/model/digest.ts";
@@ -31,14 +34,15 @@ const summarySchema: JsonSchema = {
 export interface ApprovalQuestion {
   readonly release: Digest;
   readonly policy: Policy;
-  readonly policyDigest: Digest;
+  /** Under which a reviewer may have approved: the policy in force, and those that the site had before. */
+  readonly policies: readonly Digest[];
   readonly trust: Trust;
   /** Sigstore bundles. */
   readonly approvals: readonly Buffer[];
 }
 
 /** Nothing if the policy demands no approvals: then those that are there are not looked at. */
-export function checkApprovals({ release, policy, policyDigest, trust, approvals }: ApprovalQuestion): Finding[] {
+export function checkApprovals({ release, policy, policies, trust, approvals }: ApprovalQuestion): Finding[] {
   const { approvals: demand } = policy;
   if (demand === undefined) return [];
   const reviewers = demand.reviewers.map(({ holder, publicKey }) => reviewerKey(holder, publicKey));
@@ -48,24 +52,24 @@ export function checkApprovals({ release, policy, policyDigest, trust, approvals
       failed("signatures", "approvals", "APPROVAL_KEY_REUSED", `a reviewer of the policy has the key of a ${role[0]}`),
     ];
   }
-  const findings: Finding[] = [];
   const holders = new Set<string>();
+  const others: string[] = [];
   for (const bundle of approvals) {
     try {
-      holders.add(approvedBy(bundle, reviewers, release, policyDigest));
+      holders.add(approvedBy(bundle, reviewers, release, policies));
     } catch (cause) {
       const code = cause instanceof SealiftError ? cause.code : "SIGNATURE_MALFORMED";
-      findings.push(failed("signatures", "approvals", code, `approval: ${reasonOf(cause)}`));
+      others.push(`[${code}] ${reasonOf(cause)}`);
     }
   }
   const names = [...holders].sort().join(", ") || "nobody";
-  const have = `${holders.size} of ${demand.threshold} approvals: ${names}`;
-  findings.push(
+  const odd = others.length === 0 ? "" : `; not counted: ${others.join("; ")}`;
+  const have = `${holders.size} of ${demand.threshold} approvals: ${names}${odd}`;
+  return [
     holders.size >= demand.threshold
       ? passed("signatures", "approvals", have)
       : failed("signatures", "approvals", "APPROVAL_MISSING", `got ${have}`),
-  );
-  return findings;
+  ];
 }
 
 function isSame(one: TrustKey, other: TrustKey): boolean {
@@ -78,7 +82,12 @@ function reviewerKey(holder: string, pem: string): TrustKey {
 }
 
 /** The reviewer's name. @throws SealiftError */
-function approvedBy(bundle: Buffer, reviewers: readonly TrustKey[], release: Digest, policy: Digest): string {
+function approvedBy(
+  bundle: Buffer,
+  reviewers: readonly TrustKey[],
+  release: Digest,
+  policies: readonly Digest[],
+): string {
   const { holder, statement } = verifySigstoreBundle(bundle, reviewers);
   const refuse = (what: string): never => {
     throw verifyError("APPROVAL_OTHER", `${holder} approved ${what}`);
@@ -89,6 +98,8 @@ function approvedBy(bundle: Buffer, reviewers: readonly TrustKey[], release: Dig
   const problem = schemaProblem(summarySchema, statement.predicate);
   if (problem !== undefined) refuse(`nothing: ${problem}`);
   const { digest } = (statement.predicate as { policy: { digest: { sha256: string } } }).policy;
-  if (digest.sha256 !== hexOf(policy)) refuse(`under policy sha256:${digest.sha256}, not under this one`);
+  if (!policies.some((policy) => hexOf(policy) === digest.sha256)) {
+    refuse(`under policy sha256:${digest.sha256}, which this site never had`);
+  }
   return holder;
 }
