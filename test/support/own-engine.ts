@@ -106,9 +106,12 @@ async function runInside(
       stdio: ["ignore", "pipe", "pipe"],
     },
   );
-  // Too late: a test of it that failed may have left something running.
-  signal.addEventListener("abort", () => child.kill("SIGKILL"));
   let output = "";
+  // Too late: a test of it that failed may have left something running. What it said would be lost with it.
+  signal.addEventListener("abort", () => {
+    console.error(output);
+    child.kill("SIGKILL");
+  });
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding("utf8").on("data", (text: string) => {
       output += text;
