@@ -29,6 +29,11 @@ export interface ApplianceRules {
     readonly path: string;
     readonly withinMs: number;
   };
+  /**
+   * The base service that takes events over mutual TLS (compose/services/audit): it is told each entry of the site's
+   * ledger, by an identity `installer`, so that ledger and audit log are each other's witness.
+   */
+  readonly audit?: { readonly service: string; readonly port: number };
   /** Seconds that a colour may take to end its requests when it is taken away. */
   readonly drainSeconds: number;
   readonly secrets: readonly SecretRule[];
@@ -105,6 +110,7 @@ export const applianceRulesSchema: JsonSchema = {
         path: { type: "string", pattern: "^/[A-Za-z0-9/_.-]{0,255}$" },
         withinMs: { type: "integer", minimum: 100, maximum: 600_000 },
       }),
+      audit: closed({ service: serviceName, port: { type: "integer", minimum: 1, maximum: 65_535 } }),
       drainSeconds: { type: "integer", minimum: 1, maximum: 3_600 },
       secrets: {
         type: "array",
@@ -122,7 +128,7 @@ export const applianceRulesSchema: JsonSchema = {
         },
       },
     },
-    ["database"],
+    ["database", "audit"],
   ),
 };
 
@@ -159,6 +165,7 @@ function nameProblems(rules: ApplianceRules, { services }: RuledTemplate): strin
     ["front/target", rules.front.target, "colour"],
     ["canary/service", rules.canary.service, "colour"],
     ...(rules.database ? [["database/service", rules.database.service, "base"] as const] : []),
+    ...(rules.audit ? [["audit/service", rules.audit.service, "base"] as const] : []),
     ...rules.secrets.flatMap((rule) =>
       rule.kind === "identity" ? [["secrets/service", rule.service, "any"] as const] : [],
     ),

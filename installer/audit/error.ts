@@ -11,4 +11,5 @@ export const auditError = errorArea({
   AUDIT_ROOT_DIFFERS: 3,
   AUDIT_LOG_REWOUND: 3,
   AUDIT_LOG_FORKED: 3,
+  AUDIT_LEDGER_MISSING: 3,
 });

@@ -31,6 +31,8 @@ export interface VerifyLogOptions {
   /** An older checkpoint, kept outside, and what to call it. */
   readonly from?: { readonly note: Buffer; readonly name: string } | undefined;
   readonly onProgress?: (done: number, all: number) => void;
+  /** Told each entry, from number 0 on, before anything of the log is judged. */
+  readonly onEntry?: (entry: Buffer, index: number) => void;
 }
 
 const HASH_BYTES = 32;
@@ -60,7 +62,7 @@ export function verifyAuditLog(directory: string, options: VerifyLogOptions = {}
   if (key) requireSignature(checkpoint, key, path);
   const older = from && parseCheckpoint(from.note, from.name);
   if (from && older) checkOlder(older, checkpoint, from.name, key);
-  const walk = walkEntries(directory, checkpoint.size, older?.size, options.onProgress ?? (() => {}));
+  const walk = walkEntries(directory, checkpoint.size, older?.size, options);
   if (!walk.root.equals(checkpoint.root)) {
     const shown = [walk.root, checkpoint.root].map((root) => root.toString("base64"));
     throw auditError(
@@ -116,7 +118,7 @@ function walkEntries(
   directory: string,
   size: number,
   olderSize: number | undefined,
-  onProgress: (done: number, all: number) => void,
+  { onProgress = () => {}, onEntry = () => {} }: Pick<VerifyLogOptions, "onProgress" | "onEntry">,
 ): Walk {
   const tree = new GrowingTree((level, index, hashes) => compareTile(directory, level, index, hashes));
   let olderRoot = olderSize === 0 ? tree.root() : undefined;
@@ -126,6 +128,7 @@ function walkEntries(
     const width = Math.min(TILE_WIDTH, size - start);
     const entries = readBundle(directory, start / TILE_WIDTH, width);
     for (const entry of entries) {
+      onEntry(entry, tree.size);
       tree.add(entry);
       if (tree.size === olderSize) olderRoot = tree.root();
     }

@@ -1,10 +1,11 @@
 import { plain } from "../../bundles/model/plain-text.ts";
 import { CHECKPOINT_MAX_BYTES, parseLogKey } from "../audit/checkpoint.ts";
 import { auditError } from "../audit/error.ts";
+import { collectLedgerEvents, compareWithLedger } from "../audit/ledger-events.ts";
 import { type SiteLog, siteLogs } from "../audit/site-log.ts";
 import { verifyAuditLog } from "../audit/verify-log.ts";
 import { readBoundedFile } from "../host/read-file.ts";
-import { openSite } from "../lifecycle/site.ts";
+import { openSite, type Site } from "../lifecycle/site.ts";
 import { type Command, type Invocation, optionalOption, usageError } from "./command.ts";
 import { withSiteEngine } from "./site-engine.ts";
 import { STATE_OPTION, stateDirectory } from "./site-options.ts";
@@ -22,10 +23,11 @@ export const auditVerify: Command = {
     "--from CHECKPOINT   an older checkpoint that was kept outside: the log must be its continuation",
     "Needs no service and no network; without DIR the engine that knows where the log is. Exit 3 if anything does not hold. Without --key nobody says who made",
     "the checkpoint; without --from a log that was rewound or replaced as a whole is not found out.",
+    "Without DIR the log and the site's ledger are compared too: each holds what the other said.",
   ],
   options: { key: { type: "string" }, from: { type: "string" }, ...STATE_OPTION },
   run: async (invocation) => {
-    const { directory, publicKey } = await placeOf(invocation);
+    const { directory, publicKey, site } = await placeOf(invocation);
     const { terminal } = invocation;
     const keyPath = optionalOption(invocation, "key") ?? publicKey;
     const fromPath = optionalOption(invocation, "from");
@@ -39,14 +41,17 @@ export const auditVerify: Command = {
         : { note: await readBoundedFile(fromPath, CHECKPOINT_MAX_BYTES), name: fromPath };
     const progress = terminal.progress("checking entries");
     const onProgress = (done: number, all: number): void => progress.update(`${done} of ${all}`);
-    const log = verifyAuditLog(directory, { key, from, onProgress });
+    const collected = collectLedgerEvents();
+    const log = verifyAuditLog(directory, { key, from, onProgress, onEntry: collected.onEntry });
     progress.done(`${log.entries}`);
+    const compared = site && compareWithLedger(site, { ...log, events: collected.events });
     const notChecked = [
       ...(log.isSignatureChecked ? [] : ["who made the checkpoint (--key)"]),
       ...(log.continues === undefined ? ["whether the log was rewound or replaced as a whole (--from)"] : []),
       ...(log.behindCheckpoint > 0
         ? [`${log.behindCheckpoint} entries behind the checkpoint, which the service covers when it goes on or ends`]
         : []),
+      ...(compared?.notChecked ?? []),
     ];
     if (invocation.args.length === 0) terminal.result(`of this site, in ${directory}; key ${keyPath ?? "none"}`);
     terminal.result(`log ${plain(log.origin)}: ${log.entries} entries, root ${log.root}`);
@@ -54,15 +59,19 @@ export const auditVerify: Command = {
       `first ${plain(log.firstTime ?? "none")}, last ${plain(log.lastTime ?? "none")}, by the senders' clocks`,
     );
     if (log.continues !== undefined) terminal.result(`continues the checkpoint of ${log.continues} entries`);
+    if (compared) terminal.result(`entries of the site's ledger in it: ${compared.compared}`);
     for (const what of notChecked) terminal.result(`not checked: ${what}`);
-    terminal.result("the log holds");
-    terminal.document({ holds: true, ...log, notChecked });
-    return 0;
+    const findings = compared?.findings ?? [];
+    for (const { code, message } of findings) terminal.result(plain(`[${code}]: ${message}`));
+    const holds = findings.length === 0;
+    terminal.result(holds ? "the log holds" : "the log holds by itself, and does NOT agree with the ledger");
+    terminal.document({ holds, ...log, notChecked, ledgerEntries: compared?.compared ?? null, findings });
+    return holds ? 0 : 3;
   },
 };
 
-/** The log that was named, or the site's own. */
-async function placeOf(invocation: Invocation): Promise<SiteLog> {
+/** The log that was named, or the site's own, and then the site too. */
+async function placeOf(invocation: Invocation): Promise<SiteLog & { readonly site?: Site }> {
   const [directory, ...more] = invocation.args;
   if (more.length > 0) throw usageError(NAME, `unexpected argument ${JSON.stringify(more[0])}`);
   if (directory !== undefined) {
@@ -76,7 +85,7 @@ async function placeOf(invocation: Invocation): Promise<SiteLog> {
       hints: ["sealift status", "give the directory of a copy: sealift audit verify DIR"],
     });
   }
-  if (others.length === 0) return log;
+  if (others.length === 0) return { ...log, site };
   const found = [log, ...others].map((one) => one.directory).join(", ");
   throw usageError(NAME, `this site's volumes hold more than one log, give one of ${found}`);
 }

@@ -1,7 +1,11 @@
-import { readdirSync, statSync } from "node:fs";
+import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { plain } from "../../bundles/model/plain-text.ts";
+import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
+import { collectLedgerEvents, compareWithLedger, type LedgerComparison } from "../audit/ledger-events.ts";
+import { type SiteLog, siteLogs } from "../audit/site-log.ts";
+import { verifyAuditLog } from "../audit/verify-log.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { writeNew } from "../host/write-new.ts";
 import { lifecycleError } from "../lifecycle/error.ts";
@@ -15,7 +19,7 @@ import {
   parseLedger,
 } from "../lifecycle/ledger.ts";
 import { auditLedger, type LedgerHead, parseWitness } from "../lifecycle/ledger-audit.ts";
-import { clockFinding, openSite, requireAuthorityOfLedger, siteIdOfLedger } from "../lifecycle/site.ts";
+import { clockFinding, openSite, requireAuthorityOfLedger, type Site, siteIdOfLedger } from "../lifecycle/site.ts";
 import { enrolledTrust, trustOfLedger } from "../lifecycle/trust-change.ts";
 import { readStateFile } from "../site/disk.ts";
 import { siteError } from "../site/error.ts";
@@ -28,7 +32,10 @@ import {
   requiredOption,
   usageError,
 } from "./command.ts";
+import { withSiteEngine } from "./site-engine.ts";
 import { STATE_OPTION, stateDirectory } from "./site-options.ts";
+
+const DENIED = 3;
 
 export const ledgerShow: Command = {
   name: "ledger show",
@@ -69,23 +76,31 @@ export const ledgerVerify: Command = {
   details: [
     "FILE                  an exported ledger, checked without a site",
     "--against PATH        an operator's archive: requests, exported heads and ledgers, or a directory of them",
+    "                      or a copy of the site's audit log, which has an event for each entry",
+    "Without FILE the site's own audit log is compared too, if it can be read (root, and the engine).",
     "Exit 3 if anything does not hold. Without --against a whole rewritten or older ledger is not found out.",
   ],
   options: { against: { type: "string", multiple: true }, ...STATE_OPTION },
   run: async (invocation) => {
     const { args, terminal } = invocation;
     if (args.length > 1) throw usageError("ledger verify", `unexpected argument ${JSON.stringify(args[1])}`);
-    const { ledger, siteId, clock } = await readSubject(invocation);
-    const witnesses = await readWitnesses(repeatedOption(invocation, "against"));
+    const { ledger, siteId, clock, site } = await readSubject(invocation);
+    const witnesses = await readWitnesses(repeatedOption(invocation, "against"), siteId);
     const audit = await auditLedger(ledger);
     const compared = witnesses.flatMap((witness) => compareWithWitness(ledger, siteId, witness) ?? []);
+    const own = site
+      ? await compareWithOwnLog(site)
+      : { findings: [], compared: 0, notChecked: ["audit log: no site"] };
     const findings = [
       ...audit.findings,
+      ...own.findings.map((finding) => ({ ...finding, entry: ledger.entries.length })),
       ...compared.map(({ code, entry, witness, message }) => ({ code, entry, message: `${witness}: ${message}` })),
       ...(clock ? [{ code: clock.code, entry: ledger.entries.length, message: clock.message }] : []),
     ];
     terminal.result(`site ${plain(siteId)}: ${ledger.entries.length} entries, head ${headOf(ledger)}`);
     terminal.result(`authorizations verified again: ${audit.authorizations}; witnesses compared: ${witnesses.length}`);
+    terminal.result(`entries that the site's audit log has too: ${own.compared}`);
+    for (const what of own.notChecked) terminal.result(plain(`not checked: ${what}`));
     if (witnesses.length === 0)
       terminal.result("not checked: whether the end is missing or all was rewritten (--against)");
     if (ledger.tornBytes > 0)
@@ -99,7 +114,8 @@ export const ledgerVerify: Command = {
       length: ledger.entries.length,
       authorizations: audit.authorizations,
       witnesses: witnesses.map(({ name, length }) => ({ name, length })),
-      notChecked: witnesses.length === 0 ? ["rewind", "rewrite"] : [],
+      notChecked: [...(witnesses.length === 0 ? ["rewind", "rewrite"] : []), ...own.notChecked],
+      auditLogEntries: own.compared,
       tornBytes: ledger.tornBytes,
       findings,
     });
@@ -107,10 +123,32 @@ export const ledgerVerify: Command = {
   },
 };
 
+/** What the site's audit log says of the ledger. Where it cannot be read, it was not asked. */
+async function compareWithOwnLog(site: Site): Promise<LedgerComparison> {
+  const unasked = (why: string): LedgerComparison => ({ findings: [], compared: 0, notChecked: [`audit log: ${why}`] });
+  let logs: readonly SiteLog[];
+  try {
+    logs = await withSiteEngine(site, (engine) => siteLogs(engine, site));
+  } catch (cause) {
+    return unasked(reasonOf(cause));
+  }
+  const [log, ...others] = logs;
+  if (!log || others.length > 0) return unasked(log ? "there is more than one" : "there is none");
+  const { events, onEntry } = collectLedgerEvents();
+  try {
+    return compareWithLedger(site, { ...verifyAuditLog(log.directory, { onEntry }), events });
+  } catch (cause) {
+    if (!(cause instanceof SealiftError) || cause.exit !== DENIED) return unasked(reasonOf(cause));
+    return { findings: [{ code: cause.code, message: `audit log: ${cause.message}` }], compared: 0, notChecked: [] };
+  }
+}
+
 interface Subject {
   readonly ledger: Ledger;
   readonly siteId: string;
   readonly clock: ReturnType<typeof clockFinding>;
+  /** Absent for an exported ledger. */
+  readonly site?: Site;
 }
 
 async function readSubject(invocation: Invocation): Promise<Subject> {
@@ -122,14 +160,18 @@ async function readSubject(invocation: Invocation): Promise<Subject> {
   const site = openSite(stateDirectory(invocation));
   requireAuthorityOfLedger(site);
   if (trustOfLedger(site.ledger.entries)) enrolledTrust(site);
-  return { ledger: site.ledger, siteId: site.siteId, clock: clockFinding(site) };
+  return { ledger: site.ledger, siteId: site.siteId, clock: clockFinding(site), site };
 }
 
 /** @throws LEDGER_WITNESS_MALFORMED for a file that is none, or a directory without one */
-async function readWitnesses(paths: readonly string[]): Promise<LedgerWitness[]> {
+async function readWitnesses(paths: readonly string[], siteId: string): Promise<LedgerWitness[]> {
   const witnesses: LedgerWitness[] = [];
   for (const path of paths) {
     const isDirectory = statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+    if (isDirectory && existsSync(join(path, "checkpoint"))) {
+      witnesses.push(...auditLogWitnesses(path, siteId));
+      continue;
+    }
     const files = isDirectory ? filesIn(path) : [path];
     let found = 0;
     for (const file of files) {
@@ -148,6 +190,13 @@ async function readWitnesses(paths: readonly string[]): Promise<LedgerWitness[]>
     );
   }
   return witnesses;
+}
+
+/** Its events are of the site whose log it is, which the caller says. @throws AUDIT_… if the log does not hold */
+function auditLogWitnesses(directory: string, siteId: string): LedgerWitness[] {
+  const { events, onEntry } = collectLedgerEvents();
+  verifyAuditLog(directory, { onEntry });
+  return events.map(({ index, length, head }) => ({ name: `${directory} entry ${index}`, siteId, length, head }));
 }
 
 function filesIn(directory: string): string[] {

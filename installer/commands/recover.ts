@@ -1,5 +1,6 @@
 import { plain } from "../../bundles/model/plain-text.ts";
 import { renderVerdictText } from "../../verify/verdict-text.ts";
+import { attestationChange } from "../lifecycle/attestation-rule.ts";
 import { DEPLOY_KINDS } from "../lifecycle/deploy.ts";
 import type { DeployContext } from "../lifecycle/deploy-context.ts";
 import { openJournalPath, recover as recoverOperation } from "../lifecycle/execute.ts";
@@ -22,13 +23,14 @@ import { stepReport } from "../ui/step-report.ts";
 import type { Terminal } from "../ui/terminal.ts";
 import { type Command, type Invocation, optionalOption, positionals } from "./command.ts";
 import { withLazyEngine } from "./site-engine.ts";
-import { STATE_OPTION, stateDirectory } from "./site-options.ts";
+import { STATE_OPTION, stateDirectory, tellLedger } from "./site-options.ts";
 
 /** Every operation that may have been cut off. A name is never taken away: an older Sealift may have begun it. */
 const KINDS: ReadonlyMap<string, OperationKind<DeployContext>> = new Map(
   [
     operatorChange,
     trustChange,
+    attestationChange,
     policyChange,
     ...Object.values(DEPLOY_KINDS),
     uninstallKind,
@@ -78,6 +80,7 @@ export const recover: Command = {
         });
       }).finally(() => report.close());
       mend(terminal, site);
+      await tellLedger(invocation, site);
       if (tornBytes > 0) terminal.note(`note: the journal's last record was torn (${tornBytes} bytes)`);
       if (operation !== undefined)
         terminal.result(

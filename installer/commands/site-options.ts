@@ -1,5 +1,7 @@
 /** What the verbs of a site have in common: where it is, and the authorization to change it. */
 import { resolve } from "node:path";
+import { plain } from "../../bundles/model/plain-text.ts";
+import { tellAuditLog } from "../audit/tell-audit-log.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import {
   type Authorization,
@@ -18,6 +20,7 @@ import { SIGNATURE_MAX_BYTES } from "../lifecycle/sshsig.ts";
 import { DEFAULT_STATE, openState, statePaths } from "../site/state.ts";
 import { askSignatures, type Resume } from "../ui/ask-signatures.ts";
 import { type Invocation, optionalOption, repeatedOption, usageError } from "./command.ts";
+import { withLazyEngine } from "./site-engine.ts";
 
 export const STATE_OPTION = { state: { type: "string" } } as const;
 
@@ -82,10 +85,23 @@ export async function withSite<Value>(
       const { what: before, since } = lock.abandoned;
       invocation.terminal.note(`note: ${JSON.stringify(before)} of ${since} ended without releasing the lock`);
     }
-    return await work(openSiteForChange(directory));
+    const site = openSiteForChange(directory);
+    try {
+      return await work(site);
+    } finally {
+      await tellLedger(invocation, site);
+    }
   } finally {
     lock.release();
   }
+}
+
+/** What a verb wrote into the ledger goes into the audit log too, if it did well or not. Never fails. */
+export async function tellLedger({ terminal }: Pick<Invocation, "terminal">, site: Site): Promise<void> {
+  const why = await withLazyEngine(site, (engine) => tellAuditLog(site, engine));
+  if (why === undefined) return;
+  terminal.note(plain(`note: the audit log was not told what is new in the ledger: ${why}`));
+  terminal.note("note: the next command that changes the site tells it");
 }
 
 /**

@@ -10,6 +10,7 @@ import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { downProject } from "../../compose/engine/project.ts";
 import { type NamedImage, removeImages } from "../../compose/engine/remove-images.ts";
 import { removeSiteVolumes } from "../../compose/engine/remove-volumes.ts";
+import { forgetToldMark } from "../audit/ledger-events.ts";
 import {
   type Deployments,
   deploymentPaths,
@@ -236,7 +237,10 @@ export const uninstallKind: OperationKind<DeployContext> = {
             removeTree(disk, join(paths.directory, "deployments", id));
           }
           for (const id of backups) removeTree(disk, backupDirectory(paths, id));
-          if (purgeData) emptyDirectory(context, "secrets");
+          if (purgeData) {
+            emptyDirectory(context, "secrets");
+            forgetToldMark(context.disk, context.paths);
+          }
           removeTree(disk, failedLogsDirectory(paths));
           emptyDirectory(context, "switch");
         },

@@ -12,6 +12,8 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect } from "node:tls";
+import { dockerCall } from "../../compose/engine/engine.ts";
+import { runCall } from "../../compose/engine/run-call.ts";
 import { writeCertificate } from "../../compose/services/service-kit/src/certificate.ts";
 import { failedRequests, startLoad } from "../support/load.ts";
 import { inOwnMachine } from "../support/own-engine.ts";
@@ -251,5 +253,97 @@ function suite(): void {
     await site.change("tls", "renew");
     assert.deepEqual((await site.assertAt("1.0.0")).problems, []);
     assert.equal((await site.run("ledger", "verify")).exit, 0);
+  });
+
+  const secret = (file: string): string => readFileSync(join(site.site.state, "secrets", file), "latin1");
+  const docker = async (...args: readonly string[]): Promise<string> => {
+    const { status, stdout, stderr } = await runCall(dockerCall(site.engine.engine, args), { timeoutMs: 60_000 });
+    return status === 0 ? stdout.trim() : `refused: ${stderr}`;
+  };
+  /** What Postgres says to the gateway's role, to somebody on its network with a certificate of the site. */
+  const loginToPostgres = async (password: string): Promise<string> => {
+    const id = await docker("ps", "--quiet", "--filter", "label=com.docker.compose.service=postgres");
+    const identity = "/run/secrets/identity.pem";
+    const tls = `sslmode=verify-ca sslcert=${identity} sslkey=${identity} sslrootcert=${identity}`;
+    const address = `host=127.0.0.1 user=gateway dbname=gateway ${tls}`;
+    return docker("exec", "--env", `PGPASSWORD=${password}`, id, "psql", address, "-qtAc", "SELECT 1");
+  };
+  /** Chats all the while, each of which needs Postgres, pii, audit and the model. */
+  const chatting = async (work: () => Promise<unknown>): Promise<void> => {
+    const answers: Answer[] = [];
+    let isOver = false;
+    const client = async (): Promise<void> => {
+      while (!isOver) {
+        answers.push(await ask(firstKey));
+        await sleep(100);
+      }
+    };
+    const clients = [client(), client()];
+    await work().finally(() => {
+      isOver = true;
+    });
+    await Promise.all(clients);
+    const lost = answers.filter(({ status }) => status !== 200);
+    assert.deepEqual(lost, [], `${lost.length} of ${answers.length}`);
+    assert.ok(answers.length > 50, String(answers.length));
+  };
+
+  it("rotates secrets and certificates, loses no request, and what was before counts no more", async () => {
+    const files = {
+      secrets: ["gateway/database-password", "audit/principal-key", "pii/principal-key", "gateway/pii-principal-key"],
+      certificates: ["gateway", "audit", "pii", "postgres"].map((service) => `${service}/identity/identity.pem`),
+    };
+    const pepper = secret("gateway/api-key-pepper");
+    const plan = await site.run("rotate", "secrets", "--plan");
+    assert.match(plan.stdout, /another value for gateway\/database-password, postgres\/gateway-password/);
+    assert.match(plan.stdout, /predicted pause: .*; started anew: audit, postgres/);
+    const unsigned = await site.run("rotate", "secrets");
+    assert.equal(unsigned.exit, 3, unsigned.stderr);
+    const oldPassword = secret("gateway/database-password");
+    assert.equal(await loginToPostgres(oldPassword), "1");
+    const oldCertificate = await served();
+    for (const wish of ["secrets", "certificates"] as const) {
+      const before = files[wish].map(secret);
+      await chatting(() => site.change("rotate", wish));
+      for (const [i, file] of files[wish].entries()) assert.notEqual(secret(file), before[i], file);
+      const status = await site.assertAt("1.0.0");
+      assert.deepEqual(status.problems, []);
+      const { stdout } = await site.run("ledger", "show", "--json");
+      const { entries } = JSON.parse(stdout) as { entries: { data: Record<string, unknown> }[] };
+      assert.deepEqual(
+        [entries.at(-1)?.data["operation"], entries.at(-1)?.data["result"], entries.at(-1)?.data["rotated"]],
+        ["rotate", "committed", wish],
+      );
+    }
+    assert.match(await loginToPostgres(oldPassword), /password authentication failed/);
+    assert.equal(await loginToPostgres(secret("gateway/database-password")), "1");
+    assert.notEqual((await served()).fingerprint256, oldCertificate.fingerprint256);
+    assert.equal(secret("gateway/api-key-pepper"), pepper, "API keys stay good");
+    assert.ok(!readdirSync(join(site.site.state, "site")).includes("rotation"), "no old value is left");
+    assert.equal((await site.run("ledger", "verify")).exit, 0);
+  });
+
+  it("the ledger and the audit log are each other's witness", async () => {
+    const agreed = await site.run("audit", "verify", "--json");
+    const { holds, ledgerEntries, findings } = JSON.parse(agreed.stdout) as Record<string, unknown>;
+    assert.deepEqual([agreed.exit, holds, findings], [0, true, []], agreed.stdout);
+    assert.ok(Number(ledgerEntries) > 20, String(ledgerEntries));
+    const whole = await site.run("ledger", "verify", "--json");
+    const { auditLogEntries } = JSON.parse(whole.stdout) as Record<string, unknown>;
+    assert.deepEqual([whole.exit, auditLogEntries], [0, ledgerEntries], whole.stdout);
+
+    // Root takes the last change out of the ledger: the chain holds, and the log knows better.
+    const path = join(site.site.state, "ledger");
+    const ledger = readFileSync(path);
+    const lines = ledger.toString().trimEnd().split("\n");
+    await writeFile(path, `${lines.slice(0, 10).join("\n")}\n`);
+    for (const verb of ["ledger", "audit"]) {
+      const rewound = await site.run(verb, "verify");
+      assert.equal(rewound.exit, 3, rewound.stdout);
+      assert.match(rewound.stdout, /\[LEDGER_REWOUND\]/);
+    }
+    await writeFile(path, ledger);
+    const again = await site.run("ledger", "verify");
+    assert.equal(again.exit, 0, again.stdout);
   });
 }

@@ -5,8 +5,12 @@ import {
   requireSame,
   type VerifiedPrincipal,
 } from "@sealift/service-kit/principal.ts";
+import { SITE_TYPES } from "./event.ts";
 
-/** Of events without a caller: nobody was authenticated. They name none, and need no principal. */
+/**
+ * Of events without a caller: nobody was authenticated. They name none, and need no principal. So do those of the
+ * site (SITE_TYPES), which are about no request.
+ */
 export const CALLERLESS_TYPES: readonly string[] = ["request.refused.identity"];
 
 const CALLER_MEMBERS = ["tenant", "actor", "key", "role"];
@@ -21,8 +25,10 @@ export function checkCaller(
   sender: string,
   verifier: PrincipalVerifier,
 ): VerifiedPrincipal | undefined {
+  const type = event["type"] as string;
   const isCallerless =
-    CALLERLESS_TYPES.includes(event["type"] as string) && !CALLER_MEMBERS.some((member) => member in event);
+    (CALLERLESS_TYPES.includes(type) || type.startsWith(SITE_TYPES)) &&
+    !CALLER_MEMBERS.some((member) => member in event);
   if (token === undefined && isCallerless) return undefined;
   const principal = verifier.verify(token, sender);
   if (principal.id !== event["id"]) throw new PrincipalRefused("replayed");

@@ -31,6 +31,10 @@ export class EventRefused extends Error {
 /** token: a name or id without spaces, at most 128 characters. hash: 32 to 128 hexadecimal digits. */
 type Kind = "token" | "hash" | "count" | "flag" | "counts";
 
+/** Who looks after the site, as its certificate names it: it tells what is in the site's ledger, and nothing else. */
+export const INSTALLER = "installer";
+export const SITE_TYPES = "site.";
+
 /** Each event has them, of whatever version. */
 const REQUIRED = ["v", "id", "ts", "service", "type", "requestId"] as const;
 
@@ -63,6 +67,8 @@ const MEMBERS: Readonly<Record<string, Kind>> = {
   answerHmac: "hash",
   findings: "counts",
   counts: "counts",
+  ledgerHead: "hash",
+  ledgerLength: "count",
 };
 
 const MEMBER_NAME = /^[a-z][A-Za-z0-9]{0,31}$/;
@@ -122,6 +128,8 @@ export function checkEvent(value: unknown, service: string): CheckedEvent {
     throw new EventRefused(`v: want ${EVENT_VERSIONS.join(" or ")}`, true);
   }
   if (value["service"] !== service) throw new EventRefused("service is not who sends it");
+  const isOfSite = (value["type"] as string).startsWith(SITE_TYPES);
+  if (isOfSite !== (service === INSTALLER)) throw new EventRefused("type is not for who sends it");
   const others = Object.keys(value).filter((name) => !Object.hasOwn(REQUIRED_KINDS, name));
   if (others.length > MEMBERS_MAX) throw new EventRefused("too many members");
   for (const name of others) checkMember(value["v"] as number, name, value[name]);

@@ -16,6 +16,7 @@ import { SpentPrincipals } from "@sealift/service-kit/spent-principals.ts";
 import { AuditLog } from "./audit-log.ts";
 import { CheckpointError, type CheckpointSigner } from "./checkpoint.ts";
 import { DirectoryLock } from "./directory-lock.ts";
+import { INSTALLER } from "./event.ts";
 import { EventLog } from "./event-log.ts";
 import { eventRoutes } from "./event-routes.ts";
 import { askForLog, type Door, openDoor, type Predecessor } from "./hand-over.ts";
@@ -23,8 +24,8 @@ import { SegmentDamagedError } from "./segment.ts";
 import { type AuditSettings, readCheckpointKey } from "./settings.ts";
 import { TreeDamagedError } from "./tile-tree.ts";
 
-/** Who may append. What pii finds, the gateway records. */
-const CLIENTS = ["gateway"];
+/** Who may append, each its own types of events. What pii finds, the gateway records. */
+const CLIENTS = ["gateway", INSTALLER];
 const LOCK_POLL_MS = 20;
 /** Until the log is tried again that could not be opened, as on a full disk. */
 const RETRY_MS = 1_000;

@@ -81,7 +81,12 @@ export class Identity {
 
   /** Reads the identity of `service` and makes its first leaf. @throws SettingsError, or what reading throws */
   static async open(path: string, service: string, options: IdentityOptions = {}): Promise<Identity> {
-    const identity = new Identity(service, await readFile(path, "latin1"), options);
+    return Identity.of(service, await readFile(path, "latin1"), options);
+  }
+
+  /** As `open`, of what such a file holds. @throws SettingsError */
+  static of(service: string, pem: string, options: IdentityOptions = {}): Identity {
+    const identity = new Identity(service, pem, options);
     identity.context();
     return identity;
   }

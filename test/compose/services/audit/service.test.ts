@@ -85,6 +85,35 @@ test("events of the services that may append get their places, and everything el
   assert.match(await readFile(join(ground.directory, "checkpoint"), "utf8"), /^site\.example\/audit\n3\n/);
 });
 
+test("the installer tells what is in the ledger and nothing else, and nobody else tells that", async (t) => {
+  const ground = await auditGround(t);
+  const audit = await ground.start();
+  await until(() => audit.role === "writer");
+  const installer = await peerOf(t, ground.identities, "installer", () => [audit.port]);
+  const gateway = await peerOf(t, ground.identities, "gateway", () => [audit.port]);
+  const told = {
+    ...event(),
+    service: "installer",
+    type: "site.operation",
+    operation: "upgrade",
+    outcome: "committed",
+    ledgerHead: "ab".repeat(32),
+    ledgerLength: 7,
+  };
+  await installer.post("/v1/events", told, "r-1");
+  for (const [peer, body, wanted] of [
+    [installer, { ...told, type: "request.refused.identity" }, 400],
+    [installer, { ...told, type: "request.allowed" }, 400],
+    [installer, { ...told, ledgerHead: "upgrade to 1.1.0" }, 400],
+    [gateway, { ...told, service: "gateway" }, 400],
+    [gateway, told, 400],
+    // It is about no caller.
+    [installer, { ...told, id: randomUUID(), tenant: PRINCIPAL.tenant }, 403],
+  ] as const) {
+    assert.equal(await refusal(peer.post("/v1/events", body, "r-2")), wanted, JSON.stringify(body));
+  }
+});
+
 /** The status of a refusal; undefined if there was none. */
 async function refusal(post: Promise<unknown>): Promise<number | undefined> {
   return post.then(
