@@ -1,6 +1,5 @@
 import { plain } from "../../bundles/model/plain-text.ts";
 import { renderVerdictText } from "../../verify/verdict-text.ts";
-import { attestationChange } from "../lifecycle/attestation-rule.ts";
 import { DEPLOY_KINDS } from "../lifecycle/deploy.ts";
 import type { DeployContext } from "../lifecycle/deploy-context.ts";
 import { openJournalPath, recover as recoverOperation } from "../lifecycle/execute.ts";
@@ -30,7 +29,6 @@ const KINDS: ReadonlyMap<string, OperationKind<DeployContext>> = new Map(
   [
     operatorChange,
     trustChange,
-    attestationChange,
     policyChange,
     ...Object.values(DEPLOY_KINDS),
     uninstallKind,
