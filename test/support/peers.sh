@@ -106,7 +106,7 @@ unpacked() {
 }
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
-  for name in cosign2 cosign3 oras skopeo registry dockerd docker docker-compose busybox ip mmdebstrap softhsm2-util; do
+  for name in cosign2 cosign3 oras skopeo registry dockerd docker docker-compose busybox ip mmdebstrap softhsm2-util newer-libc; do
     [ -x "$bin/$name" ] || missing "$name" "this machine has no apt-get"
   done
   exit 0
@@ -127,6 +127,11 @@ fi
 [ -x "$bin/softhsm2-util" ] || {
   unpack softhsm2-util "$(host_suite)" closure opensc opensc-pkcs11 softhsm2 libsofthsm2 &&
     launcher softhsm2-util /usr/bin/softhsm2-util --version
+} || true
+# A C library that is new enough for the fuzzer's native part, called as NEWER-LIBC PROGRAM ARGUMENTS.
+[ -x "$bin/newer-libc" ] || {
+  unpack newer-libc trixie alone libc6 libstdc++6 libgcc-s1 libatomic1 &&
+    launcher newer-libc "$(cd "$peers/newer-libc" && find . -type f -name 'ld-linux-*' | sed -n '1s/^\.//p')" --version
 } || true
 [ -x "$bin/cosign2" ] || { unpack cosign2 trixie alone cosign && launcher cosign2 /usr/bin/cosign version; } || true
 [ -x "$bin/cosign3" ] || { unpack cosign3 forky alone cosign && launcher cosign3 /usr/bin/cosign version; } || true

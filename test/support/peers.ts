@@ -15,7 +15,8 @@ export type PeerName =
   | "busybox"
   | "ip"
   | "softhsm2-util"
-  | "mmdebstrap";
+  | "mmdebstrap"
+  | "newer-libc";
 
 /** What tests keep between runs; may be removed at any time. */
 export function testCache(): string {
