@@ -5,11 +5,12 @@ import { type Policy, parsePolicy } from "./policy.ts";
 /** @throws POLICY_MALFORMED */
 export function policyLines(bytes: Buffer): string[] {
   const { policy } = parsePolicy(bytes);
-  const { schemaVersion: _, name, version, approvals, ...demands } = policy;
+  const { schemaVersion: _, name, version, approvals, attestation, ...demands } = policy;
   return [
     `policy ${name}${version === undefined ? "" : `, version ${version}`}`,
     ...Object.entries(demands).flatMap(([member, value]) => demandLines(member, value)),
     ...approvalLines(approvals),
+    ...attestationLines(attestation),
   ];
 }
 
@@ -17,6 +18,16 @@ function demandLines(member: string, value: unknown): string[] {
   if (!Array.isArray(value)) return [`${member}: ${typeof value === "string" ? value : JSON.stringify(value)}`];
   if (value.length === 0) return [`${member}: none`];
   return value.map((item) => `${member}: ${typeof item === "string" ? item : JSON.stringify(item)}`);
+}
+
+function attestationLines(attestation: Policy["attestation"]): string[] {
+  if (attestation === undefined) return [];
+  const { mode, policy, verifiers = [] } = attestation;
+  return [
+    `attestation of the host: ${mode}${mode === "self-check" ? ", which is no proof" : ""}`,
+    ...(policy === undefined ? [] : [`attestation policy ${policy}`]),
+    ...verifiers.map((line) => `verifier ${line}`),
+  ];
 }
 
 function approvalLines(approvals: Policy["approvals"]): string[] {

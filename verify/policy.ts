@@ -39,6 +39,18 @@ export interface Policy {
     readonly threshold: number;
     readonly reviewers: readonly { readonly holder: string; readonly publicKey: string }[];
   };
+  /** Whether the host of a site must be attested before the site takes a release; nobody asks if absent. */
+  readonly attestation?: {
+    /**
+     * `required`: a verifier's machine must have allowed this boot of the host. `self-check`: the host appraises
+     * itself, which is no proof. `not-required`: as if absent.
+     */
+    readonly mode: "required" | "self-check" | "not-required";
+    /** SHA-256 of the attestation policy's file (`sealift schema attestation-policy`). */
+    readonly policy?: Digest;
+    /** With `required`: allowed_signers lines in the namespace `sealift-attestation`, whose word counts. */
+    readonly verifiers?: readonly string[];
+  };
   /** Checks whose finding may be `not-checked`. */
   readonly acceptNotChecked: readonly string[];
 }
@@ -89,6 +101,22 @@ export const policySchema: JsonSchema = {
         },
       },
     },
+    attestation: {
+      type: "object",
+      additionalProperties: false,
+      required: ["mode"],
+      properties: {
+        mode: { enum: ["required", "self-check", "not-required"] },
+        policy: { type: "string", pattern: "^sha256:[0-9a-f]{64}$" },
+        verifiers: {
+          type: "array",
+          minItems: 1,
+          maxItems: 32,
+          uniqueItems: true,
+          items: { type: "string", minLength: 1, maxLength: 4096 },
+        },
+      },
+    },
     acceptNotChecked: { type: "array", uniqueItems: true, items: { enum: [...MAY_STAY_UNCHECKED] } },
   },
 };
@@ -119,6 +147,15 @@ function lintReviewers({ threshold, reviewers }: NonNullable<Policy["approvals"]
   if (threshold > reviewers.length) refuse(`got threshold ${threshold} of ${reviewers.length} reviewers`);
 }
 
+/** What is asked for must be there, and what nobody looks at must not look as if it counted. */
+function lintAttestation({ mode, policy, verifiers }: NonNullable<Policy["attestation"]>): void {
+  const wanted = { required: [true, true], "self-check": [true, false], "not-required": [false, false] }[mode];
+  for (const [i, [name, value]] of Object.entries({ policy, verifiers }).entries()) {
+    if ((value !== undefined) === wanted[i]) continue;
+    throw verifyError("POLICY_MALFORMED", `policy: attestation: ${mode} ${wanted[i] ? "needs" : "takes no"} ${name}`);
+  }
+}
+
 /** @throws POLICY_MALFORMED, naming the first member that is wrong. */
 export function parsePolicy(bytes: Buffer): { readonly policy: Policy; readonly digest: Digest } {
   if (bytes.length > POLICY_MAX_BYTES) {
@@ -142,5 +179,6 @@ export function parsePolicy(bytes: Buffer): { readonly policy: Policy; readonly 
   }
   const policy = value as Policy;
   if (policy.approvals) lintReviewers(policy.approvals);
+  if (policy.attestation) lintAttestation(policy.attestation);
   return { policy, digest: digestOf(bytes) };
 }

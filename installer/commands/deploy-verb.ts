@@ -8,6 +8,7 @@ import { siteVolumes } from "../../compose/engine/project.ts";
 import type { AllowedRelease } from "../../verify/allowed-release.ts";
 import { renderVerdictText } from "../../verify/verdict-text.ts";
 import { hostPlatform, sealiftVersion } from "../host/this-host.ts";
+import { requireAttested } from "../lifecycle/attested.ts";
 import { type PlanSubject, spendAuthorization } from "../lifecycle/authorization.ts";
 import { DEPLOY_KINDS } from "../lifecycle/deploy.ts";
 import type { DeployContext } from "../lifecycle/deploy-context.ts";
@@ -149,6 +150,8 @@ export async function carryOut(
     signal: interrupt.signal,
     showOnce: (text) => shown.push(text),
   };
+  // It may have expired while an operator was looked for. Secrets are made, and anything changed, only after this.
+  requireAttested(site, parameters.to.release);
   const entry = spendAuthorization(site, authorization);
   const kind = DEPLOY_KINDS[parameters.action];
   report.plan(kind.steps(context, { ...parameters }));

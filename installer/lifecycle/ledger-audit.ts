@@ -7,16 +7,20 @@
 import { parseCanonicalJson } from "../../bundles/model/canonical-json.ts";
 import { type Digest, isDigest } from "../../bundles/model/digest.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
+import { readReceipt } from "../../verify/attestation/release-file.ts";
 import { type Authority, parseAuthority } from "../site/authority.ts";
 import { judgeClock } from "../site/clock.ts";
 import type { Deployments } from "../site/deployment.ts";
 import { parseTrustPin } from "../site/trust.ts";
+import { type AttestationRule, NO_ATTESTATION, ruleOfPolicy } from "./attestation-rule.ts";
+import { ATTESTED, type AttestedData } from "./attested.ts";
 import { checkSignatures, parseRequest } from "./authorization.ts";
 import { lifecycleError } from "./error.ts";
 import { headOf, type Ledger, type LedgerEntry, type LedgerWitness, parseLedger } from "./ledger.ts";
 import { POLICY_CHANGED, recorded } from "./policy-change.ts";
 import { AUTHORITY_CHANGED, SITE_CREATED, siteIdOfLedger } from "./site.ts";
 import { TRUST_CHANGED } from "./trust-change.ts";
+import { checkReceiptSignature } from "./verifier-signature.ts";
 
 export interface LedgerFinding {
   readonly code: string;
@@ -58,6 +62,7 @@ class Audit {
   readonly #granted = new Map<Digest, { readonly action: string; readonly to: Digest | null }>();
   #latest: Digest | undefined;
   #authority: Authority | undefined;
+  #rule: AttestationRule = NO_ATTESTATION;
   /** Of the authorization before, whose clock finding an operator confirmed. */
   #confirms: readonly string[] = [];
 
@@ -72,6 +77,7 @@ class Audit {
     else if (entry.type === "authorized") await this.#authorized(entry, index);
     else if (entry.type === AUTHORITY_CHANGED) this.#authorityChanged(entry);
     else if (entry.type === TRUST_CHANGED) this.#trustChanged(entry);
+    else if (entry.type === ATTESTED) await this.#attested(entry);
     else if (entry.type === POLICY_CHANGED) this.#policyChanged(entry);
     else if (entry.type === "operation") this.#operation(entry);
     this.#time(entry, index);
@@ -130,8 +136,21 @@ class Audit {
     this.#find("LEDGER_UNAUTHORIZED", entry, "the release trust changed, and nobody had authorized it");
   }
 
+  /** What a verifier signed is checked again; a self-check proves nothing, so there is nothing to check. */
+  async #attested(entry: LedgerEntry): Promise<void> {
+    const { by, receipt, signature } = entry.data as unknown as AttestedData;
+    if (by !== "verifier") return;
+    const bytes = Buffer.from(String(receipt), "utf8");
+    const { siteId, ledgerHead } = readReceipt(bytes);
+    if (siteId !== this.#siteId || ledgerHead !== entry.prev) {
+      this.#find("LEDGER_UNAUTHORIZED", entry, "the verifier's receipt is for another site or another history");
+    }
+    await checkReceiptSignature(this.#rule, bytes, Buffer.from(String(signature), "latin1"), new Date(entry.time));
+  }
+
   #policyChanged(entry: LedgerEntry): void {
-    const { digest } = recorded(entry.data["policy"]);
+    const { digest, policy } = recorded(entry.data["policy"]);
+    this.#rule = ruleOfPolicy(policy);
     const granted = this.#latest && this.#granted.get(this.#latest);
     if (granted?.action === "policy" && granted.to === digest) return;
     this.#find("LEDGER_UNAUTHORIZED", entry, "the policy changed, and nobody had authorized it");

@@ -7,9 +7,11 @@ import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { DEFAULT_POLICY_BYTES, type Policy, parsePolicy } from "../../verify/policy.ts";
 import { policyLines } from "../../verify/policy-text.ts";
 import { siteError } from "../site/error.ts";
+import { requireVerifiers } from "./attestation-rule.ts";
 import type { PlanSubject } from "./authorization.ts";
 import type { Ground } from "./execute.ts";
 import { appendEntry, type LedgerEntry, readLedger } from "./ledger.ts";
+import { authorityOfLedger } from "./site.ts";
 import type { OperationKind, Parameters } from "./step.ts";
 
 export const POLICY_CHANGED = "policy-changed";
@@ -59,7 +61,7 @@ export interface PolicyChange {
 /**
  * The change to the policy in `bytes`. An older version never comes back: who wants its demands again gives
  * them a newer number, which operators then sign.
- * @throws POLICY_MALFORMED | POLICY_NO_VERSION | POLICY_ROLLBACK
+ * @throws POLICY_MALFORMED | POLICY_NO_VERSION | POLICY_ROLLBACK | AUTHORITY_MALFORMED | SSH_KEY_MALFORMED for a verifier
  */
 export function policyChangeTo(entries: readonly LedgerEntry[], bytes: Buffer): PolicyChange {
   const before = policyOfLedger(entries);
@@ -76,6 +78,8 @@ export function policyChangeTo(entries: readonly LedgerEntry[], bytes: Buffer): 
       hints: ["this is an older policy than the site's, or another of the same number: sealift policy show"],
     });
   }
+  const authority = authorityOfLedger(entries);
+  if (authority) requireVerifiers(authority, after.policy);
   return { before, after };
 }
 

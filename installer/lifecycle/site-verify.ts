@@ -5,11 +5,12 @@ import { type AllowedRelease, allowRelease } from "../../verify/allowed-release.
 import { readApprovals } from "../../verify/approval-files.ts";
 import { type CageOptions, verifyInCage } from "../../verify/cage/run-cage.ts";
 import { parsePolicy } from "../../verify/policy.ts";
-import type { Verdict } from "../../verify/verdict.ts";
+import { decide, sortFindings, type Verdict } from "../../verify/verdict.ts";
 import { sealiftVersion } from "../host/this-host.ts";
 import { requireClock } from "../site/clock.ts";
 import { siteError } from "../site/error.ts";
 import { DEFAULT_STATE, surveyState } from "../site/state.ts";
+import { attestationFindings } from "./attested.ts";
 import { policiesOfLedger } from "./policy-change.ts";
 import { clockFinding, openSite, type Site } from "./site.ts";
 import { enrolledTrust } from "./trust-change.ts";
@@ -70,7 +71,8 @@ export async function verifyForSite(
   try {
     const approvals = readApprovals(path);
     const question = { ...standards, approvals, store, time, scope: "site", sealiftVersion: sealiftVersion() } as const;
-    const verdict = await verifyInCage({ ...question, onProgress });
+    const judged = await verifyInCage({ ...question, onProgress });
+    const verdict = withAttestation(site, judged, standards.policyBytes);
     const { policy } = parsePolicy(standards.policyBytes);
     const counted = policy.approvals === undefined ? [] : approvals;
     const allowed = verdict.decision === "allow" ? allowRelease(verdict, readLayout(store), counted) : undefined;
@@ -79,4 +81,12 @@ export async function verifyForSite(
     closeStore(store);
     throw cause;
   }
+}
+
+/** What the ledger says of this host's attestation is no matter of the bundle: it is added out here. */
+function withAttestation(site: Site, verdict: Verdict, policyBytes: CageOptions["policyBytes"]): Verdict {
+  const own = attestationFindings(site, verdict.subject.digest);
+  if (own.length === 0 || policyBytes === undefined) return verdict;
+  const findings = sortFindings([...verdict.findings, ...own]);
+  return { ...verdict, findings, decision: decide(findings, parsePolicy(policyBytes).policy) };
 }

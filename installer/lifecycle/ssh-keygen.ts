@@ -68,16 +68,19 @@ export interface Verification {
   readonly signers: readonly string[];
   /** The moment at which a key must be valid. */
   readonly at: Date;
+  /** What the signature was made for; an authorization if absent. */
+  readonly namespace?: string;
 }
 
 /**
- * Whether ssh-keygen accepts the signature over exactly `message`, in our namespace, by a key that
+ * Whether ssh-keygen accepts the signature over exactly `message`, in that namespace, by a key that
  * `signers` lists for `principal` at that time; if not, its reason. Says nothing about touch.
  * @throws SSH_KEYGEN_MISSING
  */
 export async function verifyWithSshKeygen(
   verification: Verification,
 ): Promise<{ ok: true } | { ok: false; reason: string }> {
+  const { namespace = NAMESPACE } = verification;
   const directory = await mkdtemp(join(tmpdir(), "sealift-verify-"));
   try {
     const signers = join(directory, "allowed_signers");
@@ -85,7 +88,7 @@ export async function verifyWithSshKeygen(
     await writeFile(signers, `${verification.signers.join("\n")}\n`, { mode: 0o600 });
     await writeFile(signature, verification.signature, { mode: 0o600 });
     const at = verification.at.toISOString().replace(/[-:T]/g, "").replace(/\..*$/, "Z");
-    const args = ["-Y", "verify", "-f", signers, "-I", verification.principal, "-n", NAMESPACE, "-s", signature];
+    const args = ["-Y", "verify", "-f", signers, "-I", verification.principal, "-n", namespace, "-s", signature];
     const { status, stdout, stderr } = await run("ssh-keygen", [...args, `-Overify-time=${at}`], {
       input: verification.message,
       // Dates without a zone would be local time: our lines have one, and the zone is fixed all the same.
@@ -93,7 +96,7 @@ export async function verifyWithSshKeygen(
       timeoutMs: VERIFY_TIMEOUT_MS,
       talk: false,
     });
-    if (status === 0 && stdout.toString("latin1").startsWith(`Good "${NAMESPACE}" signature for `)) return { ok: true };
+    if (status === 0 && stdout.toString("latin1").startsWith(`Good "${namespace}" signature for `)) return { ok: true };
     const reason = stderr.trim().split("\n")[0] || stdout.toString("utf8").trim() || `ssh-keygen ended with ${status}`;
     return { ok: false, reason };
   } finally {
@@ -107,10 +110,15 @@ export async function verifyWithSshKeygen(
  * FILE.sig in place and still succeed. A passphrase or a touch is asked for on the terminal.
  * @throws AUTHORIZATION_SIGNING_FAILED | SSH_KEYGEN_MISSING
  */
-export async function signWithSshKeygen(message: Uint8Array, keyFile: string, interactive: boolean): Promise<Buffer> {
+export async function signWithSshKeygen(
+  message: Uint8Array,
+  keyFile: string,
+  interactive: boolean,
+  namespace = NAMESPACE,
+): Promise<Buffer> {
   const { SSH_AUTH_SOCK, SSH_SK_PROVIDER, SSH_ASKPASS, SSH_ASKPASS_REQUIRE, DISPLAY, HOME } = process.env;
   const env = { PATH, LC_ALL: "C", SSH_AUTH_SOCK, SSH_SK_PROVIDER, SSH_ASKPASS, SSH_ASKPASS_REQUIRE, DISPLAY, HOME };
-  const { status, stdout, stderr } = await run("ssh-keygen", ["-Y", "sign", "-n", NAMESPACE, "-f", keyFile], {
+  const { status, stdout, stderr } = await run("ssh-keygen", ["-Y", "sign", "-n", namespace, "-f", keyFile], {
     input: message,
     env,
     talk: interactive,

@@ -27,18 +27,19 @@ const SIGNERS_MAX = 256;
 export const SIGNERS_MAX_BYTES = 1024 * 1024;
 
 /**
- * The signers in `text`; empty lines and lines that start with # are skipped. `name` stands in messages.
+ * The signers in `text`; empty lines and lines that start with # are skipped. `name` stands in messages;
+ * `namespace` is what their keys may sign for.
  * @throws AUTHORITY_MALFORMED for a wildcard or list as principal, certificate authority, missing or
  * other namespace, unknown option, date without Z, a key given twice; SSH_KEY_MALFORMED
  */
-export function parseSigners(text: string, name: string): Signer[] {
+export function parseSigners(text: string, name: string, namespace = NAMESPACE): Signer[] {
   const signers: Signer[] = [];
   const seen = new Map<string, string>();
   for (const [index, line] of text.split("\n").entries()) {
     const trimmed = line.replace(/\r$/, "").trim();
     if (trimmed === "" || trimmed.startsWith("#")) continue;
     const where = `${name} line ${index + 1}`;
-    const signer = parseSigner(trimmed, where);
+    const signer = parseSigner(trimmed, where, namespace);
     const other = seen.get(signer.key.fingerprint);
     if (other !== undefined) throw malformed(where, `the key of ${other} a second time`);
     seen.set(signer.key.fingerprint, signer.principal);
@@ -48,23 +49,27 @@ export function parseSigners(text: string, name: string): Signer[] {
   return signers;
 }
 
-function parseSigner(line: string, where: string): Signer {
+function parseSigner(line: string, where: string, namespace: string): Signer {
   // A principal or option with a blank in quotes is nothing that we write; it fails below as what it is not.
   const [principal = "", options = "", type = "", base64 = ""] = line.split(/[ \t]+/);
   if (!PRINCIPAL.test(principal) || principal === RECOVERY_PRINCIPAL) {
-    throw malformed(where, `got principal ${JSON.stringify(principal)}, want one plain name, no pattern and no list`);
+    const problem = `got principal ${JSON.stringify(principal)}, want one plain name, no pattern and no list`;
+    throw malformed(where, problem, namespace);
   }
   const given = new Map<string, string>();
   for (const option of options.split(",")) {
     const [, key = "", value = ""] = OPTION.exec(option) ?? [];
-    if (key === "cert-authority") throw malformed(where, "a certificate authority could name any operator it likes");
+    if (key === "cert-authority") {
+      throw malformed(where, "a certificate authority could name anybody it likes", namespace);
+    }
     if (!["namespaces", "valid-after", "valid-before"].includes(key) || given.has(key)) {
-      throw malformed(where, `got ${JSON.stringify(option)}, want namespaces="${NAMESPACE}" and then the key`);
+      throw malformed(where, `got ${JSON.stringify(option)}, want namespaces="${namespace}" and the key`, namespace);
     }
     given.set(key, value);
   }
-  if (given.get("namespaces") !== NAMESPACE) {
-    throw malformed(where, `got namespaces ${JSON.stringify(given.get("namespaces") ?? null)}, want "${NAMESPACE}"`);
+  if (given.get("namespaces") !== namespace) {
+    const got = JSON.stringify(given.get("namespaces") ?? null);
+    throw malformed(where, `got namespaces ${got}, want "${namespace}"`, namespace);
   }
   const validAfter = date(given, "valid-after", where);
   const validBefore = date(given, "valid-before", where);
@@ -91,16 +96,21 @@ function date(given: ReadonlyMap<string, string>, option: string, where: string)
   return text;
 }
 
-function malformed(where: string, problem: string): Error {
+function malformed(where: string, problem: string, namespace = NAMESPACE): Error {
   return siteError("AUTHORITY_MALFORMED", `${where}: ${problem}`, {
-    hints: [`a line reads: alice namespaces="${NAMESPACE}" ssh-ed25519 AAAA…`],
+    hints: [`a line reads: alice namespaces="${namespace}" ssh-ed25519 AAAA…`],
   });
 }
 
 /** The line that `parseSigners` reads, without a comment. */
-export function signerLine({ principal, key, validAfter, validBefore }: Signer): string {
+export function signerLine(signer: Signer): string {
+  return signerLineFor(NAMESPACE, signer);
+}
+
+/** The same for a key that may sign in another namespace. */
+export function signerLineFor(namespace: string, { principal, key, validAfter, validBefore }: Signer): string {
   const options = [
-    `namespaces="${NAMESPACE}"`,
+    `namespaces="${namespace}"`,
     ...(validAfter === undefined ? [] : [`valid-after="${validAfter}"`]),
     ...(validBefore === undefined ? [] : [`valid-before="${validBefore}"`]),
   ];

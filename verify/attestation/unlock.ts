@@ -7,7 +7,7 @@ import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { type Digest, digestOf } from "../../bundles/model/digest.ts";
 import type { AttestationCase } from "./appraise-evidence.ts";
 import { type AttestationVerdict, assuranceProblems } from "./attestation-verdict.ts";
-import { type Appraiser, runCanaries } from "./canaries.ts";
+import { type Appraiser, type makeCanaries, runCanaries } from "./canaries.ts";
 import { type Challenge, type CompleteChallenge, isComplete, readChallenge } from "./challenge.ts";
 import { attestationError } from "./error.ts";
 import { type BoundKeys, readEvidence } from "./evidence.ts";
@@ -33,6 +33,8 @@ export interface UnlockQuestion {
 
 export interface UnlockMeans {
   readonly appraise: Appraiser;
+  /** Tests show some that were made before; else they are made in each run. */
+  readonly canaries?: ReturnType<typeof makeCanaries> | undefined;
   /** An OpenSSH signature over the bytes, in `ATTESTATION_NAMESPACE`. */
   readonly sign: (receipt: Buffer) => Promise<Buffer>;
 }
@@ -51,10 +53,13 @@ export interface Unlocked {
  * ATTEST_EVIDENCE_MALFORMED | ATTEST_KEYS_MISSING | ATTEST_HOST_KEY_OTHER | ATTEST_ASSURANCE_LOW | ATTEST_POLICY_MALFORMED |
  * ATTEST_POLICY_WEAK | CAGE_FAILED, and what `sign` throws
  */
-export async function unlock(question: UnlockQuestion, { appraise, sign }: UnlockMeans): Promise<Unlocked> {
+export async function unlock(
+  question: UnlockQuestion,
+  { appraise, canaries: made, sign }: UnlockMeans,
+): Promise<Unlocked> {
   const challenge = completeChallenge(question.challenge);
   const { evidence, collateral, policyBytes, now } = question;
-  const canaries = await runCanaries(policyBytes, now, appraise);
+  const canaries = await runCanaries(policyBytes, now, appraise, made);
   const verdict = await appraise({
     evidence,
     collateral,
