@@ -3,8 +3,10 @@ import { createPublicKey, verify } from "node:crypto";
 import { type Digest, digestOf } from "../../bundles/model/digest.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { type AppraisalQuestion, appraise, notAppraised, type ReferenceValues, usableUntil } from "./appraise.ts";
-import { type AttestationPolicy, parseAttestationPolicy } from "./attestation-policy.ts";
+import { appraiseTdx, tdxNotAppraised, tdxUsableUntil } from "./appraise-tdx.ts";
+import { type AnyPolicy, type AttestationPolicy, isTdxPolicy, parseAttestationPolicy } from "./attestation-policy.ts";
 import {
+  type AttestationCheck,
   type AttestationFinding,
   type AttestationVerdict,
   assuranceOf,
@@ -13,22 +15,25 @@ import {
   attestationUnchecked,
   decideAttestation,
   GENUINENESS_CHECKS,
+  TDX_GENUINENESS_CHECKS,
 } from "./attestation-verdict.ts";
-import { type ReadCertificate, type RevocationList, readCertificates, readRevocationList } from "./certificate.ts";
+import { readCertificates } from "./certificate.ts";
 import { challengeReportData, keyedReportData, readChallenge, releaseAsked } from "./challenge.ts";
+import { snpClaims, tdxClaims } from "./claims.ts";
 import { attestationError } from "./error.ts";
-import { type BoundKeys, type Evidence, hostKeyMessage, readEvidence } from "./evidence.ts";
+import { type BoundKeys, type Evidence, type EvidenceKind, hostKeyMessage, readEvidence } from "./evidence.ts";
+import { type Collateral, type CollateralFile, readCollateral } from "./read-collateral.ts";
 import { reportDataOf } from "./report-data.ts";
 import { parseSnpReport, SNP_SIGNED_BYTES, type SnpReport } from "./snp-report.ts";
-import { type Authority, type GenuineReport, type SnpCollateral, tcbText, verifySnpReport } from "./verify-snp.ts";
-
-/** A site with some machines has a certificate for each chip and firmware. */
-export const COLLATERAL_FILES_MAX = 64;
+import type { TdxPolicy } from "./tdx-policy.ts";
+import { parseTdxQuote, type TdxQuote } from "./tdx-quote.ts";
+import { type Authority, verifySnpReport } from "./verify-snp.ts";
+import { type TdxAuthority, verifyTdxQuote } from "./verify-tdx.ts";
 
 export interface AttestationCase {
   readonly evidence: Buffer;
-  /** Certificates and revocation lists, DER or PEM. */
-  readonly collateral: readonly { readonly name: string; readonly bytes: Buffer }[];
+  /** Certificates and revocation lists, DER or PEM; for TDX also Intel's signed documents. */
+  readonly collateral: readonly CollateralFile[];
   readonly policyBytes: Buffer;
   /** 16 to 64 bytes, of which REPORT_DATA is made by `reportDataOf`. */
   readonly nonce: Buffer | null;
@@ -53,8 +58,8 @@ export function appraiseEvidence(question: AttestationCase): AttestationVerdict 
     collateral: question.collateral.map(({ name, bytes }) => ({ name, digest: digestOf(bytes) })),
     time: question.time,
     cage: null,
-    usableUntil: judged.genuine && usableUntil(judged.genuine, policy).toISOString(),
-    claims: judged.genuine && claimsOf(judged.genuine),
+    usableUntil: judged.usableUntil?.toISOString() ?? null,
+    claims: judged.claims,
     assurance: assuranceOf(judged.findings, releaseAsked(question.challenge)),
     findings: judged.findings,
   };
@@ -63,29 +68,80 @@ export function appraiseEvidence(question: AttestationCase): AttestationVerdict 
 interface Judged {
   readonly findings: readonly AttestationFinding[];
   readonly report: AttestationVerdict["subject"]["report"];
-  readonly genuine: GenuineReport | null;
+  readonly usableUntil: Date | null;
+  readonly claims: AttestationVerdict["claims"];
 }
 
-function judge(question: AttestationCase, policy: AttestationPolicy, policyDigest: Digest): Judged {
-  const parsed = parseAll(question);
-  if ("failure" in parsed) {
-    const unmade = GENUINENESS_CHECKS.slice(1).map((name) => attestationUnchecked(name, "the evidence cannot be read"));
-    return { findings: [parsed.failure, ...unmade, ...notAppraised()], report: null, genuine: null };
-  }
-  const { report, evidence, collateral } = parsed;
-  const at = new Date(question.time.at);
-  const { findings, genuine } = verifySnpReport(report, collateral, at, authorityOf(policy));
-  const asked: AppraisalQuestion = {
-    policy,
-    at,
+/** What the evidence must answer, apart from the policy. */
+type Asked = Omit<AppraisalQuestion, "policy">;
+
+function judge(question: AttestationCase, policy: AnyPolicy, policyDigest: Digest): Judged {
+  const [evidence, unread] = attempt(() => evidenceOf(question, policy));
+  if (evidence === undefined) return unjudged(policy, unread);
+  const asked: Asked = {
+    at: new Date(question.time.at),
     reportData: wantedReportData(question, evidence, policyDigest),
     reference: question.reference ?? null,
   };
+  const [judged, unparsed] = attempt(() => {
+    const collateral = readCollateral(question.collateral);
+    return isTdxPolicy(policy)
+      ? judgeTdx(parseTdxQuote(evidence.report), collateral, policy, asked)
+      : judgeSnp(parseSnpReport(evidence.report), withHosts(collateral, evidence), policy, asked);
+  });
+  return judged ?? unjudged(policy, unparsed);
+}
+
+/** The result of `work`, or the finding that says why there is none. */
+function attempt<T>(work: () => T): readonly [T, undefined] | readonly [undefined, AttestationFinding] {
+  try {
+    return [work(), undefined];
+  } catch (cause) {
+    if (!(cause instanceof SealiftError)) throw cause;
+    return [undefined, attestationFailed("evidence", cause.code, cause.message)];
+  }
+}
+
+function unjudged(policy: AnyPolicy, failure: AttestationFinding): Judged {
+  const checks: readonly AttestationCheck[] = isTdxPolicy(policy) ? TDX_GENUINENESS_CHECKS : GENUINENESS_CHECKS;
+  const unmade = checks.slice(1).map((name) => attestationUnchecked(name, "the evidence cannot be read"));
+  const unappraised = isTdxPolicy(policy) ? tdxNotAppraised() : notAppraised();
+  return { findings: [failure, ...unmade, ...unappraised], report: null, usableUntil: null, claims: null };
+}
+
+/** @throws ATTEST_EVIDENCE_MALFORMED, and ATTEST_EVIDENCE_KIND for a policy of another processor */
+function evidenceOf({ evidence: bytes }: AttestationCase, policy: AnyPolicy): Evidence {
+  const evidence = readEvidence(bytes);
+  const wanted: EvidenceKind = isTdxPolicy(policy) ? "tdx" : "sev-snp";
+  if (evidence.kind === wanted) return evidence;
+  throw attestationError("ATTEST_EVIDENCE_KIND", `evidence: got ${evidence.kind}, want ${wanted} for this policy`);
+}
+
+/** With the certificates that the host gave. */
+function withHosts(collateral: Collateral, { certificates }: Evidence): Collateral {
+  const given = certificates.flatMap((bytes) => readCertificates(bytes));
+  return { ...collateral, certificates: [...collateral.certificates, ...given] };
+}
+
+function judgeSnp(report: SnpReport, collateral: Collateral, policy: AttestationPolicy, asked: Asked): Judged {
+  const { findings, genuine } = verifySnpReport(report, collateral, asked.at, authorityOf(policy));
   const read = attestationPassed("evidence", `SEV-SNP report, version ${report.version}`);
   return {
-    findings: [read, ...findings, ...(genuine ? appraise(genuine, asked) : notAppraised())],
+    findings: [read, ...findings, ...(genuine ? appraise(genuine, { ...asked, policy }) : notAppraised())],
     report: digestOf(report.bytes.subarray(0, SNP_SIGNED_BYTES)),
-    genuine,
+    usableUntil: genuine && usableUntil(genuine, policy),
+    claims: genuine && snpClaims(genuine),
+  };
+}
+
+function judgeTdx(quote: TdxQuote, collateral: Collateral, policy: TdxPolicy, asked: Asked): Judged {
+  const { findings, genuine } = verifyTdxQuote(quote, collateral, asked.at, tdxAuthorityOf(policy));
+  const read = attestationPassed("evidence", `TDX quote, version ${quote.version}`);
+  return {
+    findings: [read, ...findings, ...(genuine ? appraiseTdx(genuine, { ...asked, policy }) : tdxNotAppraised())],
+    report: digestOf(quote.signed),
+    usableUntil: genuine && tdxUsableUntil(genuine, policy),
+    claims: genuine && tdxClaims(genuine),
   };
 }
 
@@ -127,99 +183,15 @@ function answerWithKeys(challenge: Buffer, keys: BoundKeys): AppraisalQuestion["
   return ["ATTEST_HOST_KEY_UNPROVEN", "evidence: the host key that it names has not signed this answer"];
 }
 
-/** The only place where it is said whose root counts, and it takes no word for it but the policy's kind. */
+/** The only places where it is said whose root counts, and they take no word for it but the policy's kind. */
 function authorityOf({ kind, simulatedRoot }: AttestationPolicy): Authority {
   return kind === "sev-snp-simulated" && simulatedRoot !== undefined
     ? { kind: "simulated", root: simulatedRoot }
     : { kind: "amd" };
 }
 
-type Parsed =
-  | { readonly failure: AttestationFinding }
-  | { readonly report: SnpReport; readonly evidence: Evidence; readonly collateral: SnpCollateral };
-
-function parseAll(question: AttestationCase): Parsed {
-  try {
-    const evidence = readEvidence(question.evidence);
-    return {
-      evidence,
-      report: parseSnpReport(evidence.report),
-      collateral: readCollateral(question.collateral, evidence),
-    };
-  } catch (cause) {
-    if (!(cause instanceof SealiftError)) throw cause;
-    return { failure: attestationFailed("evidence", cause.code, cause.message) };
-  }
-}
-
-function readCollateral(files: AttestationCase["collateral"], evidence: Evidence): SnpCollateral {
-  if (files.length > COLLATERAL_FILES_MAX) {
-    throw attestationError(
-      "ATTEST_EVIDENCE_MALFORMED",
-      `collateral: got ${files.length} files, want at most ${COLLATERAL_FILES_MAX}`,
-    );
-  }
-  const certificates: ReadCertificate[] = [];
-  const revocationLists: RevocationList[] = [];
-  for (const { name, bytes } of files) {
-    const read = readCollateralFile(name, bytes);
-    certificates.push(...read.certificates);
-    revocationLists.push(...read.revocationLists);
-  }
-  const given = evidence.certificates.flatMap((bytes) => readCertificates(bytes));
-  return { certificates: [...certificates, ...given], revocationLists };
-}
-
-/** By what it holds, not by its name. */
-function readCollateralFile(name: string, bytes: Buffer): SnpCollateral {
-  try {
-    return { certificates: readCertificates(bytes), revocationLists: [] };
-  } catch (notCertificate) {
-    try {
-      return { certificates: [], revocationLists: [readRevocationList(bytes)] };
-    } catch (notList) {
-      const reason = /\.crl(?:\.pem)?$/i.test(name) ? notList : notCertificate;
-      if (!(reason instanceof SealiftError)) throw reason;
-      throw new SealiftError(reason.code, reason.exit, `collateral ${JSON.stringify(name)}: ${reason.message}`);
-    }
-  }
-}
-
-/** What a person wants to know of a genuine report, and what a policy is written from. */
-function claimsOf({ report, product, tcb }: GenuineReport): NonNullable<AttestationVerdict["claims"]> {
-  const { guestPolicy, firmware, mitigations } = report;
-  const hex = (bytes: Buffer): string => bytes.toString("hex");
-  const text = (version: { major: number; minor: number; build: number }): string =>
-    `${version.major}.${version.minor}.${version.build}`;
-  return {
-    product,
-    reportVersion: report.version,
-    signer: report.signer,
-    measurement: hex(report.measurement),
-    reportData: hex(report.reportData),
-    hostData: hex(report.hostData),
-    chipId: hex(report.chipId),
-    reportId: hex(report.reportId),
-    familyId: hex(report.familyId),
-    imageId: hex(report.imageId),
-    idKeyDigest: hex(report.idKeyDigest),
-    authorKeyDigest: hex(report.authorKeyDigest),
-    vmpl: report.vmpl,
-    guestSvn: report.guestSvn,
-    guestAbi: `${guestPolicy.abiMajor}.${guestPolicy.abiMinor}`,
-    debugAllowed: guestPolicy.debugAllowed,
-    migrationAllowed: guestPolicy.migrationAllowed,
-    smtAllowed: guestPolicy.smtAllowed,
-    platformInfo: `0x${report.platform.raw.toString(16)}`,
-    firmwareCurrent: text(firmware.current),
-    firmwareCommitted: text(firmware.committed),
-    tcbReported: tcbText(product, tcb.reported),
-    tcbCurrent: tcbText(product, tcb.current),
-    tcbCommitted: tcbText(product, tcb.committed),
-    tcbLaunch: tcbText(product, tcb.launch),
-    ...(mitigations && {
-      mitigationsLaunch: `0x${mitigations.launch.toString(16)}`,
-      mitigationsCurrent: `0x${mitigations.current.toString(16)}`,
-    }),
-  };
+function tdxAuthorityOf({ kind, simulatedRoot }: TdxPolicy): TdxAuthority {
+  return kind === "tdx-simulated" && simulatedRoot !== undefined
+    ? { kind: "simulated", root: simulatedRoot }
+    : { kind: "intel" };
 }

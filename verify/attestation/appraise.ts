@@ -1,8 +1,9 @@
 /** Compares what a genuine report says with the policy: one finding for each of POLICY_CHECKS. */
 
 import type { Digest } from "../../bundles/model/digest.ts";
-import { type AttestationPolicy, OF_RELEASE, UNCHECKED, type Unchecked } from "./attestation-policy.ts";
+import { type AttestationPolicy, OF_RELEASE } from "./attestation-policy.ts";
 import {
+  type AttestationCheck,
   type AttestationFinding,
   attestationFailed,
   attestationPassed,
@@ -10,6 +11,7 @@ import {
   POLICY_CHECKS,
   type PolicyCheck,
 } from "./attestation-verdict.ts";
+import { UNCHECKED, type Unchecked } from "./policy-schema.ts";
 import { type Tcb, tcbPartsOf } from "./snp-product.ts";
 import type { FirmwareVersion } from "./snp-report.ts";
 import { type GenuineReport, tcbText } from "./verify-snp.ts";
@@ -32,9 +34,9 @@ export interface AppraisalQuestion {
 }
 
 /** What one check says: undefined if all is well, else the code and what is wrong. */
-type Problem = readonly [code: string, message: string] | undefined;
+export type Problem = readonly [code: string, message: string] | undefined;
 
-interface Rule {
+export interface Rule {
   /** "unchecked" if the policy says so. */
   readonly wanted: unknown;
   /** What was found, for a finding that passes. */
@@ -49,12 +51,13 @@ export function appraise(genuine: GenuineReport, question: AppraisalQuestion): A
     ...softwareRules(genuine, question),
     ...hostRules(genuine, question),
   };
-  return POLICY_CHECKS.map((check) => {
-    const { wanted, got, problem } = rules[check];
-    // What the policy does not look at may still be bad news: a revoked list is a failure of its own check.
-    if (wanted === UNCHECKED) return attestationUnchecked(check, `the policy says unchecked; got ${got}`);
-    return problem ? attestationFailed(check, ...problem) : attestationPassed(check, got);
-  });
+  return POLICY_CHECKS.map((check) => findingOf(check, rules[check]));
+}
+
+export function findingOf(check: AttestationCheck, { wanted, got, problem }: Rule): AttestationFinding {
+  // What the policy does not look at may still be bad news: a revoked list is a failure of its own check.
+  if (wanted === UNCHECKED) return attestationUnchecked(check, `the policy says unchecked; got ${got}`);
+  return problem ? attestationFailed(check, ...problem) : attestationPassed(check, got);
 }
 
 /** Until when the collateral at hand will do: the first certificate's end, and the list's if the policy wants one. */
@@ -66,7 +69,7 @@ export function usableUntil(
   return new Date(Math.min(certifiedUntil.getTime(), listUntil(revocation.nextUpdate, rule.graceDays).getTime()));
 }
 
-function listUntil(nextUpdate: Date, graceDays: number): Date {
+export function listUntil(nextUpdate: Date, graceDays: number): Date {
   return new Date(nextUpdate.getTime() + graceDays * DAY_MS);
 }
 
@@ -120,7 +123,7 @@ function trustRules(
   };
 }
 
-function nonceProblem(got: Buffer, want: AppraisalQuestion["reportData"]): Problem {
+export function nonceProblem(got: Buffer, want: AppraisalQuestion["reportData"]): Problem {
   if (!Buffer.isBuffer(want)) return want;
   return got.equals(want)
     ? undefined
@@ -168,14 +171,14 @@ function revokedHere({ report, keys }: GenuineReport, { revoked }: AttestationPo
 }
 
 /** A check of one switch: `value` is what the report says, `want` what the policy asks when it asks. */
-function flag(wanted: "refused" | "required" | Unchecked, name: string, value: boolean, code: string): Rule {
+export function flag(wanted: "refused" | "required" | Unchecked, name: string, value: boolean, code: string): Rule {
   const got = `${name} ${value ? "on" : "off"}`;
   const good = wanted === "refused" ? !value : value;
   return { wanted, got, problem: good ? undefined : [code, `report: ${got}, which the policy calls ${wanted}`] };
 }
 
 /** A check against a set of digests or names, in hexadecimal. */
-function oneOf(wanted: readonly string[] | Unchecked, name: string, value: Buffer, code: string): Rule {
+export function oneOf(wanted: readonly string[] | Unchecked, name: string, value: Buffer, code: string): Rule {
   const hex = value.toString("hex");
   const good = wanted !== UNCHECKED && wanted.includes(hex);
   return {

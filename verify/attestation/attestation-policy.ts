@@ -8,21 +8,29 @@ import { NAME_PATTERN } from "../../bundles/model/release-manifest.ts";
 import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
 import type { AttestationCheck } from "./attestation-verdict.ts";
 import { attestationError } from "./error.ts";
+import {
+  closed,
+  digest,
+  hex,
+  integer,
+  list,
+  or,
+  type RevocationRule,
+  refused,
+  required,
+  revocationRule,
+  someOf,
+  UNCHECKED,
+  type Unchecked,
+} from "./policy-schema.ts";
 import { SNP_PRODUCTS, type SnpProduct, type Tcb, tcbPartsOf } from "./snp-product.ts";
 import { SNP_REPORT_VERSIONS, type SnpSigner } from "./snp-report.ts";
+import { lintTdxPolicy, type TdxPolicy, tdxPolicySchema } from "./tdx-policy.ts";
 
 export const ATTESTATION_POLICY_MAX_BYTES = 256 * 1024;
 
-export const UNCHECKED = "unchecked";
-export type Unchecked = typeof UNCHECKED;
-
 /** As `measurements`: the launch digests of a release, from its signed manifest. */
 export const OF_RELEASE = "release";
-
-export interface RevocationRule {
-  /** How long after its next update a revocation list is still taken, in days. AMD's live some 46 days. */
-  readonly graceDays: number;
-}
 
 export interface ProductRule {
   /** The least of each part that the product has, for the reported, current, committed and launch TCB alike. */
@@ -97,26 +105,12 @@ export interface AttestationPolicy {
   };
 }
 
-const unchecked = { const: UNCHECKED };
-const or = (schema: object): object => ({ anyOf: [schema, unchecked] });
-const refused = or({ const: "refused" });
-const required = or({ const: "required" });
-const hex = (bytes: number): object => ({ type: "string", pattern: `^[0-9a-f]{${2 * bytes}}$` });
-const list = (items: object): object => ({ type: "array", maxItems: 1024, uniqueItems: true, items });
-const someOf = (items: object): object => ({ ...list(items), minItems: 1 });
-const digest = { type: "string", pattern: "^sha256:[0-9a-f]{64}$" };
 const version = (parts: number): object => ({
   type: "string",
   pattern: `^${Array(parts).fill("(?:0|[1-9][0-9]{0,2})").join("\\.")}$`,
 });
 const mask = { type: "string", pattern: "^0x[0-9a-f]{1,16}$" };
-const closed = (properties: Record<string, object>): object => ({
-  type: "object",
-  additionalProperties: false,
-  required: Object.keys(properties),
-  properties,
-});
-const byte = { type: "integer", minimum: 0, maximum: 255 };
+const byte = integer(0, 255);
 
 function productRule(product: SnpProduct): object {
   const parts = Object.fromEntries(tcbPartsOf(product).map((part) => [part, byte]));
@@ -133,7 +127,7 @@ const members = {
     minProperties: 1,
     properties: Object.fromEntries(SNP_PRODUCTS.map((product) => [product, productRule(product)])),
   },
-  revocation: or(closed({ graceDays: { type: "integer", minimum: 0, maximum: 366 } })),
+  revocation: revocationRule,
   reportVersions: someOf({ enum: [...SNP_REPORT_VERSIONS] }),
   signers: someOf({ enum: ["vcek", "vlek"] }),
   nonce: required,
@@ -213,7 +207,7 @@ export function lintPolicy(policy: AttestationPolicy): string[] {
  * `lintPolicy` finds. Says nothing about whether the values are good ones for today: AMD publishes those as
  * security bulletins.
  */
-export function parseAttestationPolicy(bytes: Buffer): { readonly policy: AttestationPolicy; readonly digest: Digest } {
+export function parseAttestationPolicy(bytes: Buffer): { readonly policy: AnyPolicy; readonly digest: Digest } {
   const malformed = (problem: string, cause?: unknown): Error =>
     attestationError("ATTEST_POLICY_MALFORMED", `attestation policy: ${problem}`, {
       cause,
@@ -228,18 +222,64 @@ export function parseAttestationPolicy(bytes: Buffer): { readonly policy: Attest
   } catch (cause) {
     throw malformed("not JSON in UTF-8", cause);
   }
-  const problem = schemaProblem(attestationPolicySchema, value);
+  const schema = isTdx(value) ? tdxPolicySchema : attestationPolicySchema;
+  const problem = schemaProblem(schema, value);
   if (problem !== undefined) throw malformed(problem);
-  const policy = value as AttestationPolicy;
-  const weak = lintPolicy(policy);
+  const policy = value as AnyPolicy;
+  const weak = isTdxPolicy(policy) ? lintTdxPolicy(policy) : lintPolicy(policy);
   if (weak.length > 0) throw attestationError("ATTEST_POLICY_WEAK", `attestation policy: ${weak.join("; ")}`);
   return { policy, digest: digestOf(bytes) };
 }
 
+/** A policy for either kind of processor. */
+export type AnyPolicy = AttestationPolicy | TdxPolicy;
+
+export function isTdxPolicy(policy: AnyPolicy): policy is TdxPolicy {
+  return isTdx(policy);
+}
+
+function isTdx(value: unknown): boolean {
+  const { kind } = (value ?? {}) as { readonly kind?: unknown };
+  return kind === "tdx" || kind === "tdx-simulated";
+}
+
 /** The checks that the policy itself says are not to be made. */
-export function uncheckedBy(policy: AttestationPolicy): ReadonlySet<AttestationCheck> {
+export function uncheckedBy(policy: AnyPolicy): ReadonlySet<AttestationCheck> {
+  const members = isTdxPolicy(policy) ? tdxMembers(policy) : snpMembers(policy);
+  const names = Object.entries(members).flatMap(([check, value]) => (value === UNCHECKED ? [check] : []));
+  return new Set(names as AttestationCheck[]);
+}
+
+/** Check → the member that says whether it is made. */
+type MembersByCheck = Partial<Record<AttestationCheck, unknown>>;
+
+function tdxMembers(policy: TdxPolicy): MembersByCheck {
+  const { guest } = policy;
+  return {
+    revocation: policy.revocation,
+    "revocation-fresh": policy.revocation,
+    nonce: policy.nonce,
+    "tcb-advisories": policy.acceptedAdvisories,
+    rootfs: policy.rootfs,
+    migration: guest.migration,
+    "sept-ve-disable": guest.septVeDisable,
+    perfmon: guest.perfmon,
+    "key-locker": guest.keyLocker,
+    attributes: guest.otherAttributes,
+    xfam: guest.xfam,
+    "host-data": policy.configIds,
+    owner: policy.owners,
+    "owner-config": policy.ownerConfigs,
+    "service-td": policy.serviceTds,
+    "tdx-module-build": policy.modules,
+    "chip-allowed": policy.chips,
+    "platform-smt": policy.platformSmt,
+  };
+}
+
+function snpMembers(policy: AttestationPolicy): MembersByCheck {
   const { guest, platform, mitigations, firmware } = policy;
-  const members: Partial<Record<AttestationCheck, unknown>> = {
+  return {
     revocation: policy.revocation,
     "revocation-fresh": policy.revocation,
     nonce: policy.nonce,
@@ -270,6 +310,4 @@ export function uncheckedBy(policy: AttestationPolicy): ReadonlySet<AttestationC
     firmware: firmware.minimum,
     "firmware-provisional": firmware.provisional,
   };
-  const names = Object.entries(members).flatMap(([check, value]) => (value === UNCHECKED ? [check] : []));
-  return new Set(names as AttestationCheck[]);
 }

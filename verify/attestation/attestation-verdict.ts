@@ -4,7 +4,7 @@
  */
 import type { Digest } from "../../bundles/model/digest.ts";
 import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
-import { type AttestationPolicy, uncheckedBy } from "./attestation-policy.ts";
+import { type AnyPolicy, isTdxPolicy, uncheckedBy } from "./attestation-policy.ts";
 
 /**
  * Every check, in the order of a report. Up to `revocation` they say whether the evidence is AMD's own word;
@@ -62,8 +62,51 @@ export const POLICY_CHECKS = [
 ] as const;
 export const ATTESTATION_CHECKS = [...GENUINENESS_CHECKS, ...POLICY_CHECKS] as const;
 
+/** The same for Intel TDX; what means the same has the same name. */
+export const TDX_GENUINENESS_CHECKS = [
+  "evidence",
+  "chain",
+  "collateral",
+  "quoting-enclave",
+  "signature",
+  "tdx-module",
+  "tcb-certified",
+  "revocation",
+] as const;
+export const TDX_POLICY_CHECKS = [
+  "revocation-fresh",
+  "collateral-fresh",
+  "revoked-here",
+  "nonce",
+  "report-version",
+  "product-allowed",
+  "tcb-status",
+  "tcb-advisories",
+  "tcb-evaluation",
+  "tcb-minimum",
+  "tdx-module-build",
+  "measurement",
+  "rootfs",
+  "debug",
+  "migration",
+  "sept-ve-disable",
+  "perfmon",
+  "key-locker",
+  "attributes",
+  "xfam",
+  "host-data",
+  "owner",
+  "owner-config",
+  "service-td",
+  "chip-allowed",
+  "platform-smt",
+] as const;
+export const TDX_CHECKS = [...TDX_GENUINENESS_CHECKS, ...TDX_POLICY_CHECKS] as const;
+const ALL_CHECKS = [...new Set([...ATTESTATION_CHECKS, ...TDX_CHECKS])];
+
 export type PolicyCheck = (typeof POLICY_CHECKS)[number];
-export type AttestationCheck = (typeof ATTESTATION_CHECKS)[number];
+export type TdxPolicyCheck = (typeof TDX_POLICY_CHECKS)[number];
+export type AttestationCheck = (typeof ALL_CHECKS)[number];
 
 export interface AttestationFinding {
   readonly check: AttestationCheck;
@@ -138,18 +181,16 @@ export function attestationUnchecked(check: AttestationCheck, reason: string): A
  * Allows only if every check has exactly one finding, none failed, and each that was not made is one that the
  * policy itself calls `unchecked`. The only place where findings become a decision.
  */
-export function decideAttestation(
-  findings: readonly AttestationFinding[],
-  policy: AttestationPolicy,
-): AttestationDecision {
+export function decideAttestation(findings: readonly AttestationFinding[], policy: AnyPolicy): AttestationDecision {
   const mayStayUnchecked = uncheckedBy(policy);
-  const holds = ATTESTATION_CHECKS.every((check) => {
+  const checks: readonly AttestationCheck[] = isTdxPolicy(policy) ? TDX_CHECKS : ATTESTATION_CHECKS;
+  const holds = checks.every((check) => {
     const [own, ...more] = findings.filter((finding) => finding.check === check);
     if (own === undefined || more.length > 0) return false;
     return own.status === "pass" || (own.status === "not-checked" && mayStayUnchecked.has(check));
   });
   if (!holds) return "deny";
-  return policy.kind === "sev-snp" ? "allow" : "simulated";
+  return policy.kind === "sev-snp" || policy.kind === "tdx" ? "allow" : "simulated";
 }
 
 /** Of findings by `appraiseEvidence`; `release` is what the challenge named, or null. */
@@ -219,9 +260,9 @@ export const attestationVerdictSchema: JsonSchema = {
     }),
     findings: {
       type: "array",
-      maxItems: ATTESTATION_CHECKS.length,
+      maxItems: ALL_CHECKS.length,
       items: closed({
-        check: { enum: [...ATTESTATION_CHECKS] },
+        check: { enum: ALL_CHECKS },
         status: { enum: ["pass", "fail", "not-checked"] },
         code: text,
         message: text,

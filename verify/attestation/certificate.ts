@@ -22,7 +22,8 @@ const CRL_NUMBER = "2.5.29.20";
 const AUTHORITY_KEY_IDENTIFIER = "2.5.29.35";
 /** RFC 5280 extensions that node:crypto heeds in `ca`, `checkIssued` and `verify`. */
 const CRITICAL_EXTENSIONS_UNDERSTOOD = ["2.5.29.15", "2.5.29.19"];
-const RSASSA_PSS = "1.2.840.113549.1.1.10";
+export const RSASSA_PSS = "1.2.840.113549.1.1.10";
+export const ECDSA_SHA256 = "1.2.840.10045.4.3.2";
 /** Of SHA-384, as AMD's certificates and revocation lists say. */
 const SALT_BYTES = 48;
 
@@ -116,12 +117,12 @@ function extensionsOf(extensions: readonly Extension[], understood: readonly str
   return found;
 }
 
-/** Whether `issuer`'s key signed `subject` in the way that AMD signs, and is one that may sign certificates. */
-export function isIssuedBy(subject: ReadCertificate, issuer: ReadCertificate): boolean {
+/** Whether `issuer`'s key signed `subject` with this algorithm, AMD's by default, and may sign certificates. */
+export function isIssuedBy(subject: ReadCertificate, issuer: ReadCertificate, algorithm: string = RSASSA_PSS): boolean {
   return (
     issuer.x509.ca &&
     subject.x509.checkIssued(issuer.x509) &&
-    subject.x509.signatureAlgorithmOid === RSASSA_PSS &&
+    subject.x509.signatureAlgorithmOid === algorithm &&
     subject.x509.verify(issuer.x509.publicKey)
   );
 }
@@ -217,6 +218,11 @@ function serialText(bytes: Buffer): string {
     .toUpperCase()
     .replace(/^(?:00)+/, "");
   return text === "" ? "0" : text;
+}
+
+/** Whether `key`, of P-256, signed the list with ECDSA and SHA-256: what Intel uses. */
+export function isListSignedWithEcdsa(list: RevocationList, key: KeyObject): boolean {
+  return key.asymmetricKeyDetails?.namedCurve === "prime256v1" && verify("sha256", list.signed, key, list.signature);
 }
 
 /** Whether `key` signed the list with RSASSA-PSS, SHA-384 and a salt of 48 bytes: what AMD uses, and nothing else. */

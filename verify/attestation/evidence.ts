@@ -1,6 +1,6 @@
 /**
- * The files in which evidence comes: a report as the firmware made it (1184 bytes), a report in Azure's
- * envelope (azure-hcl.ts), or what `sealift attest collect` writes: the report with the host's certificates.
+ * The files in which evidence comes: a report as the firmware made it (1184 bytes), a report in Azure's envelope
+ * (azure-hcl.ts), a TDX quote, or what `sealift attest collect` writes: report or quote with the host's certificates.
  */
 import { canonicalJson, parseCanonicalJson } from "../../bundles/model/canonical-json.ts";
 import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
@@ -8,11 +8,15 @@ import { isAzureEnvelope, parseAzureEnvelope } from "./azure-hcl.ts";
 import { readCertificateTable } from "./certificate-table.ts";
 import { attestationError } from "./error.ts";
 import { SNP_REPORT_BYTES } from "./snp-report.ts";
+import { isTdxQuote } from "./tdx-quote.ts";
 
 export const EVIDENCE_MAX_BYTES = 64 * 1024;
 
+export type EvidenceKind = "sev-snp" | "tdx";
+
 export interface Evidence {
-  /** The report's bytes, not parsed yet. */
+  readonly kind: EvidenceKind;
+  /** The report's or quote's bytes, not parsed yet. */
   readonly report: Buffer;
   /** Certificates that the host gave with it: hints where to look, trusted for nothing. */
   readonly certificates: readonly Buffer[];
@@ -34,7 +38,7 @@ export interface BoundKeys {
 /** What `sealift attest collect` writes, as canonical JSON. */
 export interface CollectedEvidence {
   readonly schemaVersion: 1;
-  readonly kind: "sev-snp";
+  readonly kind: EvidenceKind;
   /** The kernel's name of the source, e.g. `sev_guest`; for people, not trusted. */
   readonly provider: string;
   /** Base64. */
@@ -56,7 +60,7 @@ export const collectedEvidenceSchema: JsonSchema = {
   required: ["schemaVersion", "kind", "provider", "report", "certificateTable"],
   properties: {
     schemaVersion: { const: 1 },
-    kind: { const: "sev-snp" },
+    kind: { enum: ["sev-snp", "tdx"] },
     provider: { type: "string", pattern: "^[a-z0-9_]{1,64}$" },
     report: base64,
     certificateTable: base64,
@@ -77,7 +81,7 @@ export function writeCollectedEvidence(
 ): Buffer {
   const document: CollectedEvidence = {
     schemaVersion: 1,
-    kind: "sev-snp",
+    kind: isTdxQuote(report) ? "tdx" : "sev-snp",
     provider,
     report: report.toString("base64"),
     certificateTable: certificateTable.toString("base64"),
@@ -98,22 +102,25 @@ export function readEvidence(bytes: Buffer): Evidence {
   if (bytes.length > EVIDENCE_MAX_BYTES) {
     throw malformed(`got ${bytes.length} bytes, want at most ${EVIDENCE_MAX_BYTES}`);
   }
-  if (bytes.length === SNP_REPORT_BYTES) return { report: bytes, certificates: [], reportDataTaken: null, keys: null };
+  const bare = { report: bytes, certificates: [], reportDataTaken: null, keys: null };
+  if (bytes.length === SNP_REPORT_BYTES) return { kind: "sev-snp", ...bare };
+  if (isTdxQuote(bytes)) return { kind: "tdx", ...bare };
   if (isAzureEnvelope(bytes)) {
     const reportDataTaken = "in Azure's envelope REPORT_DATA names the runtime data; a nonce would be in a vTPM quote";
-    return { report: parseAzureEnvelope(bytes).report, certificates: [], reportDataTaken, keys: null };
+    return { ...bare, kind: "sev-snp", report: parseAzureEnvelope(bytes).report, reportDataTaken };
   }
   const value = parseCanonicalJson(bytes);
   if (value === undefined) {
     throw malformed(
-      `neither a report of ${SNP_REPORT_BYTES} bytes, nor Azure's envelope, nor what sealift attest collect writes`,
+      `neither a report of ${SNP_REPORT_BYTES} bytes, nor Azure's envelope, a TDX quote or what sealift attest collect writes`,
     );
   }
   const problem = schemaProblem(collectedEvidenceSchema, value);
   if (problem !== undefined) throw malformed(problem);
-  const { report, certificateTable, keys } = value as CollectedEvidence;
+  const { kind, report, certificateTable, keys } = value as CollectedEvidence;
   const table = Buffer.from(certificateTable, "base64");
   return {
+    kind,
     report: Buffer.from(report, "base64"),
     certificates: readCertificateTable(table),
     reportDataTaken: null,

@@ -161,6 +161,8 @@ export interface Simulation {
   readonly collateral?: AttestationCase["collateral"];
   readonly nonce?: Buffer;
   readonly at?: string;
+  /** Instead of a report with `fields`. */
+  readonly evidence?: Buffer;
 }
 
 export function simulatedCollateral(by: Simulator, tcb: Tcb = SIMULATED_TCB): AttestationCase["collateral"] {
@@ -174,7 +176,7 @@ export function simulatedCollateral(by: Simulator, tcb: Tcb = SIMULATED_TCB): At
 export function judgeSimulated(simulation: Simulation = {}): AttestationVerdict {
   const { by = simulator(), fields = {}, policy = {}, nonce = null, at = SIMULATED_AT } = simulation;
   return appraiseEvidence({
-    evidence: by.report({ measurement: SIMULATED_MEASUREMENT, ...fields }),
+    evidence: simulation.evidence ?? by.report({ measurement: SIMULATED_MEASUREMENT, ...fields }),
     collateral: simulation.collateral ?? simulatedCollateral(by, fields.tcb),
     policyBytes: canonicalJson(simulatedPolicy(by, policy)),
     nonce,
