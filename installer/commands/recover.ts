@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { plain } from "../../bundles/model/plain-text.ts";
 import { renderVerdictText } from "../../verify/verdict-text.ts";
 import { DEPLOY_KINDS } from "../lifecycle/deploy.ts";
@@ -42,14 +43,16 @@ const DENIED = 3;
 export const recover: Command = {
   name: "recover",
   summary: "end an operation that was cut off: back before its commit, forward after it",
-  usage: "[--bundle BUNDLE] [--state DIR]",
+  usage: "[--bundle BUNDLE] [--damaged-journal] [--state DIR]",
   details: [
     "needs no authorization: it only ends what was authorized. Run it again if it was cut off itself.",
     "",
     "--bundle BUNDLE       first verify it and copy it into the site's store, where its copy is damaged or lost;",
     "                      only a release that this site runs, may return to, or was on its way to",
+    "--damaged-journal     the record of the operation is damaged: go by its beginning and by what the site is. The",
+    "                      damaged file is kept in journal/. Copy the state directory away before",
   ],
-  options: { bundle: { type: "string" }, ...STATE_OPTION },
+  options: { bundle: { type: "string" }, "damaged-journal": { type: "boolean" }, ...STATE_OPTION },
   run: async (invocation) => {
     positionals(invocation, "recover");
     const { terminal } = invocation;
@@ -60,7 +63,9 @@ export const recover: Command = {
       const site = openSite(directory);
       tidyStore(site.disk, directory);
       // Where an operation is open, its end decides what the document says.
-      if (!readJournal(openJournalPath(site.paths))) mend(terminal, site);
+      const isDamageAccepted = invocation.options["damaged-journal"] === true;
+      const open = openJournalPath(site.paths);
+      if (!(isDamageAccepted ? existsSync(open) : readJournal(open))) mend(terminal, site);
       const bundle = optionalOption(invocation, "bundle");
       const restored = bundle === undefined ? null : await bringBack(invocation, site, bundle);
       if (restored === undefined) return DENIED;
@@ -68,14 +73,8 @@ export const recover: Command = {
       const report = stepReport(terminal);
       const { operation, result, tornBytes } = await withLazyEngine(site, (engine) => {
         const showOnce = (text: string): void => void shown.push(text);
-        return recoverOperation(site, KINDS, {
-          ...site,
-          engine,
-          source: undefined,
-          report,
-          signal: undefined,
-          showOnce,
-        });
+        const context = { ...site, engine, source: undefined, report, signal: undefined, showOnce };
+        return recoverOperation(site, KINDS, context, { isDamageAccepted });
       }).finally(() => report.close());
       mend(terminal, site);
       await tellLedger(invocation, site);

@@ -8,10 +8,18 @@ import { join } from "node:path";
 import type { Digest } from "../../bundles/model/digest.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import type { Clock } from "../site/clock.ts";
-import { type Disk, removeDurably, renameDurably } from "../site/disk.ts";
+import { type Disk, removeDurably, renameDurably, writeWhole } from "../site/disk.ts";
 import type { StatePaths } from "../site/state.ts";
 import { lifecycleError } from "./error.ts";
-import { Journal, type JournalContent, type JournalRecord, type OperationResult, readJournal } from "./journal.ts";
+import {
+  Journal,
+  type JournalContent,
+  type JournalRecord,
+  type OperationResult,
+  readJournal,
+  readJournalBytes,
+  readRecords,
+} from "./journal.ts";
 import { appendEntry, readLedger } from "./ledger.ts";
 import type { OperationKind, Parameters, Step } from "./step.ts";
 
@@ -82,19 +90,29 @@ export interface Recovery {
   readonly tornBytes: number;
 }
 
+export interface RecoverOptions {
+  /** Go on with what is whole of a damaged journal. It is kept beside the others. */
+  readonly isDamageAccepted?: boolean;
+}
+
 /**
- * Ends the operation that a crash left open; nothing if there is none. May be killed and run again.
- * @throws OPERATION_UNKNOWN if that cannot be decided or done now, with the journal still open |
- * JOURNAL_DAMAGED
+ * Ends the operation that a crash left open; nothing if there is none. May be killed and run again. Of a damaged
+ * journal the commit step is asked, and every step counts as begun: taking back what never was is as harmless as
+ * doing once more what is done. @throws OPERATION_UNKNOWN if that cannot be decided or done now, with the journal
+ * still open | JOURNAL_DAMAGED
  */
 export async function recover<Context>(
   ground: Ground,
   kinds: ReadonlyMap<string, OperationKind<Context>>,
   context: Context,
+  { isDamageAccepted = false }: RecoverOptions = {},
 ): Promise<Recovery> {
   const { paths, disk } = ground;
   const path = openJournalPath(paths);
-  const content = readJournal(path);
+  const bytes = readJournalBytes(path);
+  const { content, damage } = bytes ? readRecords(bytes) : { content: undefined, damage: undefined };
+  // Without its first record nobody knows what it was about.
+  if (damage && (!isDamageAccepted || !content)) throw damage;
   if (!content) {
     if (existsSync(path)) removeDurably(disk, path);
     return { operation: undefined, result: undefined, tornBytes: 0 };
@@ -113,9 +131,12 @@ export async function recover<Context>(
       hints: ["run `sealift recover` of the version that began it"],
     });
   }
+  // Before the damaged end is cut off: a recover that is killed and run again must still know of it.
+  const kept = join(paths.journal, `${content.begin.id}.damaged`);
+  if (damage && bytes) writeWhole(disk, kept, bytes);
   const run = new Run(ground, Journal.reopen(disk, path, content), kind, checkedSteps(steps), content);
   try {
-    return { operation, result: await run.recover(), tornBytes };
+    return { operation, result: await run.recover(existsSync(kept)), tornBytes };
   } finally {
     run.close();
   }
@@ -304,10 +325,12 @@ class Run {
     }
   }
 
-  async recover(): Promise<OperationResult> {
+  /** `isAllBegun`: the journal does not say how far it came. */
+  async recover(isAllBegun: boolean): Promise<OperationResult> {
     const began = this.#steps.findLastIndex((step) => this.#states.has(step.name));
     // A torn record may have been an intent, and its step may have begun.
-    const last = Math.min(began + (this.#isTorn ? 1 : 0), this.#steps.length - 1);
+    const end = this.#steps.length - 1;
+    const last = isAllBegun ? end : Math.min(began + (this.#isTorn ? 1 : 0), end);
     const why = `recover: ${this.#operation}`;
     const isForward = await this.#isCommitted(last);
     const direction = isForward ? "forward" : "back";

@@ -100,7 +100,18 @@ function renderLine(before: string, value: JournalRecord): { readonly digits: st
  * @throws JOURNAL_DAMAGED for anything but a torn last record
  */
 export function parseJournal(bytes: Buffer): JournalContent | undefined {
+  const { content, damage } = readRecords(bytes);
+  if (damage) throw damage;
+  return content;
+}
+
+/** The records before the damage, if there is some: what came behind them nobody can say. */
+export function readRecords(bytes: Buffer): {
+  readonly content: JournalContent | undefined;
+  readonly damage: Error | undefined;
+} {
   const records: JournalRecord[] = [];
+  let damage: Error | undefined;
   let before = "";
   let position = 0;
   while (position < bytes.length) {
@@ -109,20 +120,26 @@ export function parseJournal(bytes: Buffer): JournalContent | undefined {
     if (!found) {
       const isLast = newline < 0 || newline === bytes.length - 1;
       if (isLast && !RECORD_START.test(bytes.toString("latin1", position + 1))) break;
-      throw damaged(records.length + 1, "its checksum or form does not hold");
+      damage = damaged(records.length + 1, "its checksum or form does not hold");
+      break;
     }
     if ((found.value.type === "begin") !== (records.length === 0)) {
-      throw damaged(records.length + 1, `a record of type ${found.value.type} does not belong here`);
+      damage = damaged(records.length + 1, `a record of type ${found.value.type} does not belong here`);
+      break;
     }
-    if (records.at(-1)?.type === "end") throw damaged(records.length + 1, "it follows the end");
+    if (records.at(-1)?.type === "end") {
+      damage = damaged(records.length + 1, "it follows the end");
+      break;
+    }
     records.push(found.value);
     before = found.digits;
     position = newline + 1;
   }
   const [begin] = records;
-  if (begin?.type !== "begin") return undefined;
+  if (begin?.type !== "begin") return { content: undefined, damage };
   const digest = digestOf(bytes.subarray(0, position));
-  return { begin, records, digest, validBytes: position, tornBytes: bytes.length - position };
+  const content = { begin, records, digest, validBytes: position, tornBytes: bytes.length - position };
+  return { content, damage };
 }
 
 function readLine(
@@ -138,14 +155,22 @@ function readLine(
 
 function damaged(line: number, problem: string): Error {
   return lifecycleError("JOURNAL_DAMAGED", `journal record ${line}: ${problem}`, {
-    hints: ["copy the state directory away before anything else; runbooks/recover.md says how to go on"],
+    hints: [
+      "copy the state directory away before anything else: it is evidence",
+      "then sealift recover --damaged-journal goes by what the site is, and not by what the journal said last",
+    ],
   });
 }
 
 /** Undefined if there is no journal at `path`, or none in which a step can have begun. @throws JOURNAL_DAMAGED | STATE_UNREADABLE */
 export function readJournal(path: string): JournalContent | undefined {
-  const bytes = readStateFile(path, JOURNAL_MAX_BYTES);
+  const bytes = readJournalBytes(path);
   return bytes && parseJournal(bytes);
+}
+
+/** Its bytes, whatever they are; undefined if there are none. @throws STATE_UNREADABLE */
+export function readJournalBytes(path: string): Buffer | undefined {
+  return readStateFile(path, JOURNAL_MAX_BYTES);
 }
 
 /** An open journal. Each `append` returns when the record is on stable storage. */

@@ -130,6 +130,21 @@ function suite(store: ImageStore): void {
       run("recover");
     });
 
+    it("ends an operation whose journal is damaged: the old release is back", elsewhere, async () => {
+      await cutPowerDuring("watch");
+      const open = join(STATE, "journal/open");
+      const journal = readFileSync(open);
+      const second = journal.indexOf("\n") + 80;
+      journal[second] = (journal[second] as number) ^ 1;
+      writeFileSync(open, journal);
+      const refused = spawnSync(join(ROOT, "sealift"), ["recover"], { env: environment, encoding: "utf8" });
+      assert.equal(refused.status, 6, refused.stderr);
+      assert.match(refused.stderr, /\[JOURNAL_DAMAGED\]/);
+      run("recover", "journal");
+      const { stdout } = spawnSync(join(ROOT, "sealift"), ["status"], { env: environment, encoding: "utf8" });
+      assert.match(stdout, /healthy\n {2}sealift-gateway 1\.0\.0 in /);
+    });
+
     it("recovers after a power cut behind the commit: the new release stays", elsewhere, async () => {
       await cutPowerDuring("drain");
       run("recover", "committed");

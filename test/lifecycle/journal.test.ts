@@ -11,7 +11,7 @@ import {
   parseJournal,
   readJournal,
 } from "../../installer/lifecycle/journal.ts";
-import type { OperationKind, Probe } from "../../installer/lifecycle/step.ts";
+import type { OperationKind, Probe, Step } from "../../installer/lifecycle/step.ts";
 import { hostDisk } from "../../installer/site/disk.ts";
 import { statePaths } from "../../installer/site/state.ts";
 import { random } from "../support/faulty-disk.ts";
@@ -134,4 +134,62 @@ test("an operation that this version does not know, or knows otherwise, is not t
   assert.ok(readFileSync(path).equals(bytes));
   writeFileSync(path, bytes.subarray(10));
   await assert.rejects(recover(ground, new Map(), ground), coded("JOURNAL_DAMAGED"));
+});
+
+test("of a damaged journal its beginning and the site decide, and every step counts as begun", async (t) => {
+  for (const answers of ["done", "not-done"] as const) {
+    // What is done after the damage, or in a recover that was killed, is not known from the journal.
+    for (const isKilledOnce of [false, true]) {
+      const site = makeTestSite(await scratch(t));
+      const ground = site.open();
+      const open = join(ground.paths.journal, "open");
+      const bytes = write(open, intent("first"), outcome("first"), intent("second"));
+      const damaged = Buffer.from(bytes);
+      // In the intent of the first step: all that follows is lost with it.
+      damaged[bytes.indexOf("do it")] = 0x44;
+      writeFileSync(open, damaged);
+      const did: string[] = [];
+      let mayDie = isKilledOnce;
+      const step = (name: string): Step => ({
+        name,
+        intent: name,
+        ...(name === "first" && { isCommit: true as const }),
+        do: async () => void did.push(`do ${name}`),
+        undo: async () => {
+          if (mayDie) {
+            mayDie = false;
+            throw new Error("killed");
+          }
+          did.push(`undo ${name}`);
+        },
+        probe: async () => answers,
+      });
+      const kinds = new Map([["two", { name: "two", steps: () => [step("first"), step("second")] }]]);
+      await assert.rejects(recover(ground, kinds, ground), coded("JOURNAL_DAMAGED"));
+      assert.deepEqual(did, []);
+      const accepted = { isDamageAccepted: true };
+      if (isKilledOnce && answers === "not-done") {
+        await assert.rejects(recover(ground, kinds, ground, accepted), coded("OPERATION_UNKNOWN"));
+        await recover(ground, kinds, ground);
+      } else {
+        await recover(ground, kinds, ground, accepted);
+      }
+      const wanted = answers === "done" ? ["do first", "do second"] : ["undo second", "undo first"];
+      assert.deepEqual(did, wanted, `${answers}, killed: ${isKilledOnce}`);
+      const kept = readFileSync(join(ground.paths.journal, `${begin.id}.damaged`));
+      assert.ok(kept.equals(damaged), "the evidence is kept");
+      assert.equal(site.open().ledger.entries.at(-1)?.data["result"], answers === "done" ? "committed" : "restored");
+    }
+  }
+});
+
+test("a journal without its first record is left to a person", async (t) => {
+  const site = makeTestSite(await scratch(t));
+  const ground = site.open();
+  const open = join(ground.paths.journal, "open");
+  const bytes = write(open, intent("first"));
+  bytes[bytes.indexOf("two")] = 0x54;
+  writeFileSync(open, bytes);
+  await assert.rejects(recover(ground, new Map(), ground, { isDamageAccepted: true }), coded("JOURNAL_DAMAGED"));
+  assert.ok(readFileSync(open).equals(bytes));
 });
