@@ -64,7 +64,11 @@ export function openStore(path: string): Store {
       throw layoutError("LAYOUT_NOT_A_LAYOUT", `${JSON.stringify(path)} is not a file or directory`);
     for (const name of directoryNames(path)) {
       const file = openSync(join(path, name), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-      opened.push({ name, fd: file, size: fstatSync(file).size });
+      const found = fstatSync(file);
+      opened.push({ name, fd: file, size: found.size });
+      // It was a file when the directory was listed; the medium may have thought otherwise since.
+      if (!found.isFile())
+        throw layoutError("LAYOUT_FOREIGN_FILE", `${JSON.stringify(join(path, name))} is not a file`);
     }
     return { kind: "directory", location: path, files: opened };
   } catch (cause) {

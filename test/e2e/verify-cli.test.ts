@@ -8,7 +8,7 @@ import { verdictSchema } from "../../verify/cage/protocol.ts";
 import type { Verdict } from "../../verify/verdict.ts";
 import { badBundles, type Exhibit, goodExhibit } from "../support/bad-bundles.ts";
 import { type CommandResult, sealift } from "../support/command-line.ts";
-import { makeMutant, mutantSeed } from "../support/mutants.ts";
+import { layMutant, makeMutant, mutantSeed } from "../support/mutants.ts";
 import { scratch } from "../support/scratch.ts";
 import {
   SMALL_NOW,
@@ -84,13 +84,16 @@ describe("bad bundles", { concurrency: 2 }, () => {
 describe("mutants through the command line", { concurrency: 2 }, () => {
   const seed = mutantSeed();
   for (let i = 0; i < 20; i += 1) {
-    const { kind, what, ...exhibit } = makeMutant(seed, i * 7);
-    test(`refuses with exit 3: ${kind}`, async (t) => {
-      t.diagnostic(`SEALIFT_SEED=${seed}, mutant ${i * 7}: ${what}`);
-      const { args } = await onDisk(t, exhibit);
+    const mutant = makeMutant(seed, i * 7);
+    test(`refuses with exit 3: ${mutant.kind}`, async (t) => {
+      t.diagnostic(`SEALIFT_SEED=${seed}, mutant ${i * 7}: ${mutant.what}`);
+      const { directory, args } = await onDisk(t, mutant);
+      layMutant(join(directory, "bundle"), mutant);
       const result = await sealift([...args, "--json"]);
       assert.equal(result.exit, 3, result.stderr);
-      assert.equal(verdictOf(result).decision, "deny");
+      // What is not even a layout gets no verdict.
+      if (result.stderr.includes("[LAYOUT_")) assert.match(errorOf(result), /^LAYOUT_/);
+      else assert.equal(verdictOf(result).decision, "deny");
     });
   }
 });

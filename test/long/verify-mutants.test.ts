@@ -13,13 +13,14 @@ import { join } from "node:path";
 import test from "node:test";
 import { fileURLToPath } from "node:url";
 import { closeStore, openStore } from "../../bundles/layout/layout.ts";
+import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { verifyInCage } from "../../verify/cage/run-cage.ts";
 import type { Verdict } from "../../verify/verdict.ts";
 import { renderVerdictHtml } from "../../verify/verdict-html.ts";
 import { renderVerdictSarif } from "../../verify/verdict-sarif.ts";
 import { renderVerdictText } from "../../verify/verdict-text.ts";
 import type { JudgeAnswer, JudgeQuestion } from "../support/judge-worker.ts";
-import { type Mutant, makeMutant, unmutated } from "../support/mutants.ts";
+import { layMutant, type Mutant, makeMutant, unmutated } from "../support/mutants.ts";
 import { scratch } from "../support/scratch.ts";
 import { SMALL_NOW } from "../support/signed-bundle.ts";
 
@@ -101,6 +102,15 @@ async function judgeInCage(path: string, { trustFiles }: Mutant): Promise<Verdic
   }
 }
 
+/** No verdict is no permission either: what is not even a layout has a code of its own. */
+async function requireDeniedInCage(path: string, mutant: Mutant): Promise<void> {
+  try {
+    requireDenied(await judgeInCage(path, mutant));
+  } catch (cause) {
+    if (!(cause instanceof SealiftError && cause.code.startsWith("LAYOUT_"))) throw cause;
+  }
+}
+
 function isCostly({ kind }: Mutant): boolean {
   return kind === "documents too large or too deep";
 }
@@ -142,7 +152,9 @@ async function judgeShifting(judge: Judge, path: string, mutant: Mutant, number:
   const [first, then] = number % 2 === 0 ? [mutant.bytes, good.bytes] : [good.bytes, mutant.bytes];
   writeFileSync(path, first);
   writeFileSync(`${path}.then`, then);
-  const { verdict } = await judge.ask(path, mutant, `${path}.then`);
+  const answer = await judge.ask(path, mutant, `${path}.then`);
+  if ("refused" in answer) return;
+  const { verdict } = answer;
   if (verdict.decision === "allow") assert.equal(verdict.subject.digest, good.digest);
   requireHarmless(verdict);
 }
@@ -156,20 +168,21 @@ test(`${MUTANTS} mutants, seed ${SEED}`, async (t) => {
   for (let i = evidence.mutants; i < MUTANTS && performance.now() < end; i += 1) {
     const mutant = makeMutant(SEED, i);
     try {
-      writeFileSync(path, mutant.bytes);
+      layMutant(path, mutant);
       if (isCostly(mutant) || i % ASKED_MAX === 0) {
         judge.end();
         judge = new Judge();
       }
-      const { verdict, ms, megabytes } = await judge.ask(path, mutant);
-      const code = requireDenied(verdict);
-      requireHarmless(verdict);
+      const answer = await judge.ask(path, mutant);
+      const { ms, megabytes } = answer;
+      const code = "refused" in answer ? answer.refused : requireDenied(answer.verdict);
+      if ("verdict" in answer) requireHarmless(answer.verdict);
       evidence.slowestMs = Math.max(evidence.slowestMs, Math.round(ms));
       if (i % CAGED_EACH === 0) {
-        requireDenied(await judgeInCage(path, mutant));
+        await requireDeniedInCage(path, mutant);
         evidence.caged += 1;
       }
-      if (i % SHIFTING_EACH === 0) {
+      if (i % SHIFTING_EACH === 0 && !mutant.directory) {
         await judgeShifting(judge, path, mutant, i / SHIFTING_EACH);
         evidence.shifting += 1;
       }
@@ -180,7 +193,7 @@ test(`${MUTANTS} mutants, seed ${SEED}`, async (t) => {
       evidence.megabytes = Math.max(evidence.megabytes, megabytes);
     } catch (cause) {
       const kept = join(import.meta.dirname, "../evidence", "verify-mutants.failed");
-      writeFileSync(kept, mutant.bytes);
+      layMutant(kept, mutant);
       throw new Error(`mutant ${i} of seed ${SEED}, kept in ${kept}: ${mutant.kind}: ${mutant.what}`, { cause });
     }
     evidence.mutants = i + 1;

@@ -7,6 +7,7 @@
  * new in each run: a seed gives the same edits again, but not the same bytes.
  */
 
+import { rmSync, writeFileSync } from "node:fs";
 import { blobName, INDEX_FILE, LAYOUT_FILE } from "../../bundles/layout/layout.ts";
 import { type NewSignatureObject, renderSigstoreReferrer } from "../../bundles/layout/signature-object.ts";
 import { BLOCK_BYTES } from "../../bundles/layout/tar-format.ts";
@@ -16,6 +17,7 @@ import { PREDICATE_COSIGN_SIGN } from "../../bundles/model/media-types.ts";
 import { signStatement, statementFor } from "../../bundles/sign/statement.ts";
 import { parseTrustMetadata } from "../../bundles/sign/trust-metadata.ts";
 import type { Exhibit } from "./bad-bundles.ts";
+import { type DirectoryMutant, layDirectory, makeDirectoryMutant } from "./directory-mutants.ts";
 import { bomb, withActingText, withOtherType, withTarTrick } from "./hostile-mutants.ts";
 import { makeSigner, makeSigners, type SignedBundle, signedBundle, signedFiles, smallTrust } from "./signed-bundle.ts";
 import { renderTar, smallRelease } from "./small-bundle.ts";
@@ -23,6 +25,8 @@ import { type Files, imageDescriptor } from "./tamper.ts";
 
 export interface Mutant extends Exhibit {
   readonly kind: string;
+  /** Lies there in place of `bytes`. */
+  readonly directory?: DirectoryMutant;
   /** What was done, for the message of a failed test. */
   readonly what: string;
 }
@@ -77,7 +81,11 @@ function minimal(bundle: SignedBundle): SignedBundle {
   return { ...bundle, objects: bundle.objects.filter(({ kind }) => kind === "sigstore-bundle") };
 }
 
-type Made = { readonly what: string } & ({ readonly tar: Buffer } | { readonly trustFiles: Map<string, Buffer> });
+type Made = { readonly what: string } & (
+  | { readonly tar: Buffer }
+  | { readonly trustFiles: Map<string, Buffer> }
+  | { readonly directory: DirectoryMutant }
+);
 
 const fromFiles = (what: string, files: Files): Made => ({ what, tar: renderTar(files) });
 const fromObjects = (what: string, objects: NewSignatureObject[]): Made =>
@@ -186,6 +194,7 @@ const KINDS: Readonly<Record<string, (dice: Dice) => Made>> = {
     return fromFiles(`${["double", "drop", "move"][how]} entry ${i}, ${j}`, withIndex(canonicalJson(index)));
   },
   "tar headers that say two things": (dice) => withTarTrick(baseTar, dice),
+  "a directory that is not quite the layout": (dice) => makeDirectoryMutant(baseFiles, dice),
   "documents too large or too deep": (dice) => {
     const [name] = dice.pick(baseFiles.slice(1));
     const { what, bytes } = bomb(dice);
@@ -228,8 +237,19 @@ export function makeMutant(seed: number, number: number): Mutant {
     const made = make(dice);
     const bytes = "tar" in made ? made.tar : baseTar;
     const trustFiles = "trustFiles" in made ? made.trustFiles : base.trustFiles;
+    if ("directory" in made) return { kind, what: made.what, bytes, trustFiles, directory: made.directory };
     const same = bytes.equals(baseTar) && !("trustFiles" in made && changesSigned(made.trustFiles));
     if (!same) return { kind, what: made.what, bytes, trustFiles };
+  }
+}
+
+/** Lays `mutant` down at `path`, in place of what is there. */
+export function layMutant(path: string, { directory, bytes }: Mutant): void {
+  if (directory) {
+    layDirectory(path, directory);
+  } else {
+    rmSync(path, { recursive: true, force: true });
+    writeFileSync(path, bytes);
   }
 }
 
