@@ -1,8 +1,12 @@
-/** What a connected machine must fetch, so that a report can be verified where there is no network. */
+/** What a connected machine must fetch, so that a report or quote can be verified where there is no network. */
+import { readCertificates } from "./certificate.ts";
+import { readSgxExtension, SGX_EXTENSION } from "./sgx-extension.ts";
 import { hardwareIdBytes, readTcb, SNP_PRODUCTS, type SnpProduct, type TcbPart, tcbPartsOf } from "./snp-product.ts";
-import type { SnpReport } from "./snp-report.ts";
+import { parseSnpReport, type SnpReport } from "./snp-report.ts";
+import { isTdxQuote, parseTdxQuote, type TdxQuote } from "./tdx-quote.ts";
 
 const KEY_SERVER = "https://kdsintf.amd.com";
+const INTEL_SERVER = "https://api.trustedservices.intel.com";
 /** The names that AMD's key server has for the parts of a TCB (AMD 57230). */
 const QUERY_NAMES: Readonly<Record<TcbPart, string>> = {
   fmc: "fmcSPL",
@@ -11,6 +15,29 @@ const QUERY_NAMES: Readonly<Record<TcbPart, string>> = {
   snp: "snpSPL",
   microcode: "ucodeSPL",
 };
+
+/** The addresses for a report or a quote that is not parsed yet. @throws what its parser throws */
+export function collateralNeedsOf(report: Buffer): readonly string[] {
+  return isTdxQuote(report) ? tdxCollateralNeeds(parseTdxQuote(report)) : collateralNeeds(parseSnpReport(report));
+}
+
+/**
+ * Addresses on Intel's servers: TCB info of the platform, the quoting enclave's identity, both revocation lists. The
+ * certificate of the key that signs the first two comes in a header of their answers (TCB-Info-Issuer-Chain).
+ * @throws ATTEST_CERTIFICATE_MALFORMED for a quote whose certificates cannot be read
+ */
+export function tdxCollateralNeeds(quote: TdxQuote): readonly string[] {
+  const pem = quote.chain.at(-1) === 0 ? quote.chain.subarray(0, -1) : quote.chain;
+  const [leaf] = readCertificates(pem);
+  const { fmspc } = readSgxExtension(leaf?.extensions.get(SGX_EXTENSION));
+  const authority = leaf?.issuerCommonName.includes("Processor") ? "processor" : "platform";
+  return [
+    `${INTEL_SERVER}/tdx/certification/v4/tcb?fmspc=${fmspc}`,
+    `${INTEL_SERVER}/tdx/certification/v4/qe/identity`,
+    `${INTEL_SERVER}/sgx/certification/v4/pckcrl?ca=${authority}&encoding=der`,
+    "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der",
+  ];
+}
 
 /**
  * Addresses on AMD's key server, in the order chip, authorities, revocation list. A report of version 2 does not

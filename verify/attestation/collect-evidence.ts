@@ -12,6 +12,7 @@ import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { CERTIFICATE_TABLE_MAX_BYTES } from "./certificate-table.ts";
 import { attestationError } from "./error.ts";
 import { SNP_REPORT_BYTES } from "./snp-report.ts";
+import { parseTdxQuote, TDX_QUOTE_MAX_BYTES } from "./tdx-quote.ts";
 
 /** Where the kernel has it. Only root can make a directory in it. */
 export const TSM_DIRECTORY = "/sys/kernel/config/tsm/report";
@@ -39,6 +40,7 @@ const REPORT_DATA_BYTES = 64;
 const REPORT_DATA_OFFSET = 0x50;
 const TEXT_MAX_BYTES = 4096;
 const SNP_PROVIDER = "sev_guest";
+const TDX_PROVIDER = "tdx_guest";
 const VMPL_MAX = 3;
 /** A race is somebody else's; a new directory is a new question. */
 const ATTEMPTS = 3;
@@ -47,8 +49,8 @@ const failed = (problem: string, cause?: unknown): Error =>
   attestationError("ATTEST_TSM_FAILED", `the kernel's report: ${problem}`, { cause });
 
 /**
- * A report with this REPORT_DATA, 64 bytes. `vmpl` is that of the report, by default the least that the kernel
- * allows. Nothing is checked of the report but that it answers this question.
+ * A report, of TDX a quote, with this REPORT_DATA, 64 bytes. `vmpl` is that of the report, by default the least that
+ * the kernel allows; TDX has none. Nothing is checked of the report but that it answers this question.
  * @throws ATTEST_TSM_UNAVAILABLE | ATTEST_TSM_DENIED | ATTEST_TSM_PROVIDER | ATTEST_TSM_FAILED | ATTEST_TSM_RACED
  */
 export function collectReport(reportData: Buffer, vmpl?: number, files: TsmFiles = kernelFiles): CollectedReport {
@@ -113,12 +115,14 @@ function ask(files: TsmFiles, entry: string, reportData: Buffer, vmpl?: number):
       .toString("latin1")
       .trim();
   const provider = text("provider");
-  if (provider !== SNP_PROVIDER) {
+  if (provider !== SNP_PROVIDER && provider !== TDX_PROVIDER) {
     throw attestationError(
       "ATTEST_TSM_PROVIDER",
-      `the kernel's report: got provider ${JSON.stringify(provider)}, want ${SNP_PROVIDER}`,
+      `the kernel's report: got provider ${JSON.stringify(provider)}, want ${SNP_PROVIDER} or ${TDX_PROVIDER}`,
     );
   }
+  const isTdx = provider === TDX_PROVIDER;
+  if (isTdx && vmpl !== undefined) throw failed("a TDX guest has no VMPL");
   const before = generation(text("generation"));
   let writes = 0n;
   const write = (name: string, bytes: Buffer): void => {
@@ -128,7 +132,8 @@ function ask(files: TsmFiles, entry: string, reportData: Buffer, vmpl?: number):
   const level = vmpl ?? leastLevel(files, entry);
   if (level !== undefined) write("privlevel", Buffer.from(`${level}`));
   write("inblob", reportData);
-  const report = access("outblob", () => files.read(join(entry, "outblob"), SNP_REPORT_BYTES));
+  const mostBytes = isTdx ? TDX_QUOTE_MAX_BYTES : SNP_REPORT_BYTES;
+  const report = access("outblob", () => files.read(join(entry, "outblob"), mostBytes));
   const certificateTable =
     optional(() => files.read(join(entry, "auxblob"), CERTIFICATE_TABLE_MAX_BYTES)) ?? Buffer.alloc(0);
   const after = generation(text("generation"));
@@ -136,7 +141,7 @@ function ask(files: TsmFiles, entry: string, reportData: Buffer, vmpl?: number):
     const problem = `got generation ${after} after ${writes} writes to ${before}; somebody else wrote, or a write was lost`;
     throw attestationError("ATTEST_TSM_RACED", `the kernel's report: ${problem}`);
   }
-  requireAnswer(report, reportData);
+  requireAnswer(report, isTdx, reportData);
   return { provider, report, certificateTable };
 }
 
@@ -155,10 +160,23 @@ function generation(text: string): bigint {
 }
 
 /** Old kernels return an empty report without an error. */
-function requireAnswer(report: Buffer, reportData: Buffer): void {
-  if (report.length !== SNP_REPORT_BYTES) throw failed(`got ${report.length} bytes, want ${SNP_REPORT_BYTES}`);
-  if (!report.subarray(REPORT_DATA_OFFSET, REPORT_DATA_OFFSET + REPORT_DATA_BYTES).equals(reportData)) {
+function requireAnswer(report: Buffer, isTdx: boolean, reportData: Buffer): void {
+  const got = isTdx ? quotedData(report) : reportedData(report);
+  if (!got.equals(reportData)) {
     throw failed("it does not carry the REPORT_DATA that was asked for");
+  }
+}
+
+function reportedData(report: Buffer): Buffer {
+  if (report.length !== SNP_REPORT_BYTES) throw failed(`got ${report.length} bytes, want ${SNP_REPORT_BYTES}`);
+  return report.subarray(REPORT_DATA_OFFSET, REPORT_DATA_OFFSET + REPORT_DATA_BYTES);
+}
+
+function quotedData(quote: Buffer): Buffer {
+  try {
+    return parseTdxQuote(quote).td.reportData;
+  } catch (cause) {
+    throw failed(reasonOf(cause), cause);
   }
 }
 

@@ -1,9 +1,12 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { SealiftError } from "../../../bundles/model/sealift-error.ts";
+import { collateralNeedsOf } from "../../../verify/attestation/collateral-needs.ts";
 import { collectReport, TSM_DIRECTORY, type TsmFiles } from "../../../verify/attestation/collect-evidence.ts";
 import { readEvidence, writeCollectedEvidence } from "../../../verify/attestation/evidence.ts";
+import { parseTdxQuote } from "../../../verify/attestation/tdx-quote.ts";
 import { simulator } from "./evidence.ts";
+import { judgeTdx, tdxPlatform } from "./tdx-evidence.ts";
 
 const REPORT_DATA = Buffer.alloc(64, 0x42);
 
@@ -33,7 +36,7 @@ interface Faults {
   readonly noAuxblob?: boolean;
 }
 
-/** The kernel's side of configfs-tsm for one SEV-SNP guest, with its states: what it really does, as far as we know. */
+/** The kernel's side of configfs-tsm for one guest, of SEV-SNP unless the provider is TDX's, with its states: what it really does, as far as we know. */
 class FakeKernel implements TsmFiles {
   readonly entries = new Map<string, Entry>();
   readonly operations: string[] = [];
@@ -79,6 +82,8 @@ class FakeKernel implements TsmFiles {
   #attribute(entry: Entry, name: string): Buffer {
     if (name === "provider") return Buffer.from(`${this.#faults.provider ?? "sev_guest"}\n`);
     if (name === "generation") return Buffer.from(this.#faults.generation ?? `${entry.generation}\n`);
+    // Only SEV-SNP has levels.
+    if (name === "privlevel_floor" && this.#faults.provider === "tdx_guest") throw errno("ENOENT");
     if (name === "privlevel_floor") return Buffer.from(`${this.#faults.floor ?? "0"}\n`);
     if (name === "auxblob") {
       if (this.#faults.noAuxblob) throw errno("ENOENT");
@@ -91,7 +96,10 @@ class FakeKernel implements TsmFiles {
     }
     // The driver takes exactly 64 bytes, and no level below its own.
     if (entry.inblob.length !== 64 || entry.level < Number(this.#faults.floor ?? 0)) throw errno("EINVAL");
-    const report = simulator().report({ reportData: entry.inblob, vmpl: entry.level });
+    const report =
+      this.#faults.provider === "tdx_guest"
+        ? Buffer.concat([tdxPlatform.quote({ version: 5, reportData: entry.inblob }), Buffer.alloc(70)])
+        : simulator().report({ reportData: entry.inblob, vmpl: entry.level });
     return this.#faults.outblob?.(report) ?? report;
   }
 
@@ -185,8 +193,42 @@ test("why there is no report is told apart: no kernel support, no right, no answ
   assert.throws(first("EIO"), code("ATTEST_TSM_FAILED"));
 });
 
-test("a provider that is not SEV-SNP's is refused by name", () => {
+test("of a TDX guest a quote is collected, carries what was asked, and is read again as evidence of its kind", () => {
   const kernel = new FakeKernel({ provider: "tdx_guest" });
+  const { report, provider, certificateTable } = collectReport(REPORT_DATA, undefined, kernel);
+  assert.deepEqual(parseTdxQuote(report).td.reportData, REPORT_DATA);
+  assert.equal(kernel.entries.size, 0);
+  const evidence = readEvidence(writeCollectedEvidence(provider, report, certificateTable));
+  assert.deepEqual([evidence.kind, evidence.report.equals(report)], ["tdx", true]);
+  const judged = judgeTdx({ evidence: writeCollectedEvidence(provider, report, certificateTable) });
+  assert.equal(judged.decision, "simulated");
+});
+
+test("of a TDX guest another answer than a quote to this question is refused, and a level cannot be asked for", () => {
+  const tdx = { provider: "tdx_guest" };
+  assert.throws(() => collectReport(REPORT_DATA, 0, new FakeKernel(tdx)), code("ATTEST_TSM_FAILED"));
+  for (const outblob of [
+    () => Buffer.alloc(0),
+    (quote: Buffer) => quote.subarray(0, 700),
+    () => simulator().report({ reportData: REPORT_DATA }),
+    () => tdxPlatform.quote({ reportData: Buffer.alloc(64, 1) }),
+  ]) {
+    const kernel = new FakeKernel({ ...tdx, outblob });
+    assert.throws(() => collectReport(REPORT_DATA, undefined, kernel), code("ATTEST_TSM_FAILED"));
+    assert.equal(kernel.entries.size, 0);
+  }
+});
+
+test("what a connected machine fetches for a quote names its platform and its authority", () => {
+  const [info, ...others] = collateralNeedsOf(tdxPlatform.quote());
+  assert.match(info ?? "", /\/tdx\/certification\/v4\/tcb\?fmspc=00806f050000$/);
+  assert.equal(others.length, 3);
+  assert.match(others[1] ?? "", /ca=platform/);
+  assert.ok(collateralNeedsOf(simulator().report()).every((address) => address.includes("amd.com")));
+});
+
+test("a provider that is neither SEV-SNP's nor TDX's is refused by name", () => {
+  const kernel = new FakeKernel({ provider: "arm_cca_guest" });
   assert.throws(() => collectReport(REPORT_DATA, undefined, kernel), code("ATTEST_TSM_PROVIDER"));
   assert.equal(kernel.entries.size, 0);
 });
