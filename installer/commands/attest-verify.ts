@@ -17,9 +17,9 @@ export const attestVerify: Command = {
   usage:
     "--evidence FILE --collateral DIR --policy FILE [--nonce HEX | --challenge FILE] [--release BUNDLE [--trust DIR]] [--at TIME]",
   details: [
-    "--evidence F    what attest collect wrote, a report of 1184 bytes, or Azure's envelope",
-    "--collateral D  certificates and revocation lists, DER or PEM; every file in it is read",
-    "--policy F      what the evidence must say (sealift schema attestation-policy)",
+    "--evidence F    what attest collect wrote, an SEV-SNP report, a TDX quote, or Azure's envelope",
+    "--collateral D  certificates and revocation lists, DER or PEM, Intel's signed JSON; every file in it is read",
+    "--policy F      what the evidence must say (sealift schema attestation-policy, attestation-policy-tdx)",
     "--nonce HEX     16 to 64 bytes: the nonce with which the evidence was collected",
     "--challenge F   what attest challenge made; the answer counts until it expires, and for its policy only",
     "--release B     verify this bundle too; the launch digest must be one of its manifest's (measurements: release)",
