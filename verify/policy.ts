@@ -9,6 +9,7 @@ import { keyFingerprint, parsePublicKey } from "../bundles/model/public-key.ts";
 import { NAME_PATTERN, VERSION_MAX_LENGTH, VERSION_PATTERN } from "../bundles/model/release-manifest.ts";
 import { type JsonSchema, schemaProblem } from "../bundles/model/schema.ts";
 import { reasonOf } from "../bundles/model/sealift-error.ts";
+import { type ScanPolicy, scanPolicySchema } from "../sbom/scan/scan-policy.ts";
 import { verifyError } from "./error.ts";
 
 export const POLICY_MAX_BYTES = 64 * 1024;
@@ -51,6 +52,11 @@ export interface Policy {
     /** With `required`: allowed_signers lines in the namespace `sealift-attestation`, whose word counts. */
     readonly verifiers?: readonly string[];
   };
+  /**
+   * What a scan for known vulnerabilities must find; without it none is judged. Where there are no records to
+   * scan by, the check stays unmade, and `acceptNotChecked` says whether it may.
+   */
+  readonly scan?: ScanPolicy;
   /** Checks whose finding may be `not-checked`. */
   readonly acceptNotChecked: readonly string[];
 }
@@ -117,6 +123,7 @@ export const policySchema: JsonSchema = {
         },
       },
     },
+    scan: scanPolicySchema,
     acceptNotChecked: { type: "array", uniqueItems: true, items: { enum: [...MAY_STAY_UNCHECKED] } },
   },
 };

@@ -197,6 +197,32 @@ export class Layout {
     return bytes;
   }
 
+  /**
+   * The bytes of a blob in any order, unverified: read `stream` to its end first.
+   * @throws LAYOUT_BLOB_MISSING; its `read` LAYOUT_TRUNCATED
+   */
+  randomAccess(digest: Digest): { readonly size: number; read(offset: number, length: number): Buffer } {
+    const file = this.blob(digest);
+    if (!file) throw layoutError("LAYOUT_BLOB_MISSING", `blob ${digest} is not in the bundle`);
+    const read = (offset: number, length: number): Buffer => {
+      const bytes = Buffer.alloc(length);
+      let start = 0;
+      for (const extent of file.extents) {
+        const from = Math.max(offset, start);
+        const to = Math.min(offset + length, start + extent.length);
+        if (from < to) {
+          const part = bytes.subarray(from - offset, to - offset);
+          if (readAt(extent.fd, part, extent.position + from - start) !== part.length)
+            throw endsEarly(`blob ${digest}`);
+        }
+        start += extent.length;
+      }
+      if (offset + length > start) throw endsEarly(`blob ${digest}`);
+      return bytes;
+    };
+    return { size: file.size, read };
+  }
+
   /** `read`, and the size must be the descriptor's. */
   readDescriptor(descriptor: Descriptor, maxBytes: number): Buffer {
     const file = this.blob(descriptor.digest);

@@ -28,6 +28,17 @@ export const BUILD_APPLIANCE = "application/vnd.sealift.appliance.v1+json";
 export const PROVENANCE = "application/vnd.sealift.provenance.v1+json";
 export const CYCLONEDX_JSON = "application/vnd.cyclonedx+json";
 
+/**
+ * Carried files that `verify` itself reads: vulnerability records as OSV exports them (of several files all count),
+ * VEX (CycloneDX or OpenVEX) and waivers (`sealift schema waivers`).
+ */
+export const OSV_SNAPSHOT_ZIP = "application/vnd.sealift.osv.v1+zip";
+export const OSV_SNAPSHOT_TAR = "application/vnd.sealift.osv.v1.tar";
+export const OSV_SNAPSHOT_TAR_GZIP = "application/vnd.sealift.osv.v1.tar+gzip";
+export const OSV_SNAPSHOT_TAR_ZSTD = "application/vnd.sealift.osv.v1.tar+zstd";
+export const VEX_STATEMENTS = "application/vnd.sealift.vex.v1+json";
+export const WAIVERS = "application/vnd.sealift.waivers.v1+json";
+
 export const SIGSTORE_BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json";
 /** Layer of cosign 2's `sha256-<hex>.sig` manifest. */
 export const COSIGN_SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json";

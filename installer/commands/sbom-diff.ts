@@ -5,6 +5,7 @@ import { parseSbom } from "../../sbom/document.ts";
 import type { ScanReport } from "../../sbom/scan/report.ts";
 import { type ScanInput, scanSboms } from "../../sbom/scan/scan.ts";
 import { DEFAULT_SCAN_POLICY_BYTES, parseScanPolicy } from "../../sbom/scan/scan-policy.ts";
+import { snapshotOnDisk } from "../../sbom/scan/snapshot-on-disk.ts";
 import { NO_CLAIMS } from "../../sbom/scan/statements.ts";
 import { type Command, optionalOption, positionals, usageError } from "./command.ts";
 import { readSbomInputs } from "./sbom-inputs.ts";
@@ -59,7 +60,7 @@ export const sbomDiff: Command = {
 function scan(inputs: readonly ScanInput[], database: string): Promise<ScanReport> {
   const { policy, digest } = parseScanPolicy(DEFAULT_SCAN_POLICY_BYTES);
   return scanSboms(inputs, {
-    database,
+    database: snapshotOnDisk(database),
     databaseSigners: () => [],
     policy,
     policyDigest: digest,

@@ -7,6 +7,7 @@ import { sbomError } from "../../sbom/error.ts";
 import { reportLines } from "../../sbom/scan/report-text.ts";
 import { scanSboms } from "../../sbom/scan/scan.ts";
 import { DEFAULT_SCAN_POLICY_BYTES, parseScanPolicy, SCAN_POLICY_MAX_BYTES } from "../../sbom/scan/scan-policy.ts";
+import { snapshotOnDisk } from "../../sbom/scan/snapshot-on-disk.ts";
 import type { Claims } from "../../sbom/scan/statements.ts";
 import { readVex, VEX_MAX_BYTES } from "../../sbom/scan/vex.ts";
 import { vexDocument } from "../../sbom/scan/vex-document.ts";
@@ -76,7 +77,7 @@ export const sbomScan: Command = {
       throw usageError(NAME, "--vex-out needs one SBOM; name it with --image");
     const progress = invocation.terminal.progress("reading vulnerability records");
     const report = await scanSboms(inputs, {
-      database,
+      database: snapshotOnDisk(database),
       databaseSigners: (digest) => signersOf(databaseSignatures, digest, security),
       policy,
       policyDigest,

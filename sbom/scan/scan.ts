@@ -26,7 +26,7 @@ import type {
 } from "./report.ts";
 import type { ScanPolicy } from "./scan-policy.ts";
 import { LEVELS, type Severity, UNKNOWN, worse } from "./severity.ts";
-import { Snapshot } from "./snapshot.ts";
+import { Snapshot, type SnapshotSource } from "./snapshot.ts";
 import { applyStatements, type Claims } from "./statements.ts";
 
 export interface ScanInput {
@@ -37,8 +37,7 @@ export interface ScanInput {
 }
 
 export interface ScanOptions {
-  /** The snapshot: a directory, zip, tar, NDJSON or single record. */
-  readonly database: string;
+  readonly database: SnapshotSource;
   readonly databaseSigners: (digest: Digest) => readonly string[];
   readonly policy: ScanPolicy;
   readonly policyDigest: Digest;
@@ -74,7 +73,7 @@ const DAY_MS = 86_400_000;
 const FUTURE_MS = DAY_MS;
 
 /**
- * @throws SBOM_MALFORMED | SCAN_DATABASE_NOT_FOUND | SCAN_DATABASE_UNREADABLE | SCAN_DATABASE_EMPTY.
+ * @throws SBOM_MALFORMED | SCAN_DATABASE_UNREADABLE | SCAN_DATABASE_EMPTY, and what the database's source throws.
  * Whatever else is wrong is a denial in the report. Checks no signature itself.
  */
 export async function scanSboms(inputs: readonly ScanInput[], options: ScanOptions): Promise<ScanReport> {
@@ -161,14 +160,18 @@ async function readDatabase(
     else collectHits(record, byName);
   }
   if (records === 0 && unreadableCount === 0) {
-    throw sbomError("SCAN_DATABASE_EMPTY", `vulnerability records ${JSON.stringify(options.database)}: there is none`, {
-      hints: ["--db names a directory, a zip or a tar of OSV records in JSON"],
-    });
+    throw sbomError(
+      "SCAN_DATABASE_EMPTY",
+      `vulnerability records ${JSON.stringify(options.database.location)}: there is none`,
+      {
+        hints: ["--db names a directory, a zip or a tar of OSV records in JSON"],
+      },
+    );
   }
   const digest = snapshot.digest();
   return {
     digest,
-    isDirectory: snapshot.isDirectory,
+    isDirectory: options.database.isDirectory,
     signers: options.databaseSigners(digest),
     records,
     withdrawn,

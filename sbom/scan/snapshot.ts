@@ -1,17 +1,15 @@
 /**
- * Reads a snapshot of OSV from disk, one record after the other, without an index and without unpacking:
- * what OSV exports (all.zip, one JSON a record), a directory of such files and archives, a tar of them
- * (plain, gzip or zstd), or NDJSON. Memory holds one record and, of a ZIP archive, its central directory.
+ * Reads a snapshot of OSV, one record after the other, without an index and without unpacking: what OSV
+ * exports (all.zip, one JSON a record), a directory of such files and archives, a tar of them (plain, gzip or
+ * zstd), or NDJSON. Memory holds one record and, of a ZIP archive, its central directory. Where its bytes come
+ * from is for snapshot-on-disk.ts and carried-records.ts.
  */
 import { createHash } from "node:crypto";
-import { closeSync, createReadStream, fstatSync, openSync, readdirSync, readSync, statSync } from "node:fs";
-import { basename, join } from "node:path";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { type Digest, digestFromHex, digestOf } from "../../bundles/model/digest.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import { sbomError } from "../error.ts";
-import { byText } from "../generate/catalog.ts";
 import { TarReader } from "../generate/tar-reader.ts";
 import { type RandomAccess, readZipMember, zipMembers } from "../zip-reader.ts";
 import { OSV_RECORD_MAX_BYTES } from "./osv-record.ts";
@@ -24,15 +22,26 @@ export interface SnapshotText {
   readonly reason?: string;
 }
 
-export interface SnapshotDigest {
-  /** Of the file; of a directory, of the canonical JSON list of its files' paths and digests. */
-  digest(): Digest;
-  /** Files of the directory or archive that are no records by their name. */
-  readonly ignored: readonly string[];
+export interface SnapshotFile {
+  /** For messages, and part of the snapshot's digest if it has several files. */
+  readonly name: string;
+  /** Undefined if it holds no records: it is counted and passed over. */
+  readonly kind: SnapshotKind | undefined;
+  stream(): AsyncIterable<Uint8Array>;
+  /** Runs `use` on the same bytes in any order. */
+  withRandomAccess(use: (bytes: RandomAccess) => AsyncGenerator<SnapshotText>): AsyncGenerator<SnapshotText>;
 }
 
-const FILES_MAX = 2_000_000;
-const KINDS: readonly (readonly [pattern: RegExp, kind: Kind])[] = [
+export interface SnapshotSource {
+  /** A path, or words for where it lies. */
+  readonly location: string;
+  /** Nothing else than the files of a directory shows whether one is missing; a file is whole or damaged. */
+  readonly isDirectory: boolean;
+  /** In the order in which they are read. */
+  readonly files: readonly SnapshotFile[];
+}
+
+const KINDS: readonly (readonly [pattern: RegExp, kind: SnapshotKind])[] = [
   [/\.json$/, "record"],
   [/\.(?:ndjson|jsonl)$/, "lines"],
   [/\.zip$/, "zip"],
@@ -40,98 +49,67 @@ const KINDS: readonly (readonly [pattern: RegExp, kind: Kind])[] = [
   [/\.(?:tar\.gz|tgz)$/, "tar.gz"],
   [/\.(?:tar\.zst|tzst)$/, "tar.zst"],
 ];
-type Kind = "record" | "lines" | "zip" | "tar" | "tar.gz" | "tar.zst";
+export type SnapshotKind = "record" | "lines" | "zip" | "tar" | "tar.gz" | "tar.zst";
+
+/** What a file of this name holds; undefined if no records. */
+export function snapshotKind(name: string): SnapshotKind | undefined {
+  return KINDS.find(([pattern]) => pattern.test(name))?.[1];
+}
 
 /** One pass over a snapshot. `texts` must be read to its end before `digest` or `ignored` say anything. */
-export class Snapshot implements SnapshotDigest {
-  readonly #path: string;
-  readonly #digests: [path: string, digest: Digest][] = [];
+export class Snapshot {
+  readonly #source: SnapshotSource;
+  readonly #digests: [name: string, digest: Digest][] = [];
+  /** Files of a directory or archive that are no records by their name. */
   readonly ignored: string[] = [];
-  #isDirectory = false;
 
-  constructor(path: string) {
-    this.#path = path;
+  constructor(source: SnapshotSource) {
+    this.#source = source;
   }
 
-  /** Nothing else than this directory's files shows whether one is missing; a file is whole or damaged. */
-  get isDirectory(): boolean {
-    return this.#isDirectory;
-  }
-
+  /** Of the file; of a directory or of several files, of the canonical JSON list of their names and digests. */
   digest(): Digest {
-    const [only] = this.#digests;
-    return !this.#isDirectory && only ? only[1] : digestOf(canonicalJson(this.#digests));
+    const [only, ...others] = this.#digests;
+    return only && others.length === 0 && !this.#source.isDirectory ? only[1] : digestOf(canonicalJson(this.#digests));
   }
 
-  /** @throws SCAN_DATABASE_NOT_FOUND | SCAN_DATABASE_UNREADABLE for a file or archive that cannot be read to its end */
+  /** @throws SCAN_DATABASE_UNREADABLE for a file or archive that cannot be read to its end, and what its source throws */
   async *texts(): AsyncGenerator<SnapshotText> {
-    for (const path of this.#files()) {
-      const name = this.#isDirectory ? path : basename(path);
-      const kind = kindOf(path);
-      if (kind === undefined) {
-        this.ignored.push(name);
+    for (const file of this.#source.files) {
+      if (file.kind === undefined) {
+        this.ignored.push(file.name);
         continue;
       }
-      const full = this.#isDirectory ? join(this.#path, path) : path;
       try {
-        yield* this.#file(full, name, kind);
+        yield* this.#file(file, file.kind);
       } catch (cause) {
-        if (
-          cause instanceof SealiftError &&
-          cause.code !== "SBOM_ZIP_MALFORMED" &&
-          cause.code !== "SBOM_LAYER_MALFORMED"
-        ) {
-          throw cause;
-        }
-        throw sbomError(
-          "SCAN_DATABASE_UNREADABLE",
-          `vulnerability records ${JSON.stringify(full)}: ${reasonOf(cause)}`,
-          {
-            cause,
-            hints: ["copy the snapshot again and compare its digest with the source's"],
-          },
-        );
+        throw asUnreadable(cause, `${this.#source.location}: ${file.name}`);
       }
     }
   }
 
-  #files(): string[] {
-    try {
-      this.#isDirectory = statSync(this.#path).isDirectory();
-      if (!this.#isDirectory) return [this.#path];
-      const found = readdirSync(this.#path, { recursive: true, withFileTypes: true })
-        .filter((entry) => entry.isFile())
-        .map((entry) => join(entry.parentPath, entry.name).slice(join(this.#path, "/").length))
-        .sort(byText);
-      if (found.length > FILES_MAX) throw new RangeError(`got ${found.length} files, want at most ${FILES_MAX}`);
-      return found;
-    } catch (cause) {
-      const missing = (cause as NodeJS.ErrnoException).code === "ENOENT";
-      throw sbomError(
-        missing ? "SCAN_DATABASE_NOT_FOUND" : "SCAN_DATABASE_UNREADABLE",
-        `vulnerability records ${JSON.stringify(this.#path)}: ${reasonOf(cause)}`,
-        { cause, hints: missing ? ["--db names a directory, a zip or a tar of OSV records"] : [] },
-      );
-    }
-  }
-
-  async *#file(path: string, name: string, kind: Kind): AsyncGenerator<SnapshotText> {
+  async *#file(file: SnapshotFile, kind: SnapshotKind): AsyncGenerator<SnapshotText> {
     const hash = createHash("sha256");
+    const { name } = file;
+    const hashed = hashing(file.stream(), hash);
     if (kind === "zip") {
-      for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024 })) hash.update(chunk as Buffer);
-      yield* zipTexts(path, name, this.ignored);
-    } else {
-      const hashed = hashing(createReadStream(path, { highWaterMark: 256 * 1024 }), hash);
-      if (kind === "record") yield { name, ...(await wholeText(hashed)) };
-      else if (kind === "lines") yield* lineTexts(hashed, name);
-      else yield* tarTexts(inflated(hashed, kind), name, this.ignored);
-    }
+      // The whole is hashed before any of it is believed.
+      for await (const _ of hashed);
+      yield* file.withRandomAccess((bytes) => zipTexts(bytes, name, this.ignored));
+    } else if (kind === "record") yield { name, ...(await wholeText(hashed)) };
+    else if (kind === "lines") yield* lineTexts(hashed, name);
+    else yield* tarTexts(inflated(hashed, kind), name, this.ignored);
     this.#digests.push([name, digestFromHex(hash.digest("hex"))]);
   }
 }
 
-function kindOf(name: string): Kind | undefined {
-  return KINDS.find(([pattern]) => pattern.test(name))?.[1];
+function asUnreadable(cause: unknown, where: string): unknown {
+  const isOurs = cause instanceof SealiftError;
+  if (isOurs && cause.code !== "SBOM_ZIP_MALFORMED" && cause.code !== "SBOM_LAYER_MALFORMED") return cause;
+  return sbomError("SCAN_DATABASE_UNREADABLE", `vulnerability records ${JSON.stringify(where)}: ${reasonOf(cause)}`, {
+    cause,
+    hints: ["copy the snapshot again and compare its digest with the source's"],
+  });
 }
 
 async function* hashing(
@@ -187,33 +165,16 @@ async function* lineTexts(stream: AsyncIterable<Uint8Array>, name: string): Asyn
   if (last) yield last;
 }
 
-function* zipTexts(path: string, name: string, ignored: string[]): Generator<SnapshotText> {
-  const fd = openSync(path, "r");
-  try {
-    const zip: RandomAccess = {
-      size: fstatSync(fd).size,
-      read: (offset, length) => {
-        const buffer = Buffer.allocUnsafe(length);
-        for (let at = 0; at < length; ) {
-          const got = readSync(fd, buffer, at, length - at, offset + at);
-          if (got === 0) throw new RangeError("the file became shorter while it was read");
-          at += got;
-        }
-        return buffer;
-      },
-    };
-    for (const member of zipMembers(zip)) {
-      const full = `${name}/${member.name}`;
-      if (member.name.endsWith("/")) continue;
-      if (kindOf(member.name) !== "record") ignored.push(full);
-      else yield { name: full, ...textOf(readZipMember(zip, member, OSV_RECORD_MAX_BYTES)) };
-    }
-  } finally {
-    closeSync(fd);
+async function* zipTexts(zip: RandomAccess, name: string, ignored: string[]): AsyncGenerator<SnapshotText> {
+  for (const member of zipMembers(zip)) {
+    const full = `${name}/${member.name}`;
+    if (member.name.endsWith("/")) continue;
+    if (snapshotKind(member.name) !== "record") ignored.push(full);
+    else yield { name: full, ...textOf(readZipMember(zip, member, OSV_RECORD_MAX_BYTES)) };
   }
 }
 
-async function* inflated(stream: AsyncIterable<Uint8Array>, kind: Kind): AsyncGenerator<Uint8Array> {
+async function* inflated(stream: AsyncIterable<Uint8Array>, kind: SnapshotKind): AsyncGenerator<Uint8Array> {
   if (kind === "tar") return yield* stream;
   const { pipeline, Readable } = await import("node:stream");
   const inflate = kind === "tar.gz" ? createGunzip() : createZstdDecompress();
@@ -234,7 +195,7 @@ async function* tarTexts(
       onEnd = () => {};
       if (kind !== "file") return undefined;
       const full = `${name}/${path}`;
-      if (kindOf(path) !== "record") {
+      if (snapshotKind(path) !== "record") {
         ignored.push(full);
         return undefined;
       }

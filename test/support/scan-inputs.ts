@@ -3,6 +3,7 @@ import { digestOf } from "../../bundles/model/digest.ts";
 import type { ScanReport } from "../../sbom/scan/report.ts";
 import { type ScanOptions, scanSboms } from "../../sbom/scan/scan.ts";
 import { DEFAULT_SCAN_POLICY } from "../../sbom/scan/scan-policy.ts";
+import { snapshotOnDisk } from "../../sbom/scan/snapshot-on-disk.ts";
 import { NO_CLAIMS } from "../../sbom/scan/statements.ts";
 
 export const SERIAL = "urn:uuid:6f2f1c6e-8b9b-4c8f-9c0e-0a2b4c6d8e1f";
@@ -56,9 +57,13 @@ export function ndjson(records: readonly object[]): string {
 }
 
 /** The report on one SBOM, as of 2026-01-03 and with the default policy unless `options` say otherwise. */
-export function scanOne(sbom: Buffer, database: string, options: Partial<ScanOptions> = {}): Promise<ScanReport> {
+export async function scanOne(
+  sbom: Buffer,
+  database: string,
+  options: Partial<Omit<ScanOptions, "database">> = {},
+): Promise<ScanReport> {
   return scanSboms([{ name: "test", digest: undefined, sbom }], {
-    database,
+    database: snapshotOnDisk(database),
     databaseSigners: () => [],
     policy: DEFAULT_SCAN_POLICY,
     policyDigest: digestOf("policy"),
