@@ -47,7 +47,15 @@ const PACKAGES_IN_THE_CAGE: Readonly<Record<string, string>> = {
 /** The caged process reads open files, hashes, and checks signatures: nothing of Node's that does more. */
 const BUILTINS_IN_THE_CAGE = ["node:buffer", "node:crypto", "node:fs", "node:path", "node:readline", "node:util"];
 
-const AREAS_IN_THE_CAGE = /^(?:verify|bundles\/model|bundles\/layout)\/|^sbom\/(?:document|error)\.ts$/;
+const AREAS_IN_THE_CAGE =
+  /^(?:verify|bundles\/model|bundles\/layout)\/|^sbom\/(?:document|error|scan\/scan-policy)\.ts$/;
+
+/** What the judge loads besides, only of a release that is scanned or described (ADR 0028). */
+const SCAN_IN_THE_CAGE =
+  /^sbom\/(?:scan|diff)\/|^sbom\/(?:zip-reader|debian-version|generate\/catalog|generate\/tar-reader)\.ts$/;
+/** Package URLs, and a signature over the digest of a file. */
+const PACKAGES_OF_THE_SCAN = ["packageurl-js", "@noble/curves", "@noble/hashes"];
+const BUILTINS_OF_THE_SCAN = ["node:module", "node:stream", "node:zlib"];
 
 test("the judge loads only the verifier, the model, the layout and the SBOM reader", () => {
   const { files } = loadedBy("verify/verify.ts");
@@ -73,6 +81,27 @@ test("the judge loads nothing of Node that connects, starts or opens more than t
     builtins.filter((name) => !BUILTINS_IN_THE_CAGE.includes(name)),
     [],
   );
+});
+
+test("a scan and a description in the cage load their own part of sbom, the packages listed, and nothing that connects", () => {
+  for (const entry of ["verify/checks/scan.ts", "verify/describe-contents.ts"]) {
+    const { files, packages, builtins } = loadedBy(entry);
+    const foreign = files.filter((file) => !AREAS_IN_THE_CAGE.test(file) && !SCAN_IN_THE_CAGE.test(file));
+    assert.deepEqual(foreign, [], entry);
+    const known = [...Object.keys(PACKAGES_IN_THE_CAGE), ...PACKAGES_OF_THE_SCAN];
+    assert.deepEqual(
+      packages.filter((name) => !known.includes(name)),
+      [],
+      entry,
+    );
+    assert.ok(packages.includes("packageurl-js"), entry);
+    const allowed = [...BUILTINS_IN_THE_CAGE, ...BUILTINS_OF_THE_SCAN];
+    assert.deepEqual(
+      builtins.filter((name) => !allowed.includes(name)),
+      [],
+      entry,
+    );
+  }
 });
 
 test("a hasher loads nothing of ours and no package", async () => {

@@ -5,12 +5,13 @@ import { type Policy, parsePolicy } from "./policy.ts";
 /** @throws POLICY_MALFORMED */
 export function policyLines(bytes: Buffer): string[] {
   const { policy } = parsePolicy(bytes);
-  const { schemaVersion: _, name, version, approvals, attestation, ...demands } = policy;
+  const { schemaVersion: _, name, version, approvals, attestation, scan, ...demands } = policy;
   return [
     `policy ${name}${version === undefined ? "" : `, version ${version}`}`,
     ...Object.entries(demands).flatMap(([member, value]) => demandLines(member, value)),
     ...approvalLines(approvals),
     ...attestationLines(attestation),
+    ...scanLines(scan),
   ];
 }
 
@@ -27,6 +28,17 @@ function attestationLines(attestation: Policy["attestation"]): string[] {
     `attestation of the host: ${mode}${mode === "self-check" ? ", which is no proof" : ""}`,
     ...(policy === undefined ? [] : [`attestation policy ${policy}`]),
     ...verifiers.map((line) => `verifier ${line}`),
+  ];
+}
+
+function scanLines(scan: Policy["scan"]): string[] {
+  if (scan === undefined) return ["scan for known vulnerabilities: none judged"];
+  const { vulnerabilities, acceptNotCovered, maxDatabaseAgeDays, requireSignedDatabase, maxWaiverDays } = scan;
+  const rules = Object.entries(vulnerabilities).map(([level, rule]) => `${level} ${rule}`);
+  return [
+    `scan for known vulnerabilities: ${rules.join(", ")}`,
+    `scan: records ${maxDatabaseAgeDays === undefined ? "of any age" : `at most ${maxDatabaseAgeDays} days old`}, ${requireSignedDatabase ? "signed" : "signed or not"}; waivers for at most ${maxWaiverDays} days`,
+    ...acceptNotCovered.map((pattern) => `scan: need not be covered: ${pattern}`),
   ];
 }
 

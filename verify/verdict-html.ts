@@ -4,7 +4,9 @@
  * page's own policy names it, and the style, by hash, so that nothing else could ever run.
  */
 import { createHash } from "node:crypto";
-import { plain } from "../bundles/model/plain-text.ts";
+import { contentsHtml } from "./contents-html.ts";
+import { filterPlace, html, table } from "./html.ts";
+import type { ReleaseContents } from "./release-contents.ts";
 import { CHECKS, type Finding, type Verdict, type VerdictSignature } from "./verdict.ts";
 import { CHECK_QUESTIONS, clockName, countFindings, expiryWarning, releaseName } from "./verdict-facts.ts";
 
@@ -14,6 +16,7 @@ const STYLE = `
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto; padding: 1.5rem }
 h1 { font-size: 1.5rem; margin: 0 0 .25rem }
 h2 { font-size: 1.1rem; margin: 2rem 0 .5rem }
+h3 { font-size: 1rem; margin: 1.5rem 0 .25rem }
 .decision { font-weight: 700; border: 2px solid; border-radius: .4rem; padding: .1rem .6rem; margin-right: .5rem }
 .allow, .pass { color: var(--good) }
 .deny, .fail, .error { color: var(--bad) }
@@ -27,29 +30,42 @@ td { overflow-wrap: anywhere }
 td.status { font-weight: 600; white-space: nowrap }
 .facts th { width: 11rem }
 .scroll { overflow-x: auto }
-#filter { margin: .5rem 0 }
-#filter label { margin-right: 1rem }
+.filter { margin: .5rem 0 }
+.filter label { margin: 0 1rem 0 0 }
+.filter input[type=search] { margin-right: 1rem; font: inherit }
 [hidden] { display: none }
 @media print {
   :root { color-scheme: light; --bad: #000; --good: #000; --open: #000 }
   body { font-size: 10pt; max-width: none; padding: 0 }
-  #filter { display: none }
+  .filter { display: none }
+  thead { display: table-header-group }
   tr, .warning { break-inside: avoid }
-  h2 { break-after: avoid }
+  h2, h3 { break-after: avoid }
   tr[hidden] { display: table-row }
 }
 `;
 
 const SCRIPT = `
-const place = document.getElementById("filter");
-for (const [status, name] of [["pass", "passed"], ["not-checked", "not checked"], ["fail", "failed"], ["error", "broken"]]) {
-  const rows = document.querySelectorAll("tr[data-status=" + status + "]");
-  if (rows.length === 0) continue;
-  const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: true });
-  box.addEventListener("change", () => rows.forEach((row) => { row.hidden = !box.checked; }));
-  const label = document.createElement("label");
-  label.append(box, " " + name + " (" + rows.length + ")");
-  place.append(label);
+for (const place of document.querySelectorAll("[data-filters]")) {
+  const rows = [...document.querySelectorAll("#" + place.dataset.filters + " tr[data-status]")];
+  const unwanted = new Set();
+  let text = "";
+  const show = () => rows.forEach((row) => {
+    row.hidden = unwanted.has(row.dataset.status) || !row.textContent.toLowerCase().includes(text);
+  });
+  const find = Object.assign(document.createElement("input"), { type: "search", placeholder: "find", ariaLabel: "find" });
+  find.addEventListener("input", () => { text = find.value.toLowerCase(); show(); });
+  place.append(find);
+  const counts = new Map();
+  for (const { dataset: { status } } of rows) counts.set(status, (counts.get(status) ?? 0) + 1);
+  if (counts.size < 2) continue;
+  for (const [status, count] of counts) {
+    const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: true });
+    box.addEventListener("change", () => { unwanted[box.checked ? "delete" : "add"](status); show(); });
+    const label = document.createElement("label");
+    label.append(box, " " + status + " (" + count + ")");
+    place.append(label);
+  }
 }
 `;
 
@@ -63,23 +79,10 @@ const CONTENT_POLICY = [
   "form-action 'none'",
 ].join("; ");
 
-const ENTITIES: Readonly<Record<string, string>> = {
-  "&": "&amp;",
-  "<": "&lt;",
-  ">": "&gt;",
-  '"': "&quot;",
-  "'": "&#39;",
-};
-
-/** Text for an element or a quoted attribute. */
-function html(text: string): string {
-  return plain(text).replace(/[&<>"']/g, (character) => ENTITIES[character] as string);
-}
-
 const STATUS_NAMES = { pass: "pass", fail: "FAIL", error: "ERROR", "not-checked": "not checked" } as const;
 
-/** The whole file, UTF-8. `sealiftVersion` made the verdict. */
-export function renderVerdictHtml(verdict: Verdict, sealiftVersion: string): string {
+/** The whole file, UTF-8. `sealiftVersion` made the verdict; `contents` is what is in the release, if it could be told. */
+export function renderVerdictHtml(verdict: Verdict, sealiftVersion: string, contents?: ReleaseContents): string {
   const counts = countFindings(verdict);
   const title = `${verdict.decision === "allow" ? "ALLOWED" : "DENIED"}: ${releaseName(verdict)}`;
   const wrong = verdict.findings.filter(({ status }) => status === "fail" || status === "error");
@@ -108,8 +111,9 @@ ${signatureTable(verdict.signatures)}
 <h2>What was not checked, and why</h2>
 ${unmade.length === 0 ? "<p>Every check was made.</p>" : findingTable(unmade)}
 <h2>Every finding</h2>
-<div id="filter"></div>
-${findingTable(verdict.findings, true)}
+${filterPlace("findings")}
+${findingTable(verdict.findings, "findings")}
+${contents ? contentsHtml(contents) : "<h2>What is in the release</h2>\n<p>Not shown: it was not asked for, or an earlier check failed.</p>"}
 <h2>What each check asks</h2>
 <div class="scroll"><table>
 ${CHECKS.map((check) => `<tr><th scope="row">${check}</th><td>${html(CHECK_QUESTIONS[check])}</td></tr>`).join("\n")}
@@ -150,17 +154,12 @@ function signatureTable(signatures: readonly VerdictSignature[]): string {
   return table(["Signed", "Role", "Holder", "Key (SHA-256 of its SPKI)", "Statement"], rows);
 }
 
-function findingTable(findings: readonly Finding[], filtered = false): string {
+function findingTable(findings: readonly Finding[], id = ""): string {
   const rows = findings.map(({ check, subject, status, code, message, reason }) => {
     const what = status === "not-checked" ? reason : message;
     const tail = code === "" || status === "not-checked" ? "" : ` <code>${html(code)}</code>`;
-    const mark = filtered ? ` data-status="${status}"` : "";
+    const mark = id !== "" ? ` data-status="${status}"` : "";
     return `<tr${mark}><td class="status ${status}">${STATUS_NAMES[status]}</td><td>${check}</td><td><bdi>${html(subject)}</bdi></td><td><bdi>${html(what)}</bdi>${tail}</td></tr>`;
   });
-  return table(["Status", "Check", "About", "Found"], rows);
-}
-
-function table(names: readonly string[], rows: readonly string[]): string {
-  const head = names.map((name) => `<th scope="col">${name}</th>`).join("");
-  return `<div class="scroll"><table>\n<thead><tr>${head}</tr></thead>\n<tbody>\n${rows.join("\n")}\n</tbody>\n</table></div>`;
+  return table(["Status", "Check", "About", "Found"], rows, id);
 }

@@ -12,7 +12,6 @@ import { readSignatureObjects, type SignatureObject } from "../bundles/layout/si
 import type { Descriptor } from "../bundles/model/descriptor.ts";
 import { type Digest, digestOf } from "../bundles/model/digest.ts";
 import { PREDICATE_COSIGN_SIGN, PREDICATE_CYCLONEDX, PREDICATE_SLSA_PROVENANCE } from "../bundles/model/media-types.ts";
-import { reasonOf, SealiftError } from "../bundles/model/sealift-error.ts";
 import { HASHED_BY_JUDGE_MAX_BYTES } from "./cage/hash-tasks.ts";
 import { checkApprovals } from "./checks/approvals.ts";
 import { checkProvenance, checkSboms } from "./checks/attestations.ts";
@@ -22,22 +21,14 @@ import { checkIdentity } from "./checks/identity.ts";
 import { checkImageConfigs } from "./checks/images.ts";
 import { checkReferenceValues } from "./checks/reference-values.ts";
 import { checkRevocation } from "./checks/revocation.ts";
-import { checkDemand, type Signable, type Signed, verifySignatures } from "./checks/signatures.ts";
+import type { ImportedRecords } from "./checks/scan.ts";
+import { checkDemand, type Signable, verifySignatures } from "./checks/signatures.ts";
+import { checkScan, describe } from "./look-up.ts";
 import { type Policy, parsePolicy } from "./policy.ts";
+import type { ReleaseContents } from "./release-contents.ts";
+import { Report } from "./report.ts";
 import { loadTrust, type Trust } from "./trust/trust.ts";
-import {
-  CHECKS,
-  type Check,
-  decide,
-  erred,
-  type Finding,
-  failed,
-  notChecked,
-  passed,
-  sortFindings,
-  type Verdict,
-  type VerdictSignature,
-} from "./verdict.ts";
+import { decide, type Finding, failed, notChecked, passed, type Verdict } from "./verdict.ts";
 
 export interface VerifyInput {
   readonly store: Store;
@@ -51,12 +42,22 @@ export interface VerifyInput {
   readonly scope: Verdict["scope"];
   readonly sealiftVersion: string;
   readonly walls: { readonly network: boolean; readonly user: boolean };
+  /** Vulnerability records that did not come with the release. */
+  readonly imported?: ImportedRecords | undefined;
+  /** Say what is in the release too (release-contents.ts), compared with what `earlier` holds. */
+  readonly describe?: { readonly earlier: Store | undefined } | undefined;
   /** The digests of the blobs in `hashTasks`, by the digest that each claims, once they are known. */
   readonly hashed: () => Promise<ReadonlyMap<string, string>>;
 }
 
+export interface Judged {
+  readonly verdict: Verdict;
+  /** Only if asked for, and if the release could be read and its signatures hold. */
+  readonly contents: ReleaseContents | undefined;
+}
+
 /** Never throws for what is in the bundle: what is wrong with it is in the findings. @throws POLICY_MALFORMED */
-export async function verifyRelease(input: VerifyInput): Promise<Verdict> {
+export async function verifyRelease(input: VerifyInput): Promise<Judged> {
   const { policy, digest: policyDigest } = parsePolicy(input.policyBytes);
   const report = new Report();
   report.add(cageFinding(input.walls));
@@ -80,16 +81,26 @@ export async function verifyRelease(input: VerifyInput): Promise<Verdict> {
       report.add(...checkApprovals({ release: found.release.digest, policy, policies, trust, approvals })),
     );
   }
-  if (layout && found && trusted) {
-    const release = report.try("release", found.release.digest, () => readRelease(layout, found.release));
-    if (release) checkContents(report, input, { layout, release, found, trust, policy });
+  const release =
+    layout && found && trusted
+      ? report.try("release", found.release.digest, () => readRelease(layout, found.release))
+      : undefined;
+  if (layout && found && trust && release) checkContents(report, input, { layout, release, found, trust, policy });
+  const digests = layout ? digestFindings(layout, await input.hashed()) : [];
+  report.add(...digests);
+  // The records are the largest thing that the verifier parses: only of a bundle of which every byte is right.
+  const isWhole = digests.every(({ status }) => status === "pass");
+  let contents: ReleaseContents | undefined;
+  if (layout && release && trust && isWhole) {
+    const question = { layout, release, trust, policy, at: new Date(input.time.at), imported: input.imported };
+    const scanned = await checkScan(report, question);
+    if (input.describe) contents = await describe(report, question, scanned, input.describe.earlier);
   }
-  if (layout) report.add(...digestFindings(layout, await input.hashed()));
   report.fillGaps(
     trusted ? "an earlier check failed" : "the release's signatures do not hold, so nothing else of it was read",
   );
   const findings = report.sorted();
-  return {
+  const verdict: Verdict = {
     schemaVersion: 1,
     decision: decide(findings, policy),
     scope: input.scope,
@@ -109,57 +120,7 @@ export async function verifyRelease(input: VerifyInput): Promise<Verdict> {
     signatures: report.signatures(),
     findings,
   };
-}
-
-/** Findings as they come, and the one place where an exception becomes one. */
-class Report {
-  readonly #findings: Finding[] = [];
-  readonly #signed: Signed[] = [];
-  release: BundleRelease | undefined;
-
-  add(...findings: readonly Finding[]): void {
-    this.#findings.push(...findings);
-  }
-
-  addSigned(signed: readonly Signed[]): void {
-    this.#signed.push(...signed);
-  }
-
-  /** What was signed, by the names that the release gives; each signature once, though it lies there in two forms. */
-  signatures(): VerdictSignature[] {
-    const images = this.release?.manifest.images ?? [];
-    const nameOf = (subject: Digest): string => images.find(({ digest }) => digest === subject)?.name ?? "release";
-    const once = new Map<string, VerdictSignature>();
-    for (const { subject, predicateType, role, key, object } of this.#signed) {
-      const id = `${subject} ${predicateType} ${key.fingerprint}`;
-      const objects = [...new Set([...(once.get(id)?.objects ?? []), object])].sort();
-      const signer = { role, holder: key.holder, key: key.fingerprint };
-      once.set(id, { subject, name: nameOf(subject), predicateType, ...signer, objects });
-    }
-    return [...once.values()];
-  }
-
-  /** The result of `work`; if it throws, a finding and undefined. */
-  try<T>(check: Check, subject: string, work: () => T): T | undefined {
-    try {
-      return work();
-    } catch (cause) {
-      if (cause instanceof SealiftError) this.add(failed(check, subject, cause.code, cause.message));
-      else this.add(erred(check, subject, reasonOf(cause)));
-      return undefined;
-    }
-  }
-
-  /** A check without any finding was not made; say so rather than leave it out. */
-  fillGaps(reason: string): void {
-    for (const check of CHECKS) {
-      if (!this.#findings.some((finding) => finding.check === check)) this.add(notChecked(check, "release", reason));
-    }
-  }
-
-  sorted(): Finding[] {
-    return sortFindings(this.#findings);
-  }
+  return { verdict, contents };
 }
 
 function cageFinding(walls: VerifyInput["walls"]): Finding {
@@ -259,7 +220,6 @@ function checkContents(
     );
   }
   report.add(
-    notChecked("scan", "release", "this version of Sealift does not read vulnerability scans"),
     notChecked("rebuilt", "release", "no independent build signed the same digest; `sealift bundle rebuild` makes one"),
   );
 }

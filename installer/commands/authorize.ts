@@ -39,6 +39,7 @@ import { storedBundle, withPrepared } from "./deploy-verb.ts";
 import { configuration } from "./install.ts";
 import { changedAuthority } from "./operator.ts";
 import { keepOption } from "./prune.ts";
+import { RECORDS_DETAIL, RECORDS_OPTION } from "./records-option.ts";
 import { rollbackTarget } from "./rollback.ts";
 import { planRotateOf, rotationWish } from "./rotate.ts";
 import { withSiteEngine } from "./site-engine.ts";
@@ -67,12 +68,14 @@ export const authorize: Command = {
     "                      rotate secrets | rotate certificates |",
     "                      tenant add NAME … | api-key add …, with the options of the verb",
     "--key K               sign at once into FILE.request.sig, FILE.request.2.sig …",
+    RECORDS_DETAIL,
     ...REQUEST_DETAILS,
   ],
   options: {
     out: { type: "string" },
     key: { type: "string", multiple: true },
     config: { type: "string" },
+    ...RECORDS_OPTION,
     to: { type: "string" },
     keep: { type: "string" },
     "purge-data": { type: "boolean" },

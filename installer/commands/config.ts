@@ -10,6 +10,7 @@ import { CONFIG_MAX_BYTES, type Config, completeConfig, configMembers, parseConf
 import { readDeployments } from "../site/deployment.ts";
 import { type Command, positionals, usageError } from "./command.ts";
 import { carryOut, DEPLOY_DETAILS, DEPLOY_OPTIONS, storedBundle, withPrepared } from "./deploy-verb.ts";
+import { RECORDS_DETAIL, RECORDS_OPTION } from "./records-option.ts";
 import { STATE_OPTION, stateDirectory, withSite } from "./site-options.ts";
 
 export const configShow: Command = {
@@ -69,8 +70,8 @@ export const configApply: Command = {
   name: "config apply",
   summary: "run the installed release with another configuration",
   usage: "FILE --key K | --request FILE --authorization FILE.sig… [--plan] [--state DIR]",
-  details: DEPLOY_DETAILS,
-  options: DEPLOY_OPTIONS,
+  details: [RECORDS_DETAIL, ...DEPLOY_DETAILS],
+  options: { ...RECORDS_OPTION, ...DEPLOY_OPTIONS },
   run: async (invocation) => {
     const [file = ""] = positionals(invocation, "config apply", "FILE");
     const config = parseConfigFile(await readBoundedFile(file, CONFIG_MAX_BYTES), file);

@@ -1,4 +1,5 @@
 /** What install, upgrade, rollback and `config apply` have in common: verify, plan, authorize, execute. */
+import { closeSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { plain } from "../../bundles/model/plain-text.ts";
@@ -31,6 +32,7 @@ import { storedPath } from "../site/store.ts";
 import { showCredentials } from "../ui/show-credentials.ts";
 import { type OperationReport, stepReport } from "../ui/step-report.ts";
 import type { Invocation } from "./command.ts";
+import { importedRecords } from "./records-option.ts";
 import { withSiteEngine } from "./site-engine.ts";
 import {
   AUTHORIZATION_DETAILS,
@@ -61,7 +63,10 @@ export async function withPrepared<Value>(
   const confirms = invocation.options["confirm-clock"] === true ? ["CLOCK_BACKWARDS", "CLOCK_JUMPED"] : [];
   const onProgress = (done: number, total: number): void =>
     progress.update(`${Math.round(done / 1e6)} of ${Math.round(total / 1e6)} MB hashed`);
-  const verification = await verifyForSite(site, path, onProgress, confirms);
+  const imported = importedRecords(invocation);
+  const verification = await verifyForSite(site, path, onProgress, { confirms, imported }).finally(() => {
+    if (imported) closeSync(imported.fd);
+  });
   try {
     const { verdict, allowed } = verification;
     progress.done(verdict.decision === "allow" ? "allowed" : "denied");

@@ -9,6 +9,7 @@ import { askConfig } from "../ui/ask-config.ts";
 import { verdictSummary } from "../ui/verdict-summary.ts";
 import { type Command, type Invocation, optionalOption, positionals } from "./command.ts";
 import { carryOut, DEPLOY_DETAILS, DEPLOY_OPTIONS, withPrepared } from "./deploy-verb.ts";
+import { RECORDS_DETAIL, RECORDS_OPTION } from "./records-option.ts";
 import { withSite } from "./site-options.ts";
 
 const NAME = "install";
@@ -16,7 +17,8 @@ const NAME = "install";
 export const install: Command = {
   name: NAME,
   summary: "verify a bundle, then start its appliance on this site",
-  usage: "[BUNDLE] [--config FILE] [--key K | --request FILE --authorization FILE.sig…] [--plan] [--state DIR]",
+  usage:
+    "[BUNDLE] [--config FILE] [--key K | --request FILE --authorization FILE.sig…] [--db FILE] [--plan] [--state DIR]",
   details: [
     "On a terminal it asks for what is not given: the bundle, the configuration, the key. Ctrl-C at a question",
     "changes nothing; while it works, Ctrl-C brings the old state back. Elsewhere it asks nothing: then BUNDLE",
@@ -24,12 +26,13 @@ export const install: Command = {
     "",
     "BUNDLE                a bundle's tar file, or a directory with its OCI layout",
     "--config FILE         the site's configuration, YAML or JSON",
+    RECORDS_DETAIL,
     ...DEPLOY_DETAILS,
     "",
     "Before it, once for each site: sealift site init --operators FILE, then sealift trust import DIR",
     "Example: sealift install gateway-1.0.0.tar --config site.yaml --key ~/.ssh/id_ed25519",
   ],
-  options: { config: { type: "string" }, ...DEPLOY_OPTIONS },
+  options: { config: { type: "string" }, ...RECORDS_OPTION, ...DEPLOY_OPTIONS },
   run: async (invocation) => {
     const isAsked = invocation.args.length === 0 && invocation.terminal.interactive;
     if (!isAsked) positionals(invocation, NAME, "BUNDLE");

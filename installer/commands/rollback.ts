@@ -5,6 +5,7 @@ import type { Site } from "../lifecycle/site.ts";
 import { type Deployment, readDeployments } from "../site/deployment.ts";
 import { type Command, optionalOption, positionals } from "./command.ts";
 import { carryOut, DEPLOY_DETAILS, DEPLOY_OPTIONS, storedBundle, withPrepared } from "./deploy-verb.ts";
+import { RECORDS_DETAIL, RECORDS_OPTION } from "./records-option.ts";
 import { withSite } from "./site-options.ts";
 
 const NAME = "rollback";
@@ -12,12 +13,13 @@ const NAME = "rollback";
 export const rollback: Command = {
   name: NAME,
   summary: "return to the release before, from the site's own store, without losing a request",
-  usage: "[--to VERSION] --key K | --request FILE --authorization FILE.sig… [--plan] [--state DIR]",
+  usage: "[--to VERSION] --key K | --request FILE --authorization FILE.sig… [--db FILE] [--plan] [--state DIR]",
   details: [
     "--to VERSION          must be the release before, so that a script fails rather than surprises",
+    RECORDS_DETAIL,
     ...DEPLOY_DETAILS,
   ],
-  options: { to: { type: "string" }, ...DEPLOY_OPTIONS },
+  options: { to: { type: "string" }, ...RECORDS_OPTION, ...DEPLOY_OPTIONS },
   run: async (invocation) => {
     positionals(invocation, NAME);
     return withSite(invocation, NAME, async (site) => {

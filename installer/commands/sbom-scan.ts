@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { basename } from "node:path";
-import { type Digest, digestOf } from "../../bundles/model/digest.ts";
+import { digestOf } from "../../bundles/model/digest.ts";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { sbomError } from "../../sbom/error.ts";
 import { reportLines } from "../../sbom/scan/report-text.ts";
@@ -12,7 +12,8 @@ import type { Claims } from "../../sbom/scan/statements.ts";
 import { readVex, VEX_MAX_BYTES } from "../../sbom/scan/vex.ts";
 import { vexDocument } from "../../sbom/scan/vex-document.ts";
 import { readWaivers, WAIVERS_MAX_BYTES } from "../../sbom/scan/waiver.ts";
-import { BLOB_BUNDLE_MAX_BYTES, verifyBlob } from "../../verify/signature/blob.ts";
+import { BLOB_BUNDLE_MAX_BYTES } from "../../verify/signature/blob.ts";
+import { signersOfBlob } from "../../verify/signature/role-blob.ts";
 import { loadTrust, type TrustRole } from "../../verify/trust/trust.ts";
 import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
 import { installerError } from "../error.ts";
@@ -78,7 +79,7 @@ export const sbomScan: Command = {
     const progress = invocation.terminal.progress("reading vulnerability records");
     const report = await scanSboms(inputs, {
       database: snapshotOnDisk(database),
-      databaseSigners: (digest) => signersOf(databaseSignatures, digest, security),
+      databaseSigners: (digest) => signersOfBlob(databaseSignatures, digest, security),
       policy,
       policyDigest,
       at,
@@ -119,29 +120,6 @@ async function signaturesBeside(path: string, role: TrustRole | undefined): Prom
   return found;
 }
 
-/**
- * Holders of the security role's keys that signed; empty where fewer did than the role must have, or there
- * is nothing to check with. A signature that is there and is of none of them is refused.
- */
-function signersOf(signatures: readonly Buffer[], digest: Digest, role: TrustRole | undefined): string[] {
-  if (role === undefined) return [];
-  const holders = new Set(signatures.map((signature) => signerOf(signature, digest, role)));
-  return holders.size < role.threshold ? [] : [...holders].sort();
-}
-
-function signerOf(signature: Buffer, digest: Digest, role: TrustRole): string {
-  let refusal: unknown;
-  for (const key of role.keys) {
-    try {
-      verifyBlob(signature, digest, key);
-      return key.holder;
-    } catch (cause) {
-      refusal = cause;
-    }
-  }
-  throw refusal;
-}
-
 async function readClaims(
   invocation: Invocation,
   security: TrustRole | undefined,
@@ -151,13 +129,13 @@ async function readClaims(
   const vex = [];
   for (const path of repeatedOption(invocation, "vex")) {
     const bytes = await readBoundedFile(path, VEX_MAX_BYTES);
-    const isSigned = signersOf(await signaturesBeside(path, security), digestOf(bytes), security).length > 0;
+    const isSigned = signersOfBlob(await signaturesBeside(path, security), digestOf(bytes), security).length > 0;
     vex.push(readVex(bytes, { name: basename(path), isSigned, at }));
   }
   const waivers = [];
   for (const path of repeatedOption(invocation, "waivers")) {
     const bytes = await readBoundedFile(path, WAIVERS_MAX_BYTES);
-    if (signersOf(await signaturesBeside(path, security), digestOf(bytes), security).length === 0) {
+    if (signersOfBlob(await signaturesBeside(path, security), digestOf(bytes), security).length === 0) {
       throw sbomError("SCAN_WAIVER_NOT_SIGNED", `waivers ${JSON.stringify(path)}: no signature of the security role`, {
         hints: [
           `the signature is ${basename(path)}${SIGNATURE} beside it, made with \`cosign sign-blob --new-bundle-format\``,

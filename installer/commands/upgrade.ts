@@ -8,6 +8,7 @@ import { askBundle } from "../ui/ask-bundle.ts";
 import { type Command, type Invocation, optionalOption, positionals } from "./command.ts";
 import { carryOut, DEPLOY_DETAILS, DEPLOY_OPTIONS, withPrepared } from "./deploy-verb.ts";
 import { configuration, showVerdict } from "./install.ts";
+import { RECORDS_DETAIL, RECORDS_OPTION } from "./records-option.ts";
 import { withSite } from "./site-options.ts";
 
 const NAME = "upgrade";
@@ -15,18 +16,20 @@ const NAME = "upgrade";
 export const upgrade: Command = {
   name: NAME,
   summary: "verify a bundle, then move this site to its release without losing a request",
-  usage: "[BUNDLE] [--config FILE] [--key K | --request FILE --authorization FILE.sig…] [--plan] [--state DIR]",
+  usage:
+    "[BUNDLE] [--config FILE] [--key K | --request FILE --authorization FILE.sig…] [--db FILE] [--plan] [--state DIR]",
   details: [
     "On a terminal it asks for the bundle and the key if they are not given. Ctrl-C while it works brings the",
     "old state back. The site keeps its configuration.",
     "",
     "BUNDLE                a bundle's tar file, or a directory with its OCI layout",
     "--config FILE         another configuration than the one that the site has",
+    RECORDS_DETAIL,
     ...DEPLOY_DETAILS,
     "",
     "Example: sealift upgrade gateway-1.1.0.tar --plan, then without --plan",
   ],
-  options: { config: { type: "string" }, ...DEPLOY_OPTIONS },
+  options: { config: { type: "string" }, ...RECORDS_OPTION, ...DEPLOY_OPTIONS },
   run: async (invocation) => {
     const isAsked = invocation.args.length === 0 && invocation.terminal.interactive;
     if (!isAsked) positionals(invocation, NAME, "BUNDLE");

@@ -1,15 +1,18 @@
+import { closeSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
-import { closeStore, openStore } from "../../bundles/layout/layout.ts";
+import { resolve } from "node:path";
+import { closeStore, openStore, type Store } from "../../bundles/layout/layout.ts";
 import { plainJson } from "../../bundles/model/plain-text.ts";
 import { readApprovals } from "../../verify/approval-files.ts";
-import { type CageOptions, verifyInCage } from "../../verify/cage/run-cage.ts";
+import { type CageOptions, examineInCage } from "../../verify/cage/run-cage.ts";
 import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
-import type { Verdict } from "../../verify/verdict.ts";
 import { renderVerdictText } from "../../verify/verdict-text.ts";
+import type { Judged } from "../../verify/verify.ts";
 import { installerError } from "../error.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { sealiftVersion } from "../host/this-host.ts";
 import { type Command, type Invocation, optionalOption, positionals, usageError } from "./command.ts";
+import { importedRecords } from "./records-option.ts";
 
 /** Each of them makes the verdict one that authorizes nothing. */
 const ADVISORY_OPTIONS = ["trust", "policy", "at"];
@@ -18,19 +21,24 @@ const POLICY_MAX_BYTES = 64 * 1024;
 export const verify: Command = {
   name: "verify",
   summary: "verify a bundle offline: every byte, every signature, every document",
-  usage: "BUNDLE [--trust DIR] [--policy FILE] [--at TIME] [--format text|json|sarif|html] [--report FILE]",
+  usage:
+    "BUNDLE [--db FILE] [--trust DIR] [--policy FILE] [--at TIME] [--format text|json|sarif|html] [--report FILE] [--against BUNDLE]",
   details: [
+    "--db FILE        OSV records besides those that the release carries; FILE.sigstore.json must be beside it",
     "--trust DIR      release trust to judge by; the site's own if absent (`sealift trust import`)",
     "--policy FILE    policy to judge by (schema: `sealift schema policy`); the site's own or the default if absent",
     "--at TIME        judge as of this time (RFC 3339) instead of the host's clock",
     "--format F       text (default), json, sarif (2.1.0), or html (one file, nothing loaded, good in print)",
     "--report FILE    write the verdict there too, in the format chosen; with --json stdout gets JSON nevertheless",
+    "--against BUNDLE for --format html: the earlier release to compare with; the site's own if absent",
     "--state DIR      the site's state directory (default /var/lib/sealift)",
     "Approvals (`sealift approve`) are read from BUNDLE.approval-*.json; the policy says how many it takes.",
     "With --trust, --policy or --at the verdict is advisory: it authorizes nothing.",
     "Exit 0: allowed. Exit 3: denied.",
   ],
   options: {
+    db: { type: "string" },
+    against: { type: "string" },
     trust: { type: "string" },
     policy: { type: "string" },
     at: { type: "string" },
@@ -45,14 +53,20 @@ export const verify: Command = {
     const progress = terminal.progress("verifying");
     const onProgress = (done: number, total: number): void =>
       progress.update(`${Math.round(done / 1e6)} of ${Math.round(total / 1e6)} MB hashed`);
-    const verdict = ADVISORY_OPTIONS.some((name) => optionalOption(invocation, name) !== undefined)
-      ? await verifyAdvisory(invocation, path, onProgress)
-      : await verifyAtSite(invocation, path, onProgress);
+    const isDescribed = formats.stdout === "html" || formats.report === "html";
+    const against = optionalOption(invocation, "against");
+    if (against !== undefined && !isDescribed) throw usageError("verify", "--against is for --format html");
+    const judged = await withQuestion(invocation, path, isDescribed, (question) =>
+      ADVISORY_OPTIONS.some((name) => optionalOption(invocation, name) !== undefined)
+        ? verifyAdvisory(invocation, path, question, onProgress)
+        : verifyAtSite(invocation, path, question, onProgress),
+    );
+    const { verdict } = judged;
     progress.done(verdict.decision === "allow" ? "allowed" : "denied");
-    process.stdout.write(await renderers[formats.stdout](verdict));
+    process.stdout.write(await renderers[formats.stdout](judged));
     const report = optionalOption(invocation, "report");
     if (report !== undefined) {
-      await writeFile(report, await renderers[formats.report](verdict)).catch((cause: unknown) => {
+      await writeFile(report, await renderers[formats.report](judged)).catch((cause: unknown) => {
         throw installerError("FILE_WRITE_FAILED", `report ${JSON.stringify(report)}: ${String(cause)}`, { cause });
       });
     }
@@ -64,16 +78,16 @@ const FORMATS = ["text", "json", "sarif", "html"] as const;
 type Format = (typeof FORMATS)[number];
 
 /** Loaded only for the form that was asked for. */
-const renderers: Readonly<Record<Format, (verdict: Verdict) => Promise<string>>> = {
-  text: async (verdict) => `${renderVerdictText(verdict).join("\n")}\n`,
-  json: async (verdict) => `${plainJson(verdict)}\n`,
-  sarif: async (verdict) => {
+const renderers: Readonly<Record<Format, (judged: Judged) => Promise<string>>> = {
+  text: async ({ verdict }) => `${renderVerdictText(verdict).join("\n")}\n`,
+  json: async ({ verdict }) => `${plainJson(verdict)}\n`,
+  sarif: async ({ verdict }) => {
     const { renderVerdictSarif } = await import("../../verify/verdict-sarif.ts");
     return `${plainJson(renderVerdictSarif(verdict, sealiftVersion()))}\n`;
   },
-  html: async (verdict) => {
+  html: async ({ verdict, contents }) => {
     const { renderVerdictHtml } = await import("../../verify/verdict-html.ts");
-    return renderVerdictHtml(verdict, sealiftVersion());
+    return renderVerdictHtml(verdict, sealiftVersion(), contents);
   },
 };
 
@@ -93,27 +107,68 @@ type OnProgress = (doneBytes: number, totalBytes: number) => void;
 /** Loaded only where a site is asked: its parsers take as long to load as the verification of a small bundle. */
 const siteVerify = () => import("../lifecycle/site-verify.ts");
 
+type Question = Pick<CageOptions, "imported" | "describe">;
+
+/** Runs `work` while the files that the verifier reads besides the bundle are open. */
+async function withQuestion(
+  invocation: Invocation,
+  path: string,
+  isDescribed: boolean,
+  work: (question: Question) => Promise<Judged>,
+): Promise<Judged> {
+  const imported = importedRecords(invocation);
+  try {
+    if (!isDescribed) return await work({ imported });
+    const earlier = await openEarlier(invocation, path);
+    try {
+      return await work({ imported, describe: { earlier } });
+    } finally {
+      if (earlier) closeStore(earlier);
+    }
+  } finally {
+    if (imported) closeSync(imported.fd);
+  }
+}
+
+/** What --against names, or else what runs at the site, if there is one. */
+async function openEarlier(invocation: Invocation, path: string): Promise<Store | undefined> {
+  const against = optionalOption(invocation, "against");
+  if (against !== undefined) return openStore(against);
+  if (optionalOption(invocation, "trust") !== undefined) return undefined;
+  const { currentReleasePath, openSiteForVerify } = await siteVerify();
+  const current = currentReleasePath(openSiteForVerify(optionalOption(invocation, "state")));
+  return current === undefined || resolve(current) === resolve(path) ? undefined : openStore(current);
+}
+
 /** With the site's own trust, policy and time: the verdict that a change of the site would be judged by. */
-async function verifyAtSite(invocation: Invocation, path: string, onProgress: OnProgress): Promise<Verdict> {
+async function verifyAtSite(
+  invocation: Invocation,
+  path: string,
+  question: Question,
+  onProgress: OnProgress,
+): Promise<Judged> {
   const { openSiteForVerify, verifyForSite } = await siteVerify();
-  const { verdict, close } = await verifyForSite(
-    openSiteForVerify(optionalOption(invocation, "state")),
-    path,
-    onProgress,
-  );
+  const site = openSiteForVerify(optionalOption(invocation, "state"));
+  const { verdict, contents, close } = await verifyForSite(site, path, onProgress, question);
   close();
-  return verdict;
+  return { verdict, contents };
 }
 
 /** With what the options say, and the site's for what they do not. Needs no site if they name a trust. */
-async function verifyAdvisory(invocation: Invocation, path: string, onProgress: OnProgress): Promise<Verdict> {
+async function verifyAdvisory(
+  invocation: Invocation,
+  path: string,
+  question: Question,
+  onProgress: OnProgress,
+): Promise<Judged> {
   const policyPath = optionalOption(invocation, "policy");
   const at = readTime(optionalOption(invocation, "at"));
   const { policyBytes, ...standards } = await advisoryStandards(invocation);
   const ownPolicy = policyPath === undefined ? undefined : await readBoundedFile(policyPath, POLICY_MAX_BYTES);
   const store = openStore(path);
   try {
-    return await verifyInCage({
+    return await examineInCage({
+      ...question,
       store,
       ...standards,
       policyBytes: ownPolicy ?? policyBytes,

@@ -3,13 +3,16 @@ import { closeStore, openStore, readLayout } from "../../bundles/layout/layout.t
 import type { Digest } from "../../bundles/model/digest.ts";
 import { type AllowedRelease, allowRelease } from "../../verify/allowed-release.ts";
 import { readApprovals } from "../../verify/approval-files.ts";
-import { type CageOptions, verifyInCage } from "../../verify/cage/run-cage.ts";
+import { type CageOptions, examineInCage } from "../../verify/cage/run-cage.ts";
 import { parsePolicy } from "../../verify/policy.ts";
+import type { ReleaseContents } from "../../verify/release-contents.ts";
 import { decide, sortFindings, type Verdict } from "../../verify/verdict.ts";
 import { sealiftVersion } from "../host/this-host.ts";
 import { requireClock } from "../site/clock.ts";
+import { readDeployments } from "../site/deployment.ts";
 import { siteError } from "../site/error.ts";
 import { DEFAULT_STATE, surveyState } from "../site/state.ts";
+import { storedPath } from "../site/store.ts";
 import { attestationFindings } from "./attested.ts";
 import { policiesOfLedger } from "./policy-change.ts";
 import { clockFinding, openSite, type Site } from "./site.ts";
@@ -43,17 +46,33 @@ export function siteStandards(site: Site): SiteStandards {
   };
 }
 
+/** Where the release that runs lies; undefined if none does. */
+export function currentReleasePath({ paths }: Pick<Site, "paths">): string | undefined {
+  const { current } = readDeployments(paths);
+  return current ? storedPath(paths.directory, current.release) : undefined;
+}
+
 export interface SiteVerification {
   readonly verdict: Verdict;
   /** Only if the verdict allows it. Its layout reads the files that were verified, until `close`. */
   readonly allowed: AllowedRelease | undefined;
+  /** Only if it was asked for. */
+  readonly contents: ReleaseContents | undefined;
   close(): void;
+}
+
+/** What a verb asks of a verification besides the verdict. */
+export interface SiteQuestion {
+  /** Clock findings for which an operator vouches in the authorization to come (`--confirm-clock`). */
+  readonly confirms?: readonly string[];
+  /** Vulnerability records that did not come with the release (`--db`); the caller closes them. */
+  readonly imported?: CageOptions["imported"];
+  readonly describe?: CageOptions["describe"];
 }
 
 /**
  * Verifies the bundle or stored release at `path`, which is opened once: what is staged later comes from
- * the same open files, so nobody can put another bundle in its place. `confirms` are clock findings for
- * which an operator vouches in the authorization to come (`--confirm-clock`).
+ * the same open files, so nobody can put another bundle in its place.
  * @throws TRUST_NOT_ENROLLED | TRUST_CHANGED | STATE_DAMAGED | CLOCK_BACKWARDS | CLOCK_JUMPED |
  * LAYOUT_NOT_FOUND, LAYOUT_UNREADABLE | CAGE_FAILED | RELEASE_EXCHANGED. What is wrong with the bundle is
  * in the verdict.
@@ -62,7 +81,7 @@ export async function verifyForSite(
   site: Site,
   path: string,
   onProgress: (doneBytes: number, totalBytes: number) => void,
-  confirms: readonly string[] = [],
+  { confirms = [], imported, describe }: SiteQuestion = {},
 ): Promise<SiteVerification> {
   const standards = siteStandards(site);
   requireClock(clockFinding(site), confirms);
@@ -71,12 +90,12 @@ export async function verifyForSite(
   try {
     const approvals = readApprovals(path);
     const question = { ...standards, approvals, store, time, scope: "site", sealiftVersion: sealiftVersion() } as const;
-    const judged = await verifyInCage({ ...question, onProgress });
+    const { verdict: judged, contents } = await examineInCage({ ...question, imported, describe, onProgress });
     const verdict = withAttestation(site, judged, standards.policyBytes);
     const { policy } = parsePolicy(standards.policyBytes);
     const counted = policy.approvals === undefined ? [] : approvals;
     const allowed = verdict.decision === "allow" ? allowRelease(verdict, readLayout(store), counted) : undefined;
-    return { verdict, allowed, close: () => closeStore(store) };
+    return { verdict, allowed, contents, close: () => closeStore(store) };
   } catch (cause) {
     closeStore(store);
     throw cause;

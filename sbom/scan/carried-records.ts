@@ -13,7 +13,8 @@ import {
   VEX_STATEMENTS,
   WAIVERS,
 } from "../../bundles/model/media-types.ts";
-import type { SnapshotFile, SnapshotKind, SnapshotSource } from "./snapshot.ts";
+import type { SnapshotFile, SnapshotSource } from "./snapshot.ts";
+import type { SnapshotKind } from "./snapshot-kind.ts";
 import type { Claims } from "./statements.ts";
 import { readVex } from "./vex.ts";
 import { readWaivers } from "./waiver.ts";

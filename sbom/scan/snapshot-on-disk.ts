@@ -6,7 +6,8 @@ import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { sbomError } from "../error.ts";
 import { byText } from "../generate/catalog.ts";
 import type { RandomAccess } from "../zip-reader.ts";
-import { type SnapshotFile, type SnapshotSource, type SnapshotText, snapshotKind } from "./snapshot.ts";
+import type { SnapshotFile, SnapshotSource, SnapshotText } from "./snapshot.ts";
+import { snapshotKindOf } from "./snapshot-kind.ts";
 
 const FILES_MAX = 2_000_000;
 
@@ -38,7 +39,7 @@ function directoryFiles(root: string): SnapshotFile[] {
 function fileAt(path: string, name: string): SnapshotFile {
   return {
     name,
-    kind: snapshotKind(path),
+    kind: snapshotKindOf(path),
     stream: () => createReadStream(path, { highWaterMark: 1024 * 1024 }),
     withRandomAccess: (use) => withOpenFile(path, use),
   };

@@ -13,6 +13,7 @@ import { sbomError } from "../error.ts";
 import { TarReader } from "../generate/tar-reader.ts";
 import { type RandomAccess, readZipMember, zipMembers } from "../zip-reader.ts";
 import { OSV_RECORD_MAX_BYTES } from "./osv-record.ts";
+import { type SnapshotKind, snapshotKindOf } from "./snapshot-kind.ts";
 
 export interface SnapshotText {
   /** Where it stands: the file's path and, in an archive, the member's name or the line. */
@@ -39,21 +40,6 @@ export interface SnapshotSource {
   readonly isDirectory: boolean;
   /** In the order in which they are read. */
   readonly files: readonly SnapshotFile[];
-}
-
-const KINDS: readonly (readonly [pattern: RegExp, kind: SnapshotKind])[] = [
-  [/\.json$/, "record"],
-  [/\.(?:ndjson|jsonl)$/, "lines"],
-  [/\.zip$/, "zip"],
-  [/\.tar$/, "tar"],
-  [/\.(?:tar\.gz|tgz)$/, "tar.gz"],
-  [/\.(?:tar\.zst|tzst)$/, "tar.zst"],
-];
-export type SnapshotKind = "record" | "lines" | "zip" | "tar" | "tar.gz" | "tar.zst";
-
-/** What a file of this name holds; undefined if no records. */
-export function snapshotKind(name: string): SnapshotKind | undefined {
-  return KINDS.find(([pattern]) => pattern.test(name))?.[1];
 }
 
 /** One pass over a snapshot. `texts` must be read to its end before `digest` or `ignored` say anything. */
@@ -134,6 +120,9 @@ async function wholeText(stream: AsyncIterable<Uint8Array>): Promise<Omit<Snapsh
 
 const TOO_LARGE = { text: undefined, reason: `larger than ${OSV_RECORD_MAX_BYTES} bytes` } as const;
 
+/** What is not read must not look as if there were nothing in it. */
+const NESTED = { text: undefined, reason: "an archive within an archive is not read" } as const;
+
 function textOf(bytes: Uint8Array): Omit<SnapshotText, "name"> {
   try {
     return { text: new TextDecoder("utf-8", { fatal: true }).decode(bytes) };
@@ -169,7 +158,9 @@ async function* zipTexts(zip: RandomAccess, name: string, ignored: string[]): As
   for (const member of zipMembers(zip)) {
     const full = `${name}/${member.name}`;
     if (member.name.endsWith("/")) continue;
-    if (snapshotKind(member.name) !== "record") ignored.push(full);
+    const kind = snapshotKindOf(member.name);
+    if (kind === undefined) ignored.push(full);
+    else if (kind !== "record") yield { name: full, ...NESTED };
     else yield { name: full, ...textOf(readZipMember(zip, member, OSV_RECORD_MAX_BYTES)) };
   }
 }
@@ -195,8 +186,10 @@ async function* tarTexts(
       onEnd = () => {};
       if (kind !== "file") return undefined;
       const full = `${name}/${path}`;
-      if (snapshotKind(path) !== "record") {
-        ignored.push(full);
+      const inside = snapshotKindOf(path);
+      if (inside !== "record") {
+        if (inside === undefined) ignored.push(full);
+        else ready.push({ name: full, ...NESTED });
         return undefined;
       }
       if (isSparse || sizeBytes > OSV_RECORD_MAX_BYTES) {

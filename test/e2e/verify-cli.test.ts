@@ -3,14 +3,19 @@ import { execFileSync } from "node:child_process";
 import { mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test, { describe, type TestContext } from "node:test";
+import { OSV_SNAPSHOT_ZIP } from "../../bundles/model/media-types.ts";
 import { schemaProblem } from "../../bundles/model/schema.ts";
+import { signBlob } from "../../bundles/sign/blob.ts";
+import { DEFAULT_SCAN_POLICY } from "../../sbom/scan/scan-policy.ts";
 import { verdictSchema } from "../../verify/cage/protocol.ts";
 import type { Verdict } from "../../verify/verdict.ts";
 import { badBundles, type Exhibit, goodExhibit } from "../support/bad-bundles.ts";
 import { type CommandResult, sealift } from "../support/command-line.ts";
 import { layMutant, makeMutant, mutantSeed } from "../support/mutants.ts";
+import { osvRecord } from "../support/scan-inputs.ts";
 import { scratch } from "../support/scratch.ts";
 import {
+  type Signer,
   SMALL_NOW,
   signedBundle,
   writeSignedBundle,
@@ -18,6 +23,12 @@ import {
   writeTrustFiles,
 } from "../support/signed-bundle.ts";
 import { renderTar, smallRelease, smallRules } from "../support/small-bundle.ts";
+import { zipFile } from "../support/zip-file.ts";
+
+/** A snapshot of one record. */
+function zipOf(record: object): Buffer {
+  return zipFile([{ name: "record.json", content: JSON.stringify(record) }]);
+}
 
 /** Puts an exhibit on disk and returns the arguments of `verify` for it. */
 async function onDisk(context: TestContext, exhibit: Exhibit): Promise<{ directory: string; args: string[] }> {
@@ -167,6 +178,53 @@ test("with --json stdout gets JSON, and the report the format that was asked for
     assert.equal((JSON.parse(stdout) as Verdict).decision, "allow");
     assert.match(await readFile(report, "utf8"), begins);
   }
+});
+
+test("scans in the cage by records that come with the release or beside it, and tells what is in it", async (t) => {
+  const directory = await scratch(t);
+  const at = (name: string): string => join(directory, name);
+  const sbom = (version: string) => (one: Readonly<Record<string, unknown>>) => ({
+    ...one,
+    components: [{ type: "library", name: "lib", "bom-ref": "lib", version, purl: `pkg:npm/lib@${version}` }],
+  });
+  const osv = { name: "osv", mediaType: OSV_SNAPSHOT_ZIP, bytes: zipOf(osvRecord({ name: "other" })) };
+  const images = [{ name: "app" }];
+  const old = signedBundle({ small: smallRelease({ images, sbom: sbom("0.9.0"), files: [osv] }) });
+  const bundle = signedBundle({ small: smallRelease({ images, sbom: sbom("1.0.0"), files: [osv], version: "1.1.0" }) });
+  await writeSignedBundle(at("old"), old);
+  await writeSignedBundle(at("bundle"), bundle);
+  await writeTrustFiles(at("trust"), bundle.trustFiles);
+  const acceptNotChecked = ["cage", "rebuilt", "revocation", "attestation"];
+  const policy = { schemaVersion: 1, name: "test", acceptNotChecked, scan: DEFAULT_SCAN_POLICY };
+  await writeFile(at("policy"), JSON.stringify(policy));
+  const args = ["verify", at("bundle"), "--trust", at("trust"), "--policy", at("policy"), "--at", SMALL_NOW];
+  const good = await sealift([...args, "--json"]);
+  assert.equal(good.exit, 0, good.stdout);
+  const age = verdictOf(good).findings.find(({ subject }) => subject === "vulnerability records");
+  assert.match(age?.message ?? "", /^151 days old/);
+
+  const newer = zipOf(
+    osvRecord({ more: { modified: "2026-05-31T00:00:00Z", database_specific: { severity: "HIGH" } } }),
+  );
+  await writeFile(at("new.zip"), newer);
+  const unsigned = await sealift([...args, "--db", at("new.zip"), "--json"]);
+  assert.equal(unsigned.exit, 3);
+  assert.ok(verdictOf(unsigned).findings.some(({ code }) => code === "SCAN_DATABASE_NOT_SIGNED"));
+  const [{ key }] = bundle.signers.security as readonly [Signer];
+  await writeFile(at("new.zip.sigstore.json"), signBlob(key, newer));
+  const html = ["--format", "html", "--report", at("report.html"), "--against", at("old")];
+  const denied = await sealift([...args, "--db", at("new.zip"), "--json", ...html]);
+  assert.equal(denied.exit, 3);
+  const wrong = verdictOf(denied).findings.filter(({ status }) => status === "fail");
+  assert.deepEqual(
+    wrong.map(({ code }) => code),
+    ["SCAN_VULNERABILITY"],
+  );
+  const page = await readFile(at("report.html"), "utf8");
+  assert.match(page, /<bdi>high<\/bdi><\/td><td><bdi>TEST-1<\/bdi>/);
+  assert.match(page, /<bdi>upgraded<\/bdi><\/td><td><bdi>app<\/bdi><\/td><td><bdi>pkg:npm\/lib<\/bdi>/);
+  assert.equal(errorOf(await sealift([...args, "--db", at("nothing.zip"), "--json"])), "SCAN_DATABASE_NOT_FOUND");
+  assert.equal(errorOf(await sealift([...args, "--db", directory, "--json"])), "SCAN_DATABASE_UNREADABLE");
 });
 
 test("denies when the policy accepts no check unmade", async (t) => {

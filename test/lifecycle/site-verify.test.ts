@@ -67,8 +67,8 @@ test("a clock that went back or jumped is not believed, unless an operator vouch
   await assert.rejects(verifyForSite(open(), path, quiet), coded("CLOCK_JUMPED"));
   clock.set("2026-11-21T07:00:00.000Z");
   await assert.rejects(verifyForSite(open(), path, quiet), coded("CLOCK_BACKWARDS"));
-  await assert.rejects(verifyForSite(open(), path, quiet, ["CLOCK_JUMPED"]), coded("CLOCK_BACKWARDS"));
-  const { verdict, close } = await verifyForSite(open(), path, quiet, ["CLOCK_BACKWARDS"]);
+  await assert.rejects(verifyForSite(open(), path, quiet, { confirms: ["CLOCK_JUMPED"] }), coded("CLOCK_BACKWARDS"));
+  const { verdict, close } = await verifyForSite(open(), path, quiet, { confirms: ["CLOCK_BACKWARDS"] });
   close();
   assert.deepEqual([verdict.decision, verdict.time.at], ["allow", "2026-11-21T07:00:00.000Z"]);
 });

@@ -6,7 +6,7 @@ import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { type HashTask, hashTasks } from "../../verify/cage/hash-tasks.ts";
 import { DEFAULT_POLICY, type Policy } from "../../verify/policy.ts";
 import type { Finding, Verdict } from "../../verify/verdict.ts";
-import { verifyRelease } from "../../verify/verify.ts";
+import { type Judged, type VerifyInput, verifyRelease } from "../../verify/verify.ts";
 import { SMALL_NOW } from "./signed-bundle.ts";
 
 export interface JudgeOptions {
@@ -17,12 +17,19 @@ export interface JudgeOptions {
   readonly at?: string;
   readonly sealiftVersion?: string;
   readonly approvals?: readonly Buffer[];
+  readonly imported?: VerifyInput["imported"];
+  readonly describe?: VerifyInput["describe"];
   /** Called when all but the digests has been looked at. */
   readonly beforeHashing?: () => void;
 }
 
 /** The verdict on the bundle at `path`. Throws what `openStore` throws. */
 export async function judge(path: string, options: JudgeOptions): Promise<Verdict> {
+  return (await examine(path, options)).verdict;
+}
+
+/** The verdict, and with `describe` what is in the release. */
+export async function examine(path: string, options: JudgeOptions): Promise<Judged> {
   const store = openStore(path);
   try {
     const tasks = tasksOf(store);
@@ -31,6 +38,8 @@ export async function judge(path: string, options: JudgeOptions): Promise<Verdic
       trustFiles: options.trustFiles,
       policyBytes: canonicalJson({ ...DEFAULT_POLICY, ...options.policy }),
       approvals: options.approvals ?? [],
+      imported: options.imported,
+      describe: options.describe,
       time: { at: options.at ?? SMALL_NOW, source: "option" },
       scope: "advisory",
       sealiftVersion: options.sealiftVersion ?? "0.1.0",

@@ -2,10 +2,12 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import test from "node:test";
+import { runInNewContext } from "node:vm";
 import { Ajv } from "ajv";
 import { digestOf } from "../../bundles/model/digest.ts";
 import { schemaProblem } from "../../bundles/model/schema.ts";
 import { verdictSchema } from "../../verify/cage/protocol.ts";
+import type { ReleaseContents } from "../../verify/release-contents.ts";
 import { CHECKS, failed, notChecked, passed, type Verdict } from "../../verify/verdict.ts";
 import { CHECK_QUESTIONS, expiryWarning } from "../../verify/verdict-facts.ts";
 import { renderVerdictHtml } from "../../verify/verdict-html.ts";
@@ -107,6 +109,108 @@ test("the HTML holds every finding, loads nothing, and its policy allows its own
     }
     assert.ok(html.includes(one.policy.digest) && html.includes(one.time.at));
   }
+});
+
+const contents: ReleaseContents = {
+  images: [
+    {
+      name: HOSTILE,
+      digest: digestOf("image"),
+      sbom: digestOf("sbom"),
+      packages: [
+        { kind: HOSTILE, name: HOSTILE, version: HOSTILE, licences: HOSTILE },
+        { kind: "npm", name: "left-pad", version: "1.0.0", licences: "MIT" },
+      ],
+    },
+  ],
+  records: HOSTILE,
+  vulnerabilities: [
+    { image: "app", id: "CVE-1", level: "high 7.5", package: "pkg:npm/a@1", fixed: "2", status: "open", said: "" },
+    { image: HOSTILE, id: HOSTILE, level: HOSTILE, package: HOSTILE, fixed: "", status: "suppressed", said: HOSTILE },
+  ],
+  against: HOSTILE,
+  changes: [{ image: HOSTILE, change: HOSTILE, package: HOSTILE, from: HOSTILE, to: HOSTILE, detail: HOSTILE }],
+  alarms: 1,
+  leftOut: 3,
+};
+
+test("the page says what is in the release: packages, vulnerabilities, changes, an alarm and what was left out", () => {
+  const html = renderVerdictHtml(good, "0.1.0", contents);
+  assert.match(html, /<tr data-status="npm"><td><bdi>npm<\/bdi><\/td><td><bdi>left-pad<\/bdi>/);
+  assert.match(html, /<tr data-status="high"><td><bdi>high 7\.5<\/bdi><\/td><td><bdi>CVE-1<\/bdi>/);
+  assert.match(html, /1 open, 1 suppressed/);
+  assert.match(html, /ALARM: 1 packages/);
+  assert.match(html, /3 rows are left out/);
+  assert.match(renderVerdictHtml(good, "0.1.0"), /Not shown: it was not asked for, or an earlier check failed/);
+});
+
+test("nothing that the page describes is markup, ends a line or turns the text around", () => {
+  const html = renderVerdictHtml(good, "0.1.0", contents);
+  const body = html.slice(html.indexOf("<body>")).replace(script(html), "");
+  assert.doesNotMatch(body, /<script>alert|<img/);
+  assert.doesNotMatch(body, ACTING);
+  assert.equal(html.match(/<script/g)?.length, 1);
+  assert.doesNotMatch(html, /<[^>]*\s(?:src|href|style|on[a-z]+)\s*=/);
+});
+
+/** As much of a page as the script asks for. */
+class Part {
+  readonly dataset: Record<string, string>;
+  readonly children: unknown[] = [];
+  readonly listeners = new Map<string, () => void>();
+  readonly textContent: string;
+  hidden = false;
+  checked = true;
+  value = "";
+  constructor(dataset: Record<string, string> = {}, textContent = "") {
+    this.dataset = dataset;
+    this.textContent = textContent;
+  }
+  append(...parts: unknown[]): void {
+    this.children.push(...parts);
+  }
+  addEventListener(name: string, listener: () => void): void {
+    this.listeners.set(name, listener);
+  }
+}
+
+test("the one script filters each table by text and by status, and leaves the other tables alone", () => {
+  const html = renderVerdictHtml(good, "0.1.0", contents);
+  const rowsOf = (id: string): Part[] => {
+    const table = new RegExp(`<table id="${id}">(.*?)</table>`, "s").exec(html)?.[1] ?? "";
+    return [...table.matchAll(/<tr data-status="([^"]*)">(.*?)<\/tr>/gs)].map(
+      ([, status = "", text = ""]) => new Part({ status }, text.replace(/<[^>]*>/g, " ")),
+    );
+  };
+  const places = [...html.matchAll(/data-filters="([^"]*)"/g)].map(([, filters = ""]) => new Part({ filters }));
+  assert.deepEqual(
+    places.map(({ dataset }) => dataset["filters"]),
+    ["findings", "vulnerabilities", "changes", "packages-0"],
+  );
+  const tables = new Map(places.map(({ dataset: { filters = "" } }) => [filters, rowsOf(filters)]));
+  const document = {
+    querySelectorAll: (selector: string) =>
+      selector === "[data-filters]" ? places : tables.get(/^#(\S+) tr\[data-status\]$/.exec(selector)?.[1] ?? ""),
+    createElement: () => new Part(),
+  };
+  runInNewContext(script(html), { document });
+  const shown = (id: string): number => tables.get(id)?.filter(({ hidden }) => !hidden).length ?? -1;
+  assert.deepEqual([shown("packages-0"), shown("vulnerabilities")], [2, 2]);
+  const find = places.at(-1)?.children.find((one) => one instanceof Part);
+  assert.ok(find instanceof Part);
+  find.value = "LEFT-pad";
+  find.listeners.get("input")?.();
+  assert.deepEqual([shown("packages-0"), shown("vulnerabilities")], [1, 2]);
+  const label = places[1]?.children.find(
+    (one) => one instanceof Part && String(one.children[1]).includes("high"),
+  ) as Part;
+  const [box] = label.children as [Part];
+  box.checked = false;
+  box.listeners.get("change")?.();
+  assert.equal(shown("vulnerabilities"), 1);
+  box.checked = true;
+  box.listeners.get("change")?.();
+  assert.equal(shown("vulnerabilities"), 2);
 });
 
 test("in the HTML no string of the bundle is markup, ends a line or turns the text around", () => {

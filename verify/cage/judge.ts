@@ -31,15 +31,19 @@ function tasksOf(store: Store): HashTask[] {
 const question = JSON.parse(await nextLine()) as Case;
 write({ tasks: tasksOf(question.store) });
 const { verifyRelease } = await import("../verify.ts");
-const verdict = await verifyRelease({
+const { verdict, contents } = await verifyRelease({
   ...question,
   trustFiles: new Map(Object.entries(question.trustFiles).map(([name, bytes]) => [name, Buffer.from(bytes, "base64")])),
   policyBytes: Buffer.from(question.policy, "base64"),
   approvals: question.approvals.map((base64) => Buffer.from(base64, "base64")),
+  imported: question.imported && {
+    ...question.imported,
+    signatures: question.imported.signatures.map((base64) => Buffer.from(base64, "base64")),
+  },
   hashed: async () => {
     const { got } = JSON.parse(await nextLine()) as HashResults;
     return new Map(Object.entries(got));
   },
 });
-write({ nonce: question.nonce, verdict } satisfies Judgement);
+write({ nonce: question.nonce, verdict, contents } satisfies Judgement);
 process.exit(0);

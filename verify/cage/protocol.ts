@@ -6,8 +6,11 @@ import type { Store } from "../../bundles/layout/layout.ts";
 import type { Digest } from "../../bundles/model/digest.ts";
 import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
 import { ROLES } from "../../bundles/model/signing-roles.ts";
+import type { ImportedRecords } from "../checks/scan.ts";
 import { verifyError } from "../error.ts";
+import { releaseContentsSchema } from "../release-contents.ts";
 import { CHECKS, type Verdict } from "../verdict.ts";
+import type { Judged } from "../verify.ts";
 import type { HashTask } from "./hash-tasks.ts";
 
 /** The number of the bundle's first file in a caged process. */
@@ -23,6 +26,10 @@ export interface Case {
   /** Base64 of each. */
   readonly approvals: readonly string[];
   readonly earlierPolicies: readonly Digest[];
+  /** Vulnerability records that did not come with the release; `fd` is a number in the judge's own table. */
+  readonly imported?: Omit<ImportedRecords, "signatures"> & { readonly signatures: readonly string[] };
+  /** Say what is in the release too; `earlier` is a release to compare it with, its `fd`s as those of `store`. */
+  readonly describe?: { readonly earlier: Store | undefined };
   readonly time: Verdict["time"];
   readonly scope: Verdict["scope"];
   readonly sealiftVersion: string;
@@ -41,9 +48,8 @@ export interface HashResults {
 }
 
 /** Judge → parent, second line. */
-export interface Judgement {
+export interface Judgement extends Judged {
   readonly nonce: string;
-  readonly verdict: Verdict;
 }
 
 const text = { type: "string", maxLength: 65_536 };
@@ -104,7 +110,10 @@ export const verdictSchema: JsonSchema = {
   ...verdictShape,
 };
 
-const judgementSchema = closed({ nonce: text, verdict: verdictShape });
+const judgementSchema: JsonSchema = {
+  ...closed({ nonce: text, verdict: verdictShape, contents: releaseContentsSchema }),
+  required: ["nonce", "verdict"],
+};
 
 const hashRequestSchema = closed({
   tasks: {
@@ -142,10 +151,10 @@ export function parseHashRequest(line: string): HashRequest {
   return parseLine(line, hashRequestSchema, "hash request") as HashRequest;
 }
 
-/** @throws CAGE_FAILED unless it is a verdict that answers `nonce`. */
-export function parseJudgement(line: string, nonce: string): Verdict {
+/** @throws CAGE_FAILED unless it has a verdict that answers `nonce`. */
+export function parseJudgement(line: string, nonce: string): Judged {
   const judgement = parseLine(line, judgementSchema, "verdict") as Judgement;
   if (judgement.nonce !== nonce)
     throw verifyError("CAGE_FAILED", "the caged verifier's verdict answers another question");
-  return judgement.verdict;
+  return { verdict: judgement.verdict, contents: judgement.contents };
 }

@@ -19,8 +19,10 @@ import { isDeepStrictEqual } from "node:util";
 import type { Store } from "../../bundles/layout/layout.ts";
 import { type Digest, parseDigest } from "../../bundles/model/digest.ts";
 import { plainJson } from "../../bundles/model/plain-text.ts";
+import type { ImportedRecords } from "../checks/scan.ts";
 import { verifyError } from "../error.ts";
 import { decide, type Verdict } from "../verdict.ts";
+import type { Judged } from "../verify.ts";
 import type { HashTask } from "./hash-tasks.ts";
 import type { Case } from "./protocol.ts";
 
@@ -55,6 +57,10 @@ export interface CageOptions {
   readonly approvals?: readonly Buffer[];
   /** The site's policies before this one; none if undefined. */
   readonly earlierPolicies?: readonly Digest[];
+  /** Vulnerability records that did not come with the release, in an open file. */
+  readonly imported?: ImportedRecords | undefined;
+  /** Say what is in the release too, compared with the one in `earlier`. */
+  readonly describe?: { readonly earlier: Store | undefined } | undefined;
   readonly time: Verdict["time"];
   readonly scope: Verdict["scope"];
   readonly sealiftVersion: string;
@@ -68,18 +74,38 @@ export interface CageOptions {
  * @throws POLICY_MALFORMED, and CAGE_FAILED if the caged processes do not answer as they must.
  */
 export async function verifyInCage(options: CageOptions, trial: CageTrial = IN_EARNEST): Promise<Verdict> {
-  const cage = new Cage(options.store);
+  return (await examineInCage(options, trial)).verdict;
+}
+
+/** `verifyInCage`, and with `describe` what is in the release: that part decides nothing, and nothing checks it out here. */
+export async function examineInCage(options: CageOptions, trial: CageTrial = IN_EARNEST): Promise<Judged> {
+  const { imported, describe } = options;
+  const passed = [...options.store.files, ...(imported ? [imported] : []), ...(describe?.earlier?.files ?? [])];
+  const cage = new Cage({ files: passed });
   try {
     const judge = cage.start(trial.judge);
     const hashers = Array.from({ length: availableParallelism() }, () => cage.start("hasher.js"));
     // Loaded while the processes start: these bring the schemas, which take as long.
     const { FIRST_FD, parseHashRequest, parseJudgement } = await import("./protocol.ts");
+    const inCage = (fd: number): number => FIRST_FD + passed.findIndex((one) => one.fd === fd);
+    const storeInCage = (store: Store): Store => ({
+      ...store,
+      files: store.files.map((file) => ({ ...file, fd: inCage(file.fd) })),
+    });
     const { DEFAULT_POLICY_BYTES, parsePolicy } = await import("../policy.ts");
     const { policyBytes = DEFAULT_POLICY_BYTES } = options;
     const nonce = randomUUID();
     const question: Case = {
       nonce,
-      store: { ...options.store, files: options.store.files.map((file, i) => ({ ...file, fd: FIRST_FD + i })) },
+      store: storeInCage(options.store),
+      ...(imported && {
+        imported: {
+          ...imported,
+          fd: inCage(imported.fd),
+          signatures: imported.signatures.map((bytes) => bytes.toString("base64")),
+        },
+      }),
+      ...(describe && { describe: { earlier: describe.earlier && storeInCage(describe.earlier) } }),
       trustFiles: Object.fromEntries([...options.trustFiles].map(([name, bytes]) => [name, bytes.toString("base64")])),
       policy: policyBytes.toString("base64"),
       approvals: (options.approvals ?? []).map((bytes) => bytes.toString("base64")),
@@ -94,13 +120,13 @@ export async function verifyInCage(options: CageOptions, trial: CageTrial = IN_E
     const { policy, digest: policyDigest } = parsePolicy(policyBytes);
     const { tasks } = parseHashRequest(await judge.next(trial.judgeMaxMs));
     judge.send({ got: Object.fromEntries(await hashAll(hashers, tasks, options.onProgress)) });
-    const verdict = parseJudgement(await judge.next(trial.judgeMaxMs), nonce);
+    const { verdict, contents } = parseJudgement(await judge.next(trial.judgeMaxMs), nonce);
     const { scope, time } = options;
     const own = { scope, time, policy: { digest: policyDigest }, decision: decide(verdict.findings, policy) };
     if (!isDeepStrictEqual({ ...verdict, ...own }, verdict)) {
       throw verifyError("CAGE_FAILED", "the caged verifier's verdict contradicts itself or its question");
     }
-    return verdict;
+    return { verdict, contents };
   } finally {
     cage.close();
   }
@@ -140,8 +166,8 @@ export class Cage {
   readonly #directory: string;
   readonly #processes: CagedProcess[] = [];
 
-  constructor(store: Store) {
-    this.#fds = store.files.map((file) => file.fd);
+  constructor({ files }: { readonly files: readonly { readonly fd: number }[] }) {
+    this.#fds = files.map((file) => file.fd);
     this.#directory = mkdtempSync(join(tmpdir(), "sealift-cage-"));
     const { prefix, walls } = wallsOfThisHost();
     this.#prefix = prefix;

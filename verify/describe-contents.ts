@@ -1,0 +1,154 @@
+/** Fills release-contents.ts from documents that were read by digest. Loaded only for a report that asks for it. */
+import { type BundleRelease, DOCUMENT_MAX_BYTES, readLayoutIndex, readRelease } from "../bundles/layout/contents.ts";
+import { type Layout, readLayout, type Store } from "../bundles/layout/layout.ts";
+import { reasonOf } from "../bundles/model/sealift-error.ts";
+import { type DiffSide, diffReleases, type ImageDiff, type ReleaseDiff } from "../sbom/diff/diff.ts";
+import { parseSbom, type SbomComponent } from "../sbom/document.ts";
+import type { Finding, ScanReport } from "../sbom/scan/report.ts";
+import type { ScanInput } from "../sbom/scan/scan.ts";
+import { databaseText } from "./checks/scan.ts";
+import {
+  CELL_MAX_LENGTH,
+  type ChangeRow,
+  type ImagePackages,
+  type ReleaseContents,
+  ROWS_MAX,
+  type VulnerabilityRow,
+} from "./release-contents.ts";
+
+/** A release beside its scan. */
+export interface Described {
+  readonly layout: Layout;
+  readonly release: BundleRelease;
+  /** Undefined if there was none, for the reason in `notScanned`. */
+  readonly scan: ScanReport | undefined;
+  readonly notScanned: string;
+}
+
+/** The release that is compared with; not verified here. `scan` looks its SBOMs up in the same records. */
+export interface Earlier {
+  readonly store: Store;
+  readonly scan: ((inputs: readonly ScanInput[]) => Promise<ScanReport>) | undefined;
+}
+
+/** @throws SBOM_MALFORMED and what reading by digest throws. What is wrong with the earlier release is said in `against`. */
+export async function describeContents(next: Described, earlier: Earlier | undefined): Promise<ReleaseContents> {
+  const cut = new Cut();
+  const { scan } = next;
+  const images = next.release.manifest.images.map(({ name, digest, sbom }): ImagePackages => {
+    const { components } = parseSbom(next.layout.read(sbom, DOCUMENT_MAX_BYTES));
+    return { name, digest, sbom, packages: cut.rows(components.map(packageRow)) };
+  });
+  const found = (scan?.subjects ?? []).flatMap(({ name, findings }) => findings.map((one) => findingRow(name, one)));
+  const comparison = earlier ? await compare(next, earlier) : undefined;
+  return {
+    images,
+    records: cut.text(scan ? databaseText(scan.database) : `not checked: ${next.notScanned}`),
+    vulnerabilities: cut.rows(found),
+    against: cut.text(comparison?.against ?? "not checked: no earlier release was given"),
+    changes: cut.rows(comparison?.diff?.images.flatMap(changeRows) ?? []),
+    alarms: comparison?.diff?.alarms ?? 0,
+    leftOut: cut.leftOut,
+  };
+}
+
+/** Keeps tables and texts within their limits, and counts what it leaves out. */
+class Cut {
+  leftOut = 0;
+
+  text(text: string): string {
+    return (text.length > CELL_MAX_LENGTH ? `${text.slice(0, CELL_MAX_LENGTH)}…` : text).toWellFormed();
+  }
+
+  rows<Row extends object>(all: readonly Row[]): Row[] {
+    this.leftOut += Math.max(0, all.length - ROWS_MAX);
+    return all
+      .slice(0, ROWS_MAX)
+      .map((row) => Object.fromEntries(Object.entries(row).map(([name, text]) => [name, this.text(text)])) as Row);
+  }
+}
+
+function packageRow({ type, group, name, version, purl, licences }: SbomComponent): ImagePackages["packages"][number] {
+  return {
+    kind: /^pkg:([a-z.+-]+)\//.exec(purl ?? "")?.[1] ?? type,
+    name: group ? `${group}/${name}` : name,
+    version: version ?? "",
+    licences: licences?.join(", ") ?? "",
+  };
+}
+
+function findingRow(
+  image: string,
+  { id, severity, package: one, fixed, status, statements }: Finding,
+): VulnerabilityRow {
+  const said = statements.map(
+    ({ source, state, detail, expires }) =>
+      `${source}: ${state}${detail ? `: ${detail}` : ""}${expires ? ` (until ${expires})` : ""}`,
+  );
+  return {
+    image,
+    id,
+    level: severity.score === undefined ? severity.level : `${severity.level} ${severity.score}`,
+    package: one.purl,
+    fixed: fixed.join(", "),
+    status,
+    said: said.join("; "),
+  };
+}
+
+async function compare(
+  next: Described,
+  { store, scan }: Earlier,
+): Promise<{ readonly against: string; readonly diff?: ReleaseDiff }> {
+  try {
+    const layout = readLayout(store);
+    const release = readRelease(layout, readLayoutIndex(layout).release);
+    const inputs = sbomsOf(layout, release);
+    const report = next.scan && scan ? await scan(inputs) : undefined;
+    const older = sides(inputs, report);
+    const diff = diffReleases(older, sides(sbomsOf(next.layout, next.release), next.scan), "by-name");
+    const { appliance, version } = release.manifest;
+    return {
+      against: `${appliance} ${version}, ${release.descriptor.digest}; its signatures were not checked here`,
+      diff,
+    };
+  } catch (cause) {
+    return { against: `not checked: the earlier release cannot be read: ${reasonOf(cause)}` };
+  }
+}
+
+function sbomsOf(layout: Layout, { manifest }: BundleRelease): ScanInput[] {
+  return manifest.images.map(({ name, digest, sbom }) => ({
+    name,
+    digest,
+    sbom: layout.read(sbom, DOCUMENT_MAX_BYTES),
+  }));
+}
+
+function sides(inputs: readonly ScanInput[], report: ScanReport | undefined): DiffSide[] {
+  return inputs.map(({ name, sbom }, i) => ({
+    name,
+    document: parseSbom(sbom),
+    findings: report?.subjects[i]?.findings,
+  }));
+}
+
+function changeRows({ name: image, changes, vulnerabilities }: ImageDiff): ChangeRow[] {
+  const ofPackages = changes.map((one) => ({
+    image,
+    change: one.kind === "hash-changed" ? "same version, other bytes" : one.kind,
+    package: one.package,
+    from: one.from ?? "",
+    to: one.to ?? "",
+    detail: one.before && one.after ? `${one.before.join(", ") || "none"} → ${one.after.join(", ") || "none"}` : "",
+  }));
+  const found = (vulnerabilities ?? []).map((one) => ({
+    image,
+    change: `vulnerability ${one.kind}`,
+    package: one.package,
+    from: one.from ?? "",
+    to: one.to ?? "",
+    detail: `${one.id} (${one.level}${one.status === "suppressed" ? ", suppressed" : ""})`,
+  }));
+  return [...ofPackages, ...found];
+}

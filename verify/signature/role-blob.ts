@@ -1,0 +1,28 @@
+/** Signatures of a role over one file: `cosign sign-blob --new-bundle-format`, one Sigstore bundle for each key. */
+import type { Digest } from "../../bundles/model/digest.ts";
+import type { TrustRole } from "../trust/trust.ts";
+import { verifyBlob } from "./blob.ts";
+
+/**
+ * Holders of the role's keys that signed, sorted; empty where fewer did than the role must have, or there is no role
+ * to check with. A signature that is there and is of none of its keys is refused.
+ * @throws SIGNATURE_MALFORMED | SIGNATURE_UNKNOWN_KEY | SIGNATURE_STATEMENT_REFUSED | SIGNATURE_OTHER_ARTIFACT
+ */
+export function signersOfBlob(signatures: readonly Buffer[], digest: Digest, role: TrustRole | undefined): string[] {
+  if (role === undefined) return [];
+  const holders = new Set(signatures.map((signature) => signerOf(signature, digest, role)));
+  return holders.size < role.threshold ? [] : [...holders].sort();
+}
+
+function signerOf(signature: Buffer, digest: Digest, role: TrustRole): string {
+  let refusal: unknown;
+  for (const key of role.keys) {
+    try {
+      verifyBlob(signature, digest, key);
+      return key.holder;
+    } catch (cause) {
+      refusal = cause;
+    }
+  }
+  throw refusal;
+}
