@@ -52,7 +52,7 @@ const AREAS_IN_THE_CAGE =
 
 /** What the judge loads besides, only of a release that is scanned or described (ADR 0028). */
 const SCAN_IN_THE_CAGE =
-  /^sbom\/(?:scan|diff)\/|^sbom\/(?:zip-reader|debian-version|generate\/catalog|generate\/tar-reader)\.ts$/;
+  /^sbom\/(?:scan|diff)\/|^sbom\/(?:zip-reader|debian-version|rpm-version|generate\/catalog|generate\/tar-reader)\.ts$/;
 /** Package URLs, and a signature over the digest of a file. */
 const PACKAGES_OF_THE_SCAN = ["packageurl-js", "@noble/curves", "@noble/hashes"];
 const BUILTINS_OF_THE_SCAN = ["node:module", "node:stream", "node:zlib"];
