@@ -1,3 +1,4 @@
+import type { ReferenceValues } from "../../verify/attestation/appraise.ts";
 import { appraiseInCage } from "../../verify/attestation/appraise-in-cage.ts";
 import { ATTESTATION_POLICY_MAX_BYTES } from "../../verify/attestation/attestation-policy.ts";
 import type { AttestationVerdict } from "../../verify/attestation/attestation-verdict.ts";
@@ -7,7 +8,6 @@ import { EVIDENCE_MAX_BYTES } from "../../verify/attestation/evidence.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { readCollateralDirectory, readNonce, readTime } from "./attest-input.ts";
 import { type Command, optionalOption, positionals, requiredOption, usageError } from "./command.ts";
-import { releaseReference } from "./release-reference.ts";
 
 const NAME = "attest verify";
 
@@ -61,7 +61,7 @@ export const attestVerify: Command = {
       policyBytes: await readBoundedFile(policyPath, ATTESTATION_POLICY_MAX_BYTES),
       nonce,
       challenge: challengePath === undefined ? null : await readBoundedFile(challengePath, CHALLENGE_MAX_BYTES),
-      reference: release === undefined ? null : await releaseReference(invocation, release, time),
+      reference: release === undefined ? null : await referenceOf(invocation, release, time),
       time,
     });
     const { terminal } = invocation;
@@ -70,3 +70,8 @@ export const attestVerify: Command = {
     return verdict.decision === "allow" ? 0 : 3;
   },
 };
+
+/** Loaded only for a release: its parsers take longer to load than an appraisal. */
+const referenceOf = async (
+  ...question: Parameters<typeof import("./release-reference.ts")["releaseReference"]>
+): Promise<ReferenceValues> => (await import("./release-reference.ts")).releaseReference(...question);

@@ -117,6 +117,19 @@ export const LEAST_POLICY: AttestationPolicy = {
   revoked: { chips: [], keys: [] },
 };
 
+/** What each vector must be called, with a policy that asks for its own measurement and refuses debugging. */
+export const EXPECTED: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  "milan-v2-debug-on": { debug: "ATTEST_DEBUG_ALLOWED" },
+  "milan-v2": {},
+  "milan-v3-ms": {},
+  "genoa-v3-ms": {},
+  // Its certificate was changed after AMD signed it; openssl verify says so too.
+  "milan-wrong-vcek-new": { chain: "ATTEST_CHAIN_INVALID" },
+  "milan-v2-azure-HCL": {},
+  "sim-simulated": { chain: "ATTEST_ROOT_UNKNOWN" },
+  "sim-impostor": { chain: "ATTEST_CHAIN_INVALID" },
+};
+
 /** The verdict on a vector's report, with AMD's certificates and its own. */
 export function judgeVector(
   row: Vector,
