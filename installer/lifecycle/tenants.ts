@@ -260,7 +260,13 @@ export const tenantsKind: OperationKind<DeployContext> = {
       intent: inWords(order),
       isCommit: true,
       do: async () => {
-        said = await give(context, await context.engine(), at, order, false);
+        const engine = await context.engine();
+        try {
+          said = await give(context, engine, at, order, false);
+        } catch (cause) {
+          // Refused because it is done already: by a run of ours that was cut off before it could write so.
+          if (!isRefusal(cause) || !isDone(await listTenants(context, engine, null), order)) throw cause;
+        }
       },
       // What was not done needs nothing; what was done is never taken back.
       undo: async () => {},
@@ -275,7 +281,13 @@ export const tenantsKind: OperationKind<DeployContext> = {
       name: "show",
       intent: "show the key",
       do: async () => {
-        said ??= await givenAgain(context, at, order);
+        try {
+          // Another key in the place of one that nobody saw.
+          said ??= await give(context, await context.engine(), at, order, false);
+        } catch (cause) {
+          // Somebody did, because it was used.
+          if (!isRefusal(cause)) throw cause;
+        }
         if (said && "key" in said) context.showOnce(JSON.stringify(said));
       },
     };
@@ -284,25 +296,15 @@ export const tenantsKind: OperationKind<DeployContext> = {
   },
 };
 
-/** Another key in the place of one that nobody saw. Undefined if somebody did, because it was used, or it is void. */
-async function givenAgain(
-  context: DeployContext,
-  at: Deployment,
-  order: TenantOrder,
-): Promise<Readonly<Record<string, unknown>> | undefined> {
-  try {
-    return await give(context, await context.engine(), at, order, false);
-  } catch (cause) {
-    if (cause instanceof SealiftError && cause.code === "TENANT_REFUSED") return undefined;
-    throw cause;
-  }
+function isRefusal(cause: unknown): boolean {
+  return cause instanceof SealiftError && cause.code === "TENANT_REFUSED";
 }
 
 export function isDone({ tenants, keys }: TenantList, order: TenantOrder): boolean {
   if (order.do === "key-add") return keys.some(({ prefix }) => prefix === order.prefix);
   if (order.do === "key-revoke") return keys.some(({ prefix, revoked }) => prefix === order.prefix && revoked !== null);
   const tenant = tenants.find((one) => one.name === order.tenant);
-  if (!tenant || order.do === "tenant-add") return tenant !== undefined;
+  if (!tenant) return false;
   if (order.do === "tenant-active") return tenant.active === order.active;
   return [...tenant.models].sort().join() === order.models.join();
 }

@@ -323,6 +323,20 @@ function suite(): void {
     assert.equal((await site.run("ledger", "verify")).exit, 0);
   });
 
+  it("keeps no private key that runbooks/keys.md does not name", () => {
+    const page = readFileSync(new URL("../../runbooks/keys.md", import.meta.url), "utf8");
+    const files = readdirSync(site.site.state, { recursive: true, withFileTypes: true }).filter((one) => one.isFile());
+    const paths = files.map((one) => join(one.parentPath, one.name).slice(site.site.state.length + 1));
+    const holding = paths.filter((path) => {
+      return !path.startsWith("store/") && readFileSync(join(site.site.state, path)).includes("PRIVATE KEY-----");
+    });
+    assert.ok(holding.length > 5, holding.join(", "));
+    assert.deepEqual(
+      holding.filter((path) => !page.includes(`\`${path}\``)),
+      [],
+    );
+  });
+
   it("the ledger and the audit log are each other's witness", async () => {
     const agreed = await site.run("audit", "verify", "--json");
     const { holds, ledgerEntries, findings } = JSON.parse(agreed.stdout) as Record<string, unknown>;

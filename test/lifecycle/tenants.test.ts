@@ -77,8 +77,9 @@ test("a wish that cannot be done is refused before anybody signs", () => {
 });
 
 test("after a crash it is seen whether an order was done", () => {
-  const acme = { do: "tenant-add", tenant: "acme", models: ["small"] } as const;
+  const acme = { do: "tenant-add", tenant: "acme", models: ["ancient", "small"] } as const;
   assert.equal(isDone(LIST, acme), true);
+  assert.equal(isDone(LIST, { ...acme, models: ["small"] }), false, "another tenant of this name");
   assert.equal(isDone(LIST, { ...acme, do: "tenant-models", models: ["ancient", "small"] }), true);
   assert.equal(isDone(LIST, { do: "tenant-active", tenant: "gone", active: false }), true);
   assert.equal(isDone(LIST, { do: "key-revoke", prefix: "zzzzzzzzzzzz" }), true);
