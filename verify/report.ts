@@ -4,6 +4,7 @@ import type { Digest } from "../bundles/model/digest.ts";
 import { reasonOf, SealiftError } from "../bundles/model/sealift-error.ts";
 import type { Role } from "../bundles/model/signing-roles.ts";
 import type { Signed } from "./checks/signatures.ts";
+import { isTrustKey } from "./trust/trust.ts";
 import {
   CHECKS,
   type Check,
@@ -34,10 +35,11 @@ export class Report {
     const images = this.release?.manifest.images ?? [];
     const nameOf = (subject: Digest): string => images.find(({ digest }) => digest === subject)?.name ?? "release";
     const once = new Map<string, VerdictSignature>();
-    for (const { subject, predicateType, role, key, object } of this.#signed) {
+    for (const { subject, predicateType, role, key, object, at } of this.#signed) {
       const id = `${subject} ${predicateType} ${key.fingerprint}`;
       const objects = [...new Set([...(once.get(id)?.objects ?? []), object])].sort();
-      const signer = { role, holder: key.holder, key: key.fingerprint };
+      const certificate = isTrustKey(key) ? null : { identity: key.identity, issuer: key.issuer, at: at ?? "" };
+      const signer = { role, holder: key.holder, key: key.fingerprint, certificate };
       once.set(id, { subject, name: nameOf(subject), predicateType, ...signer, objects });
     }
     return [...once.values()];

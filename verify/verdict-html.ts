@@ -145,11 +145,17 @@ function facts(verdict: Verdict, sealiftVersion: string): string {
   return `<div class="scroll"><table class="facts">\n${lines.join("\n")}\n</table></div>`;
 }
 
+function signerCell(key: string, certificate: VerdictSignature["certificate"]): string {
+  if (certificate === null) return key;
+  const { identity, issuer, at } = certificate;
+  return `<bdi>${html(identity)}</bdi> of <bdi>${html(issuer)}</bdi>, ${html(at)}`;
+}
+
 function signatureTable(signatures: readonly VerdictSignature[]): string {
   if (signatures.length === 0) return "<p>No signature holds.</p>";
   const rows = signatures.map(
-    ({ name, predicateType, role, holder, key }) =>
-      `<tr><td><bdi>${html(name)}</bdi></td><td>${role}</td><td><bdi>${html(holder)}</bdi></td><td class="code">${key}</td><td class="code">${html(predicateType)}</td></tr>`,
+    ({ name, predicateType, role, holder, key, certificate }) =>
+      `<tr><td><bdi>${html(name)}</bdi></td><td>${role}</td><td><bdi>${html(holder)}</bdi></td><td class="code">${signerCell(key, certificate)}</td><td class="code">${html(predicateType)}</td></tr>`,
   );
   return table(["Signed", "Role", "Holder", "Key (SHA-256 of its SPKI)", "Statement"], rows);
 }

@@ -34,8 +34,11 @@ export function renderVerdictText(verdict: Verdict): string[] {
   ];
 }
 
-function signatureLine({ role, holder, key }: VerdictSignature): string {
-  return `signed    ${role.padEnd(9)} ${plain(holder)}, key ${key}`;
+function signatureLine({ role, holder, key, certificate }: VerdictSignature): string {
+  const by = certificate
+    ? `as ${plain(certificate.identity)} of ${plain(certificate.issuer)} at ${plain(certificate.at)}`
+    : `key ${key}`;
+  return `signed    ${role.padEnd(9)} ${plain(holder)}, ${by}`;
 }
 
 function findingLine({ check, subject, status, code, message, reason }: Finding): string {

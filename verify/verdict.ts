@@ -50,8 +50,10 @@ export interface VerdictSignature {
   readonly role: Role;
   /** Who holds the key, by the release trust. */
   readonly holder: string;
-  /** The key's fingerprint (bundles/model/public-key.ts). */
+  /** The key's fingerprint (bundles/model/public-key.ts), or the identity's (certificate-identity.ts). */
   readonly key: string;
+  /** Whom the certificate named, and when it was signed, RFC 3339; null if a key signed. */
+  readonly certificate: { readonly identity: string; readonly issuer: string; readonly at: string } | null;
   /** The manifests of the signature objects in which it lies: one for each of cosign's forms. */
   readonly objects: readonly Digest[];
 }

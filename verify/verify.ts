@@ -22,7 +22,7 @@ import { checkImageConfigs } from "./checks/images.ts";
 import { checkReferenceValues } from "./checks/reference-values.ts";
 import { checkRevocation } from "./checks/revocation.ts";
 import type { ImportedRecords } from "./checks/scan.ts";
-import { checkDemand, type Signable, verifySignatures } from "./checks/signatures.ts";
+import { checkDemand, type Signable, type TrustInUse, verifySignatures } from "./checks/signatures.ts";
 import { checkScan, describe } from "./look-up.ts";
 import { type Policy, parsePolicy } from "./policy.ts";
 import type { ReleaseContents } from "./release-contents.ts";
@@ -62,7 +62,8 @@ export async function verifyRelease(input: VerifyInput): Promise<Judged> {
   const report = new Report();
   report.add(cageFinding(input.walls));
   const layout = report.try("layout", "bundle", () => readLayout(input.store));
-  const trust = report.try("trust", "release trust", () => loadTrust(input.trustFiles, new Date(input.time.at)));
+  const loaded = report.try("trust", "release trust", () => loadTrust(input.trustFiles, new Date(input.time.at)));
+  const trust = loaded && (await trustInUse(report, loaded));
   if (trust)
     report.add(
       passed(
@@ -123,6 +124,14 @@ export async function verifyRelease(input: VerifyInput): Promise<Judged> {
   return { verdict, contents };
 }
 
+/** What judges certificates takes as long to load as all the rest, so it is loaded only where a role needs it. */
+async function trustInUse(report: Report, trust: Trust): Promise<TrustInUse | undefined> {
+  const { trustedRoot } = trust;
+  if (trustedRoot === undefined) return trust;
+  const { keylessVerifier } = await import("./signature/keyless-statement.ts");
+  return report.try("trust", "trusted_root.json", () => ({ ...trust, keyless: keylessVerifier(trustedRoot) }));
+}
+
 function cageFinding(walls: VerifyInput["walls"]): Finding {
   const missing = [walls.network ? "" : "an empty network namespace", walls.user ? "" : "an unprivileged user"].filter(
     Boolean,
@@ -147,7 +156,7 @@ function findSignatures(layout: Layout): FoundSignatures {
 }
 
 /** The threshold of each role over the release's digest. Nothing of the release has been parsed yet. */
-function checkReleaseSignatures(report: Report, { release, objects }: FoundSignatures, trust: Trust): boolean {
+function checkReleaseSignatures(report: Report, { release, objects }: FoundSignatures, trust: TrustInUse): boolean {
   const about = objects.filter((object) => object.subject === release.digest);
   const signables = new Map([[release.digest, { kind: "release" as const, descriptor: release }]]);
   const { signed, findings } = verifySignatures(about, signables, trust, "signatures");
@@ -170,7 +179,7 @@ function checkContents(
     readonly layout: Layout;
     readonly release: BundleRelease;
     readonly found: FoundSignatures;
-    readonly trust: Trust;
+    readonly trust: TrustInUse;
     readonly policy: Policy;
   },
 ): void {

@@ -190,9 +190,10 @@ export function readKeyBundle(json: Buffer): KeySignature | undefined {
   try {
     const { dsseEnvelope, verificationMaterial } = JSON.parse(json.toString("utf8")) as {
       dsseEnvelope: { payload: string; payloadType: string; signatures: { sig: string }[] };
-      verificationMaterial: { publicKey: { hint?: string } };
+      verificationMaterial: { publicKey?: { hint?: string } };
     };
     const [first, ...others] = dsseEnvelope.signatures;
+    if (verificationMaterial.publicKey === undefined) return undefined;
     if (!first || others.length > 0 || dsseEnvelope.payloadType !== IN_TOTO_PAYLOAD) return undefined;
     return {
       payload: Buffer.from(dsseEnvelope.payload, "base64"),

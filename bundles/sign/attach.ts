@@ -6,6 +6,7 @@
 import { open, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { BundleWriter, sizeBeforeSignatures } from "../layout/bundle-writer.ts";
+import { renderCertificateBundle } from "../layout/certificate-bundle.ts";
 import { type BundleRelease, bare, fileOrder, groupBlobs, renderIndexFile } from "../layout/contents.ts";
 import { layoutError } from "../layout/error.ts";
 import { blobName, INDEX_FILE, LAYOUT_FILE, type Layout, type LayoutFile } from "../layout/layout.ts";
@@ -32,7 +33,7 @@ export function signableSubjects(release: BundleRelease): ReadonlyMap<Digest, De
 
 /**
  * Signatures made elsewhere, as objects of this bundle, in the form that `verify` demands: of a Sigstore
- * bundle only the statement, the signature and the key's hint are kept. @throws SIGNATURE_FOREIGN_SUBJECT | SIGNATURE_FILE_MALFORMED
+ * bundle only the statement, the signature and the key's hint are kept, or the certificate with its witnesses. @throws SIGNATURE_FOREIGN_SUBJECT | SIGNATURE_FILE_MALFORMED
  */
 export function objectsFrom(
   subject: Digest,
@@ -53,13 +54,14 @@ export function objectsFrom(
     if (signature.kind === "simple-signing") return renderSimpleSigning(subject, [signature]);
     const statement = statementOf(signature.bundle);
     const parts = readKeyBundle(signature.bundle);
-    if (statement?.subject !== subject || !parts) {
+    const bundle = parts ? renderKeyBundle(parts) : renderCertificateBundle(signature.bundle);
+    if (statement?.subject !== subject || !bundle) {
       throw signError(
         "SIGNATURE_FILE_MALFORMED",
-        "Sigstore bundle: want one key's signature over a statement about the digest it comes with",
+        "Sigstore bundle: want one signature over a statement about the digest it comes with",
       );
     }
-    return renderSigstoreReferrer(descriptor, statement.predicateType, renderKeyBundle(parts));
+    return renderSigstoreReferrer(descriptor, statement.predicateType, bundle);
   });
 }
 

@@ -19,48 +19,75 @@ function reference(appliance: string, name: string): string {
   return `sealift.invalid/${appliance}/${name}`;
 }
 
-/** Everything that `role` signs about the release in `layout`, ready to attach. */
+/** Something that a role signs. */
+interface Signable {
+  readonly subject: Descriptor;
+  /** `release`, or the image's name. */
+  readonly name: string;
+  readonly predicateType: string;
+  readonly statement: Buffer;
+}
+
+function signablesOf(layout: Pick<Layout, "read">, release: BundleRelease, role: Role): Signable[] {
+  const signable = (subject: Descriptor, name: string, predicateType: string, predicate: unknown): Signable => {
+    const statement = statementFor(subject.digest, predicateType, predicate);
+    return { subject: bare(subject), name, predicateType, statement };
+  };
+  const own = signable(release.descriptor, "release", PREDICATE_COSIGN_SIGN, {});
+  if (role !== "builder") return [own];
+  const document = (digest: Digest): unknown =>
+    JSON.parse(layout.read(digest, DOCUMENT_MAX_BYTES).toString("utf8")) as unknown;
+  return [
+    own,
+    ...release.manifest.images.flatMap(({ name, sbom, provenance }) => {
+      const { descriptor } = release.images.get(name) as { descriptor: Descriptor };
+      return [
+        signable(descriptor, name, PREDICATE_COSIGN_SIGN, {}),
+        signable(descriptor, name, PREDICATE_CYCLONEDX, document(sbom)),
+        signable(descriptor, name, PREDICATE_SLSA_PROVENANCE, document(provenance)),
+      ];
+    }),
+  ];
+}
+
+/** Everything that `role` signs about the release in `layout`, ready to attach; signatures in both of cosign's forms. */
 export function signRelease(
   layout: Pick<Layout, "read">,
   release: BundleRelease,
   role: Role,
   key: SigningKey,
 ): NewSignatureObject[] {
-  const { appliance, images } = release.manifest;
-  const objects = signSubject(key, release.descriptor, reference(appliance, "release"));
-  if (role !== "builder") return objects;
-  for (const { name, sbom, provenance } of images) {
-    const subject = bare((release.images.get(name) as { descriptor: Descriptor }).descriptor);
-    const attest = (predicateType: string, predicate: Digest): NewSignatureObject => {
-      const value: unknown = JSON.parse(layout.read(predicate, DOCUMENT_MAX_BYTES).toString("utf8"));
-      return renderSigstoreReferrer(
-        subject,
-        predicateType,
-        signStatement(key, statementFor(subject.digest, predicateType, value)),
-      );
-    };
-    objects.push(
-      ...signSubject(key, subject, reference(appliance, name)),
-      attest(PREDICATE_CYCLONEDX, sbom),
-      attest(PREDICATE_SLSA_PROVENANCE, provenance),
-    );
+  const { appliance } = release.manifest;
+  return signablesOf(layout, release, role).flatMap(({ subject, name, predicateType, statement }) => {
+    const referrer = renderSigstoreReferrer(subject, predicateType, signStatement(key, statement));
+    if (predicateType !== PREDICATE_COSIGN_SIGN) return [referrer];
+    const simple = signSimpleSigning(key, { dockerReference: reference(appliance, name), digest: subject.digest });
+    return [referrer, renderSimpleSigning(subject.digest, [simple])];
+  });
+}
+
+/** The same, each statement signed with a certificate. Only Sigstore bundles: cosign 2's form has no place for it here. */
+export async function signReleaseKeyless(
+  layout: Pick<Layout, "read">,
+  release: BundleRelease,
+  role: Role,
+  sign: (statement: Buffer) => Promise<Buffer>,
+): Promise<NewSignatureObject[]> {
+  const objects: NewSignatureObject[] = [];
+  for (const { subject, predicateType, statement } of signablesOf(layout, release, role)) {
+    objects.push(renderSigstoreReferrer(subject, predicateType, await sign(statement)));
   }
   return objects;
 }
 
-/** One subject signed in both of cosign's forms. */
-function signSubject(key: SigningKey, subject: Descriptor, dockerReference: string): NewSignatureObject[] {
-  const bundle = signStatement(key, statementFor(subject.digest, PREDICATE_COSIGN_SIGN, {}));
-  const simple = signSimpleSigning(key, { dockerReference, digest: subject.digest });
-  return [
-    renderSigstoreReferrer(bare(subject), PREDICATE_COSIGN_SIGN, bundle),
-    renderSimpleSigning(subject.digest, [simple]),
-  ];
+/** What a role other than the builder signs about a release of which only the digest is known. */
+export function releaseStatement(digest: Digest): Buffer {
+  return statementFor(digest, PREDICATE_COSIGN_SIGN, {});
 }
 
 /** The signature of a release of which only the digest is known, as a file for `bundle attach`. */
 export function signDigest(key: SigningKey, digest: Digest): Buffer {
-  const bundle = signStatement(key, statementFor(digest, PREDICATE_COSIGN_SIGN, {}));
+  const bundle = signStatement(key, releaseStatement(digest));
   return renderDetachedFile(
     digest,
     bundle,

@@ -10,10 +10,29 @@ import { sign } from "node:crypto";
 import { mkdir, open, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { canonicalize } from "@tufjs/canonical-json";
-import { Key, Metadata, MetadataKind, MetaFile, Root, Signature, Snapshot, Targets, Timestamp } from "@tufjs/models";
+import {
+  Key,
+  Metadata,
+  MetadataKind,
+  MetaFile,
+  Root,
+  Signature,
+  Snapshot,
+  TargetFile,
+  Targets,
+  Timestamp,
+} from "@tufjs/models";
 import { Delegations } from "@tufjs/models/dist/delegations.js";
 import { DelegatedRole, Role as TufRole } from "@tufjs/models/dist/role.js";
 import type { JSONValue } from "@tufjs/models/dist/utils/index.js";
+import {
+  type CertificateIdentity,
+  IDENTITY_KEY_SCHEME,
+  IDENTITY_KEY_TYPE,
+  identityFingerprint,
+  identityProblem,
+  TRUSTED_ROOT_TARGET,
+} from "../model/certificate-identity.ts";
 import { digestOf, hexOf } from "../model/digest.ts";
 import { plain } from "../model/plain-text.ts";
 import { keyFingerprint, parsePublicKey } from "../model/public-key.ts";
@@ -38,10 +57,30 @@ export interface KeyHolder {
   readonly holder: string;
 }
 
+/** Who signs with a certificate instead of a key. */
+export interface IdentityHolder extends CertificateIdentity {
+  readonly holder: string;
+}
+
+export type RoleHolder = KeyHolder | IdentityHolder;
+
+/** Stands for the holder's key or identity wherever two must be told apart. */
+export function fingerprintOf(one: RoleHolder): string {
+  return "publicKey" in one ? keyFingerprint(one.publicKey) : identityFingerprint(one);
+}
+
+/** Of Sigstore's trusted_root.json, by which identities count. */
+export interface TrustedRootTarget {
+  readonly length: number;
+  /** 64 hexadecimal digits. */
+  readonly sha256: string;
+}
+
 export interface TrustPlan {
   readonly root: readonly KeyHolder[];
   readonly rootThreshold: number;
-  readonly roles: ReadonlyMap<Role, { readonly keys: readonly KeyHolder[]; readonly threshold: number }>;
+  readonly roles: ReadonlyMap<Role, { readonly keys: readonly RoleHolder[]; readonly threshold: number }>;
+  readonly trustedRoot?: TrustedRootTarget;
   /** The appliance that the roles may sign for, or `*`. */
   readonly appliance: string;
   readonly now: Date;
@@ -58,7 +97,7 @@ export function lintTrustPlan(plan: TrustPlan): void {
   if (plan.appliance !== "*" && !new RegExp(NAME_PATTERN).test(plan.appliance)) {
     refuse(`got appliance ${JSON.stringify(plan.appliance)}, want a name such as "gateway", or "*"`);
   }
-  const groups: [string, readonly KeyHolder[], number][] = [["root", plan.root, plan.rootThreshold]];
+  const groups: [string, readonly RoleHolder[], number][] = [["root", plan.root, plan.rootThreshold]];
   for (const role of ROLES) {
     const group = plan.roles.get(role) ?? refuse(`no --role ${role}=PUB; every role needs a key`);
     groups.push([role, group.keys, group.threshold]);
@@ -68,11 +107,17 @@ export function lintTrustPlan(plan: TrustPlan): void {
     if (holders.size !== keys.length) {
       refuse(`role ${name} has two keys of one holder; name different holders as PUB@HOLDER`);
     }
-    for (const { publicKey, holder } of keys) {
+    for (const one of keys) {
+      const { holder } = one;
+      const problem = "publicKey" in one ? undefined : identityProblem(one);
+      if (problem !== undefined) refuse(`role ${name}: ${problem}`);
+      if (!("publicKey" in one) && !plan.trustedRoot) {
+        refuse(`role ${name} names an identity: give the --trusted-root by which it counts`);
+      }
       if (holder === "" || holder.length > HOLDER_MAX_LENGTH || plain(holder) !== holder) {
         refuse(`got holder ${JSON.stringify(holder)}, want 1 to ${HOLDER_MAX_LENGTH} printable characters`);
       }
-      const fingerprint = keyFingerprint(publicKey);
+      const fingerprint = fingerprintOf(one);
       const other = used.get(fingerprint);
       if (other !== undefined)
         refuse(other === name ? `role ${name} has one key twice` : `one key serves ${other} and ${name}`);
@@ -84,20 +129,25 @@ export function lintTrustPlan(plan: TrustPlan): void {
   }
 }
 
-function tufKey({ publicKey, holder }: KeyHolder): Key {
+function tufKey(one: RoleHolder): Key {
+  const { holder } = one;
+  const isKey = "publicKey" in one;
+  const keyval: Record<string, string> = isKey
+    ? { public: publicKeyPem(one.publicKey) }
+    : { identity: one.identity, issuer: one.issuer };
   const content = {
-    keytype: KEY_TYPE,
-    scheme: KEY_SCHEME,
-    keyval: { public: publicKeyPem(publicKey) },
+    keytype: isKey ? KEY_TYPE : IDENTITY_KEY_TYPE,
+    scheme: isKey ? KEY_SCHEME : IDENTITY_KEY_SCHEME,
+    keyval,
     [HOLDER_MEMBER]: holder,
   };
   // The id covers the holder too: a key cannot be given another holder under the same id.
   const keyID = hexOf(digestOf(canonicalize(content)));
   return new Key({
     keyID,
-    keyType: KEY_TYPE,
-    scheme: KEY_SCHEME,
-    keyVal: content.keyval,
+    keyType: content.keytype,
+    scheme: content.scheme,
+    keyVal: keyval,
     unrecognizedFields: { [HOLDER_MEMBER]: holder },
   });
 }
@@ -137,7 +187,7 @@ export function renderRoot(plan: TrustPlan, version: number): Metadata<Root> {
 /** Without the member for revocations as long as there are none: it would tell nothing. */
 export function renderTargets(plan: TrustPlan, version: number, revoked: Revocations): Metadata<Targets> {
   const roles = ROLES.map((name) => {
-    const group = plan.roles.get(name) as { keys: readonly KeyHolder[]; threshold: number };
+    const group = plan.roles.get(name) as { keys: readonly RoleHolder[]; threshold: number };
     const keys = group.keys.map(tufKey);
     const paths = [`${plan.appliance}/*`];
     const keyIDs = keys.map((key) => key.keyID);
@@ -147,12 +197,25 @@ export function renderTargets(plan: TrustPlan, version: number, revoked: Revocat
   const targets = new Targets({
     ...signedOptions(plan, version, ROOT_LIFETIME_DAYS),
     unrecognizedFields: isEmpty ? {} : { [REVOKED_MEMBER]: structuredClone(revoked) as unknown as JSONValue },
+    targets: trustedRootTargets(plan),
     delegations: new Delegations({
       keys: Object.fromEntries(roles.flatMap(({ keys }) => keys.map((key) => [key.keyID, key]))),
       roles: Object.fromEntries(roles.map(({ role }) => [role.name, role])),
     }),
   });
   return new Metadata(targets);
+}
+
+function trustedRootTargets({ trustedRoot }: TrustPlan): Record<string, TargetFile> {
+  if (!trustedRoot) return {};
+  const { length, sha256 } = trustedRoot;
+  return { [TRUSTED_ROOT_TARGET]: new TargetFile({ length, path: TRUSTED_ROOT_TARGET, hashes: { sha256 } }) };
+}
+
+/** What a trust says of the file that `bytes` are, and the name under which it lies beside the metadata. */
+export function trustedRootTarget(bytes: Buffer): { readonly target: TrustedRootTarget; readonly name: string } {
+  const sha256 = hexOf(digestOf(bytes));
+  return { target: { length: bytes.length, sha256 }, name: `${sha256}.${TRUSTED_ROOT_TARGET}` };
 }
 
 /** Snapshot and timestamp, by their names: which targets are in force, and until when one may believe that. */
@@ -272,6 +335,7 @@ export function signingState(files: ReadonlyMap<string, AnyMetadata>): SigningSt
 export function parseTrustMetadata(files: ReadonlyMap<string, Buffer>): Map<string, AnyMetadata> {
   const parsed = new Map<string, AnyMetadata>();
   for (const [name, bytes] of files) {
+    if (name.endsWith(`.${TRUSTED_ROOT_TARGET}`)) continue;
     try {
       const json = JSON.parse(bytes.toString("utf8")) as { signed: { _type: MetadataKind } };
       parsed.set(name, Metadata.fromJSON(json.signed._type as MetadataKind.Root, json as never));
@@ -284,13 +348,15 @@ export function parseTrustMetadata(files: ReadonlyMap<string, Buffer>): Map<stri
 
 /**
  * Writes the files, each whole or not at all. With `isNew` the directory must hold no metadata yet, and
- * the root comes last, so that an interrupted `trust init` leaves nothing that looks like a trust.
+ * the root comes last, so that an interrupted `trust init` leaves nothing that looks like a trust. `targets`
+ * are other files, by their names, that the metadata speaks of.
  * @throws TRUST_EXISTS | TRUST_WRITE_FAILED
  */
 export async function writeTrustMetadata(
   directory: string,
   files: ReadonlyMap<string, AnyMetadata>,
   isNew: boolean,
+  targets: ReadonlyMap<string, Buffer> = new Map(),
 ): Promise<void> {
   try {
     await mkdir(directory, { recursive: true });
@@ -300,11 +366,13 @@ export async function writeTrustMetadata(
       });
     }
     const isRoot = (name: string): number => Number(name.endsWith(".root.json"));
-    for (const [name, metadata] of [...files].sort(([a], [b]) => isRoot(a) - isRoot(b))) {
+    const sorted = [...files].sort(([a], [b]) => isRoot(a) - isRoot(b));
+    const texts = sorted.map(([name, metadata]) => [name, `${JSON.stringify(metadata.toJSON(), null, 2)}\n`] as const);
+    for (const [name, content] of [...targets, ...texts]) {
       const path = join(directory, name);
       const file = await open(`${path}.new`, "w", 0o644);
       try {
-        await file.writeFile(`${JSON.stringify(metadata.toJSON(), null, 2)}\n`);
+        await file.writeFile(content);
         await file.sync();
       } finally {
         await file.close();

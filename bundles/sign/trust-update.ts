@@ -3,6 +3,7 @@
  * old keys sign for the new ones, so a site follows by itself; nothing that is published is ever changed.
  */
 import type { Key, Root, Targets } from "@tufjs/models";
+import { IDENTITY_KEY_TYPE, TRUSTED_ROOT_TARGET } from "../model/certificate-identity.ts";
 import { plain } from "../model/plain-text.ts";
 import { keyFingerprint, parsePublicKey } from "../model/public-key.ts";
 import {
@@ -22,13 +23,16 @@ import { ROLES, type Role } from "../model/signing-roles.ts";
 import { signError } from "./error.ts";
 import {
   type AnyMetadata,
+  fingerprintOf,
   HOLDER_MEMBER,
   type KeyHolder,
   lintTrustPlan,
+  type RoleHolder,
   renderFreshness,
   renderRoot,
   renderTargets,
   signingState,
+  type TrustedRootTarget,
   type TrustPlan,
 } from "./trust-metadata.ts";
 
@@ -38,7 +42,9 @@ export interface TrustUpdate {
   readonly root?: readonly KeyHolder[];
   readonly rootThreshold?: number;
   /** The new keys of a role, all of them. */
-  readonly roles: ReadonlyMap<Role, readonly KeyHolder[]>;
+  readonly roles: ReadonlyMap<Role, readonly RoleHolder[]>;
+  /** Another trusted_root.json. */
+  readonly trustedRoot?: TrustedRootTarget;
   readonly thresholds: ReadonlyMap<Role, number>;
   readonly revoke: Readonly<Record<RevocationKind, readonly string[]>>;
   /** Why it is revoked; needed if something is. */
@@ -76,7 +82,7 @@ export function planTrustUpdate(
   const isRootNew =
     fingerprints(after.root) !== fingerprints(before.root) ||
     after.rootThreshold !== before.rootThreshold ||
-    (update.roles.size === 0 && update.thresholds.size === 0 && update.reason === "");
+    (update.roles.size === 0 && update.thresholds.size === 0 && !update.trustedRoot && update.reason === "");
   const targetsVersion = targets.version + 1;
   return new Map<string, AnyMetadata>([
     ...(isRootNew
@@ -115,7 +121,7 @@ function planOf(root: Root, targets: Targets, now: Date): TrustPlan {
     const role = delegations?.roles?.[name];
     if (!role) throw signError("TRUST_LINT", `release trust: no role ${name}`);
     for (const path of role.paths ?? []) appliances.add(path.replace(/\/\*$/, ""));
-    const keys = role.keyIDs.map((id) => keyHolder(delegations?.keys[id], id));
+    const keys = role.keyIDs.map((id) => roleHolder(delegations?.keys[id], id));
     return [name, { keys, threshold: role.threshold }] as const;
   });
   const [appliance = "", ...others] = appliances;
@@ -126,7 +132,19 @@ function planOf(root: Root, targets: Targets, now: Date): TrustPlan {
     roles: new Map(roles),
     appliance,
     now,
+    ...trustedRootIn(targets),
   };
+}
+
+function trustedRootIn(targets: Targets): Pick<TrustPlan, "trustedRoot"> {
+  const target = targets.targets[TRUSTED_ROOT_TARGET];
+  return target ? { trustedRoot: { length: target.length, sha256: target.hashes["sha256"] ?? "" } } : {};
+}
+
+function roleHolder(key: Key | undefined, id: string): RoleHolder {
+  if (key?.keyType !== IDENTITY_KEY_TYPE) return keyHolder(key, id);
+  const { identity = "", issuer = "" } = key.keyVal;
+  return { identity, issuer, holder: String(key.unrecognizedFields?.[HOLDER_MEMBER] ?? "") };
 }
 
 function keyHolder(key: Key | undefined, id: string): KeyHolder {
@@ -141,7 +159,7 @@ function fingerprints(keys: readonly KeyHolder[]): string {
     .join("\n");
 }
 
-function changedBy(before: TrustPlan, update: TrustUpdate): Pick<TrustPlan, "root" | "rootThreshold" | "roles"> {
+function changedBy(before: TrustPlan, update: TrustUpdate): Partial<TrustPlan> {
   const roles = [...before.roles].map(
     ([name, { keys, threshold }]) =>
       [name, { keys: update.roles.get(name) ?? keys, threshold: update.thresholds.get(name) ?? threshold }] as const,
@@ -150,6 +168,7 @@ function changedBy(before: TrustPlan, update: TrustUpdate): Pick<TrustPlan, "roo
     root: update.root ?? before.root,
     rootThreshold: update.rootThreshold ?? before.rootThreshold,
     roles: new Map(roles),
+    ...(update.trustedRoot && { trustedRoot: update.trustedRoot }),
   };
 }
 
@@ -183,8 +202,8 @@ function withRevocations(before: Revocations, { revoke, reason, now }: TrustUpda
 
 /** Takes revoked keys and holders out of every role; whether enough are left is for the lint to say. */
 function withoutRevoked(plan: TrustPlan, revoked: Revocations): TrustPlan {
-  const counts = ({ publicKey, holder }: KeyHolder): boolean =>
-    !revocationOf(revoked, "keys", keyFingerprint(publicKey)) && !revocationOf(revoked, "holders", holder);
+  const counts = (one: RoleHolder): boolean =>
+    !revocationOf(revoked, "keys", fingerprintOf(one)) && !revocationOf(revoked, "holders", one.holder);
   const roles = [...plan.roles].map(
     ([name, { keys, threshold }]) => [name, { keys: keys.filter(counts), threshold }] as const,
   );

@@ -5,9 +5,10 @@ import { isSignatureEntry, readSignatureObject } from "../../bundles/layout/sign
 import { parseDigest } from "../../bundles/model/digest.ts";
 import { ROLES, type Role } from "../../bundles/model/signing-roles.ts";
 import { mergeSignatures, writeSignatures } from "../../bundles/sign/attach.ts";
-import { signDigest, signRelease } from "../../bundles/sign/sign-release.ts";
+import { releaseStatement, signDigest, signRelease, signReleaseKeyless } from "../../bundles/sign/sign-release.ts";
 import { installerError } from "../error.ts";
 import { type Command, optionalOption, positionals, requiredOption, usageError } from "./command.ts";
+import { KEYLESS_DETAILS, KEYLESS_OPTIONS, type KeylessSigner, readKeylessSigner } from "./keyless-options.ts";
 import { readSigningKey, SIGNING_KEY_DETAILS, SIGNING_KEY_OPTIONS } from "./signing-key-options.ts";
 
 const NAME = "bundle sign";
@@ -16,15 +17,17 @@ export const bundleSign: Command = {
   name: NAME,
   summary: "add a role's signatures to a bundle, or sign a release's digest on the key's own machine",
   usage:
-    "BUNDLE --role builder|security|release (--key K | --signer COMMAND --public-key PUB)   or   --digest sha256:… --key K --out FILE",
+    "BUNDLE --role builder|security|release (--key K | --signer COMMAND --public-key PUB | --identity-token FILE …)   or   --digest sha256:… --key K --out FILE",
   details: [
     "--role R              builder signs images, SBOMs, provenance and the release; the others the release",
     ...SIGNING_KEY_DETAILS,
+    ...KEYLESS_DETAILS,
     "--digest D --out FILE sign this release digest without the bundle; `sealift bundle attach` takes FILE in",
   ],
   options: {
     role: { type: "string" },
     ...SIGNING_KEY_OPTIONS,
+    ...KEYLESS_OPTIONS,
     digest: { type: "string" },
     out: { type: "string" },
   },
@@ -46,8 +49,11 @@ export const bundleSign: Command = {
         );
       }
       const out = requiredOption(invocation, NAME, "out");
-      const key = await readSigningKey(invocation, NAME);
-      await writeFile(out, signDigest(key, digest), { flag: "wx" }).catch((cause: unknown) => {
+      const keyless = await readKeylessSigner(invocation, NAME);
+      const signature = keyless
+        ? await signWithCertificate(keyless, releaseStatement(digest))
+        : signDigest(await readSigningKey(invocation, NAME), digest);
+      await writeFile(out, signature, { flag: "wx" }).catch((cause: unknown) => {
         throw installerError("FILE_WRITE_FAILED", `${JSON.stringify(out)}: ${String(cause)}`, { cause });
       });
       terminal.result(`signed ${digest} into ${out}`);
@@ -57,14 +63,19 @@ export const bundleSign: Command = {
     }
     const [path = ""] = positionals(invocation, NAME, "BUNDLE");
     if (role === undefined) throw usageError(NAME, "--role is missing");
-    const key = await readSigningKey(invocation, NAME);
+    const keyless = await readKeylessSigner(invocation, NAME);
+    const key = keyless ? undefined : await readSigningKey(invocation, NAME);
     const { layout, store } = openLayout(path);
     try {
       const index = readLayoutIndex(layout);
       const release = readRelease(layout, index.release);
       const present = index.others.filter(isSignatureEntry).map((entry) => readSignatureObject(layout, entry));
       const progress = terminal.progress("signing");
-      const added = signRelease(layout, release, role satisfies Role, key);
+      const added = key
+        ? signRelease(layout, release, role satisfies Role, key)
+        : await signReleaseKeyless(layout, release, role, (statement) =>
+            signWithCertificate(keyless as KeylessSigner, statement),
+          );
       await writeSignatures(layout, release, mergeSignatures(layout, present, added));
       progress.done(`${added.length} signature objects`);
       terminal.result(`${role} signed release ${release.descriptor.digest}`);
@@ -75,3 +86,9 @@ export const bundleSign: Command = {
     }
   },
 };
+
+/** Loaded only where it is used: it brings the formats of Sigstore's services. */
+async function signWithCertificate({ token, services }: KeylessSigner, statement: Buffer): Promise<Buffer> {
+  const { signStatementKeyless } = await import("../../bundles/sign/keyless.ts");
+  return signStatementKeyless(statement, token, services);
+}

@@ -1,11 +1,20 @@
-import { keyFingerprint } from "../../bundles/model/public-key.ts";
-import { planTrust, signingState, signTrust, writeTrustMetadata } from "../../bundles/sign/trust-metadata.ts";
+import {
+  fingerprintOf,
+  planTrust,
+  signingState,
+  signTrust,
+  trustedRootTarget,
+  writeTrustMetadata,
+} from "../../bundles/sign/trust-metadata.ts";
 import { type Command, optionalOption, positionals, requiredOption, usageError } from "./command.ts";
 import {
-  readRoleKeys,
+  carriedFiles,
+  IDENTITY_DETAILS,
+  readRoleHolders,
   readRootKeys,
   readRootThreshold,
   readThresholds,
+  readTrustedRoot,
   signingLine,
   TRUST_KEY_OPTIONS,
 } from "./trust-options.ts";
@@ -20,6 +29,7 @@ export const trustInit: Command = {
     "--root-key K[@HOLDER]     a private key signs at once; a public key signs later with `sealift trust sign`",
     "--root-threshold M        how many root keys must sign (default 1)",
     "--role ROLE=PUB[@HOLDER]  a public key of builder, security or release and who holds it; the file's name if not said",
+    ...IDENTITY_DETAILS,
     "--threshold ROLE=M        how many keys of the role must sign a release (default 1)",
     "--appliance NAME          the only appliance that the roles may sign for (default: any)",
     "--password-env VAR        the password of the private root keys",
@@ -37,17 +47,23 @@ export const trustInit: Command = {
     if (root.length === 0) throw usageError(NAME, "--root-key is missing");
     const thresholds = readThresholds(invocation, NAME);
     const roles = new Map(
-      [...readRoleKeys(invocation, NAME)].map(([role, keys]) => [role, { keys, threshold: thresholds.get(role) ?? 1 }]),
+      [...readRoleHolders(invocation, NAME)].map(([role, keys]) => [
+        role,
+        { keys, threshold: thresholds.get(role) ?? 1 },
+      ]),
     );
+    const trustedRoot = await readTrustedRoot(invocation);
+    const carried = trustedRoot && trustedRootTarget(trustedRoot);
     const files = planTrust({
       root,
       rootThreshold: readRootThreshold(invocation, NAME) ?? 1,
       roles,
       appliance: optionalOption(invocation, "appliance") ?? "*",
       now: new Date(),
+      ...(carried && { trustedRoot: carried.target }),
     });
     for (const key of signers) signTrust(files, key);
-    await writeTrustMetadata(out, files, true);
+    await writeTrustMetadata(out, files, true, carriedFiles(carried?.name, trustedRoot));
     const missing = signingState(files).filter(({ signed, threshold }) => signed < threshold);
     terminal.result(`release trust written to ${out}`);
     for (const item of missing) terminal.result(`incomplete: ${signingLine(item)}`);
@@ -62,7 +78,7 @@ export const trustInit: Command = {
           role,
           {
             threshold,
-            keys: keys.map(({ publicKey, holder }) => ({ holder, fingerprint: keyFingerprint(publicKey) })),
+            keys: keys.map((one) => ({ holder: one.holder, fingerprint: fingerprintOf(one) })),
           },
         ]),
       ),

@@ -5,7 +5,9 @@ import { basename } from "node:path";
 import { ROLES, type Role } from "../../bundles/model/signing-roles.ts";
 import { isPrivateKeyFile, loadPrivateKey, type PrivateKey } from "../../bundles/sign/key-file.ts";
 import { loadPublicKey } from "../../bundles/sign/public-key-file.ts";
-import type { KeyHolder, SigningState } from "../../bundles/sign/trust-metadata.ts";
+import type { KeyHolder, RoleHolder, SigningState } from "../../bundles/sign/trust-metadata.ts";
+import { TRUST_FILE_MAX_BYTES } from "../../verify/trust/trust-directory.ts";
+import { readBoundedFile } from "../host/read-file.ts";
 import { keyPassword } from "../ui/key-password.ts";
 import { type Invocation, optionalOption, repeatedOption, usageError } from "./command.ts";
 
@@ -13,6 +15,8 @@ export const TRUST_KEY_OPTIONS = {
   "root-key": { type: "string", multiple: true },
   "root-threshold": { type: "string" },
   role: { type: "string", multiple: true },
+  identity: { type: "string", multiple: true },
+  "trusted-root": { type: "string" },
   threshold: { type: "string", multiple: true },
   "password-env": { type: "string" },
 } as const;
@@ -57,15 +61,41 @@ export function readThresholds(invocation: Invocation, command: string): Map<Rol
   return thresholds;
 }
 
-/** `--role ROLE=PUB[@HOLDER]…`: the keys of each role that is named. */
-export function readRoleKeys(invocation: Invocation, command: string): Map<Role, KeyHolder[]> {
-  const roles = new Map<Role, KeyHolder[]>();
+export const IDENTITY_DETAILS = [
+  "--identity ROLE=HOLDER,ISSUER,IDENTITY  who signs with a certificate instead of a key: the OpenID Connect issuer's URL",
+  "                          and the e-mail address or workflow URI that it vouches for, both exact",
+  "--trusted-root FILE       Sigstore's trusted_root.json, by which identities count; it becomes a part of the trust",
+] as const;
+
+/** `--role ROLE=PUB[@HOLDER]…` and `--identity ROLE=HOLDER,ISSUER,IDENTITY…`: who is in each role that is named. */
+export function readRoleHolders(invocation: Invocation, command: string): Map<Role, RoleHolder[]> {
+  const roles = new Map<Role, RoleHolder[]>();
+  for (const item of repeatedOption(invocation, "identity")) {
+    const [role, text] = roleOption(command, "identity", item);
+    const [holder = "", issuer = "", ...identity] = text.split(",");
+    roles.set(role, [...(roles.get(role) ?? []), { holder, issuer, identity: identity.join(",") }]);
+  }
   for (const item of repeatedOption(invocation, "role")) {
     const [role, text] = roleOption(command, "role", item);
     const { path, holder } = pathAndHolder(text);
     roles.set(role, [...(roles.get(role) ?? []), { publicKey: loadPublicKey(path), holder }]);
   }
   return roles;
+}
+
+/** `--trusted-root FILE`, read and in form. @throws SIGNATURE_ROOT_MALFORMED, FILE_… */
+export async function readTrustedRoot(invocation: Invocation): Promise<Buffer | undefined> {
+  const path = optionalOption(invocation, "trusted-root");
+  if (path === undefined) return undefined;
+  const bytes = await readBoundedFile(path, TRUST_FILE_MAX_BYTES);
+  const { parseTrustedRoot } = await import("../../verify/signature/trusted-root.ts");
+  parseTrustedRoot(bytes);
+  return bytes;
+}
+
+/** A target as `writeTrustMetadata` takes it; none if there is none. */
+export function carriedFiles(name: string | undefined, bytes: Buffer | undefined): Map<string, Buffer> {
+  return new Map(name !== undefined && bytes ? [[name, bytes]] : []);
 }
 
 function roleOption(command: string, option: string, text: string): [Role, string] {

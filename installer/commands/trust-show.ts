@@ -3,7 +3,7 @@ import { plain } from "../../bundles/model/plain-text.ts";
 import { REVOCATION_KINDS } from "../../bundles/model/revocations.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import { parseTrustMetadata, signingState } from "../../bundles/sign/trust-metadata.ts";
-import { loadTrust, readTrustClaim, type TrustClaim } from "../../verify/trust/trust.ts";
+import { isTrustKey, loadTrust, readTrustClaim, type TrustClaim, type TrustSigner } from "../../verify/trust/trust.ts";
 import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
 import type { Terminal } from "../ui/terminal.ts";
 import { type Command, positionals } from "./command.ts";
@@ -64,10 +64,12 @@ export function showTrust(files: ReadonlyMap<string, Buffer>, directory: string,
   return missing.length === 0 && !problem ? 0 : 3;
 }
 
-const named = ({ holder, fingerprint }: { readonly holder: string; readonly fingerprint: string }) => ({
-  holder,
-  fingerprint,
-});
+const named = (signer: TrustSigner) => {
+  const { holder, fingerprint } = signer;
+  return isTrustKey(signer)
+    ? { holder, fingerprint }
+    : { holder, fingerprint, identity: signer.identity, issuer: signer.issuer };
+};
 
 function problemNow(
   files: ReadonlyMap<string, Buffer>,
@@ -80,11 +82,17 @@ function problemNow(
   }
 }
 
+/** Whom a certificate must name; nothing for a key. */
+function identityText(signer: TrustSigner): string {
+  return isTrustKey(signer) ? "" : `, as ${plain(signer.identity)} of ${plain(signer.issuer)}`;
+}
+
 /** The keys and thresholds that a signer of the trust is about to vouch for. */
 export function printClaim(claim: TrustClaim, terminal: Terminal): void {
-  const group = (name: string, threshold: number, keys: TrustClaim["rootKeys"], scope: string): void => {
+  const group = (name: string, threshold: number, keys: readonly TrustSigner[], scope: string): void => {
     terminal.result(`${name}: ${threshold} of ${keys.length}${scope}`);
-    for (const { holder, fingerprint } of keys) terminal.result(`  ${fingerprint}  ${plain(holder)}`);
+    for (const signer of keys)
+      terminal.result(`  ${signer.fingerprint}  ${plain(signer.holder)}${identityText(signer)}`);
   };
   for (const [file, expires] of claim.expires) terminal.result(`${file.padEnd(18)} valid until ${expires}`);
   group("root", claim.rootThreshold, claim.rootKeys, ", also for targets, snapshot and timestamp");

@@ -1,16 +1,27 @@
 /** What `trust rotate` and `trust revoke` share: the next version of a release trust, written and signed. */
+
+import { TRUSTED_ROOT_TARGET } from "../../bundles/model/certificate-identity.ts";
 import { loadPrivateKey, type PrivateKey } from "../../bundles/sign/key-file.ts";
-import { parseTrustMetadata, signingState, signTrust, writeTrustMetadata } from "../../bundles/sign/trust-metadata.ts";
+import {
+  parseTrustMetadata,
+  signingState,
+  signTrust,
+  trustedRootTarget,
+  writeTrustMetadata,
+} from "../../bundles/sign/trust-metadata.ts";
 import { planTrustUpdate, type TrustUpdate } from "../../bundles/sign/trust-update.ts";
 import { readTrustClaim } from "../../verify/trust/trust.ts";
 import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
 import { keyPassword } from "../ui/key-password.ts";
 import { type Invocation, optionalOption, repeatedOption } from "./command.ts";
 import {
-  readRoleKeys,
+  carriedFiles,
+  IDENTITY_DETAILS,
+  readRoleHolders,
   readRootKeys,
   readRootThreshold,
   readThresholds,
+  readTrustedRoot,
   signingLine,
   TRUST_KEY_OPTIONS,
 } from "./trust-options.ts";
@@ -26,6 +37,7 @@ export const UPDATE_DETAILS = [
   "--root-key K[@HOLDER]…    the new root keys, all of them; a private key signs at once",
   "--root-threshold M        how many root keys must sign from now on",
   "--role ROLE=PUB[@HOLDER]… the new keys of this role, all of them",
+  ...IDENTITY_DETAILS,
   "--threshold ROLE=M        how many keys of the role must sign a release from now on",
   "--key K…                  private root keys that sign at once; others sign later with `sealift trust sign`",
   "--out DIR                 write the new version there and leave the old directory as it is",
@@ -49,18 +61,26 @@ export async function updateTrust(
   readTrustClaim(before);
   const { holders, signers } = await readRootKeys(invocation);
   const rootThreshold = readRootThreshold(invocation, command);
+  const trustedRoot = await readTrustedRoot(invocation);
+  const carried = trustedRoot && trustedRootTarget(trustedRoot);
   const added = planTrustUpdate(parseTrustMetadata(before), {
     ...change,
     ...(holders.length > 0 && { root: holders }),
     ...(rootThreshold !== undefined && { rootThreshold }),
-    roles: readRoleKeys(invocation, command),
+    ...(carried && { trustedRoot: carried.target }),
+    roles: readRoleHolders(invocation, command),
     thresholds: readThresholds(invocation, command),
     now: new Date(),
   });
   const files = new Map([...parseTrustMetadata(before), ...added]);
   for (const key of await readSigningKeys(invocation, signers)) signTrust(files, key);
   const out = optionalOption(invocation, "out");
-  await writeTrustMetadata(out ?? directory, out === undefined ? pick(files, added) : files, out !== undefined);
+  const isCopy = out !== undefined;
+  const targets = new Map([
+    ...(isCopy ? [...before].filter(([name]) => name.endsWith(`.${TRUSTED_ROOT_TARGET}`)) : []),
+    ...carriedFiles(carried?.name, trustedRoot),
+  ]);
+  await writeTrustMetadata(out ?? directory, isCopy ? files : pick(files, added), isCopy, targets);
   const bytes = readTrustDirectory(out ?? directory);
   printClaim(readTrustClaim(bytes), terminal);
   const state = signingState(parseTrustMetadata(bytes));

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { basename } from "node:path";
+import type { CertificateIdentity } from "../../bundles/model/certificate-identity.ts";
 import { digestFromHex, parseDigest } from "../../bundles/model/digest.ts";
 import { plain } from "../../bundles/model/plain-text.ts";
 import { keyFingerprint, keyHint } from "../../bundles/model/public-key.ts";
@@ -12,7 +13,6 @@ import {
   verifyBlob,
 } from "../../verify/signature/blob.ts";
 import { signatureError } from "../../verify/signature/error.ts";
-import type { CertificateIdentity } from "../../verify/signature/keyless.ts";
 import type { VerifiedKeylessBlob } from "../../verify/signature/witnessed-blob.ts";
 import type { TrustKey } from "../../verify/trust/trust.ts";
 import { readBoundedFile, readInChunks } from "../host/read-file.ts";

@@ -6,13 +6,14 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
+import { TRUSTED_ROOT_TARGET } from "../../bundles/model/certificate-identity.ts";
 import { type Digest, digestOf, hexOf } from "../../bundles/model/digest.ts";
 import { plain } from "../../bundles/model/plain-text.ts";
 import { REVOCATION_KINDS, type Revocations } from "../../bundles/model/revocations.ts";
 import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { trustError } from "../../verify/trust/error.ts";
-import { loadTrust, type TrustRole } from "../../verify/trust/trust.ts";
+import { isTrustKey, loadTrust, type TrustRole } from "../../verify/trust/trust.ts";
 import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
 import { type Disk, makeDirectory, removeTree, renameDurably, writeWhole } from "./disk.ts";
 import { siteError } from "./error.ts";
@@ -70,7 +71,7 @@ export interface CheckedTrust {
 
 /** A trust that holds at `at`. @throws TRUST_… as `loadTrust` */
 export function checkTrust(files: TrustFiles, at: Date): CheckedTrust {
-  const { rootFingerprint, rootVersion, targetsVersion, roles, revoked } = loadTrust(files, at);
+  const { rootFingerprint, rootVersion, targetsVersion, roles, revoked, trustedRoot } = loadTrust(files, at);
   const rootNames = Array.from({ length: rootVersion }, (_, i) => `${i + 1}.root.json`);
   const pin = parseTrustPin({
     digest: trustDigest(files),
@@ -81,13 +82,18 @@ export function checkTrust(files: TrustFiles, at: Date): CheckedTrust {
     timestampVersion: signedPart(files, "timestamp.json").version,
   });
   const lines = [...roles].flatMap(([name, role]) => roleLines(name, role));
+  if (trustedRoot) lines.push(`identities count by ${TRUSTED_ROOT_TARGET} ${digestOf(trustedRoot)}`);
   return { pin, files, lines: [...lines, ...revocationLines(revoked)] };
 }
 
 function roleLines(name: string, { threshold, keys, paths }: TrustRole): string[] {
   return [
     `${name}: ${threshold} of ${keys.length}, for ${paths.join(", ")}`,
-    ...keys.map(({ fingerprint, holder }) => `${name} key ${fingerprint} of ${holder}`),
+    ...keys.map((signer) =>
+      isTrustKey(signer)
+        ? `${name} key ${signer.fingerprint} of ${signer.holder}`
+        : plain(`${name} identity ${signer.identity} of issuer ${signer.issuer}, ${signer.holder}`),
+    ),
   ];
 }
 

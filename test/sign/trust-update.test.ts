@@ -11,6 +11,7 @@ import {
   planTrust,
   signingState,
   signTrust,
+  trustedRootTarget,
   writeTrustMetadata,
 } from "../../bundles/sign/trust-metadata.ts";
 import { planTrustUpdate, type TrustUpdate } from "../../bundles/sign/trust-update.ts";
@@ -261,4 +262,32 @@ test("an interrupted update leaves a directory that is told to be unfinished", a
   await writeFile(join(directory, "2.targets.json.new"), "half");
   assert.ok((await readFile(join(directory, "1.root.json"))).length > 0);
   assert.equal(readTrustDirectory(directory).has("2.targets.json.new"), false);
+});
+
+test("identities and the trusted root stay through a rotation, are exchanged by one, and are revoked by their holder", () => {
+  const identity = { holder: "remy", identity: "remy@example.com", issuer: "https://issuer.example" };
+  const root = Buffer.from(JSON.stringify({ mediaType: "application/vnd.dev.sigstore.trustedroot+json;version=0.1" }));
+  const { target, name } = trustedRootTarget(root);
+  const { files, signers } = start();
+  const withIdentity = updated(files, { roles: new Map([["release", [identity]]]), trustedRoot: target }, ruth, rolf);
+  withIdentity.set(name, root);
+  assert.equal([...withIdentity.keys()].includes("2.root.json"), false);
+  const rotated = updated(withIdentity, {}, ruth, rolf);
+  rotated.set(name, root);
+  const { roles, trustedRoot } = loadTrust(rotated, LATER);
+  assert.deepEqual(trustedRoot, root);
+  assert.partialDeepStrictEqual(roles.get("release")?.keys, [identity]);
+  assert.equal(roles.get("builder")?.keys[0]?.holder, signers.builder[0]?.holder);
+  const others = [...signers.release.map(held), identity];
+  const two = updated(rotated, { roles: new Map([["release", others]]) }, ruth, rolf);
+  const revoked = updated(two, { revoke: { ...nothing, holders: ["remy"] }, reason: "left" }, ruth, rolf);
+  revoked.set(name, root);
+  assert.deepEqual(
+    loadTrust(revoked, LATER)
+      .roles.get("release")
+      ?.keys.map(({ holder }) => holder),
+    signers.release.map(({ holder }) => holder),
+  );
+  rotated.delete(name);
+  assert.throws(() => loadTrust(rotated, LATER), coded("TRUST_MALFORMED"));
 });

@@ -11,7 +11,7 @@ import { ROLES, type Role } from "../../bundles/model/signing-roles.ts";
 import { mergeSignatures } from "../../bundles/sign/attach.ts";
 import type { PrivateKey } from "../../bundles/sign/key-file.ts";
 import { signRelease } from "../../bundles/sign/sign-release.ts";
-import { planTrust, signTrust } from "../../bundles/sign/trust-metadata.ts";
+import { planTrust, signTrust, trustedRootTarget } from "../../bundles/sign/trust-metadata.ts";
 import { bundleFiles, type SmallRelease, smallRelease, writeDirectory, writeSmallBundle } from "./small-bundle.ts";
 
 /** Someone with a key. */
@@ -35,7 +35,18 @@ export function makeSigners(): Signers {
   };
 }
 
+/** Someone who signs with a certificate. */
+export interface RoleIdentity {
+  readonly holder: string;
+  readonly identity: string;
+  readonly issuer: string;
+}
+
 export interface SmallTrustOptions {
+  /** Who is in a role instead of its signers. */
+  readonly identities?: Partial<Record<Role, readonly RoleIdentity[]>>;
+  /** Sigstore's trusted_root.json, which identities need. */
+  readonly trustedRoot?: Buffer;
   /** Who has root; one signer if not given, threshold of all. */
   readonly root?: readonly Signer[];
   /** Of each role; 1 if not given. */
@@ -55,18 +66,30 @@ export const SMALL_NOW = "2026-06-01T00:00:00.000Z";
 export function smallTrust(signers: Signers, options: SmallTrustOptions = {}): Map<string, Buffer> {
   const root = options.root ?? [makeSigner("ruth-root")];
   const holder = ({ key, holder: name }: Signer) => ({ publicKey: createPublicKey(key), holder: name });
+  const carried = options.trustedRoot && trustedRootTarget(options.trustedRoot);
   const files = planTrust({
     root: root.map(holder),
     rootThreshold: root.length,
     roles: new Map(
-      ROLES.map((role) => [role, { keys: signers[role].map(holder), threshold: options.thresholds?.[role] ?? 1 }]),
+      ROLES.map((role) => [
+        role,
+        {
+          keys: options.identities?.[role] ?? signers[role].map(holder),
+          threshold: options.thresholds?.[role] ?? 1,
+        },
+      ]),
     ),
     appliance: options.appliance ?? "*",
     now: options.now ?? new Date(SMALL_NOW),
+    ...(carried && { trustedRoot: carried.target }),
   });
   options.edit?.(files);
   for (const { key } of root) signTrust(files, key);
-  return new Map([...files].map(([name, metadata]) => [name, Buffer.from(JSON.stringify(metadata.toJSON()))]));
+  const bytes = new Map<string, Buffer>(
+    [...files].map(([name, metadata]) => [name, Buffer.from(JSON.stringify(metadata.toJSON()))]),
+  );
+  if (carried && options.trustedRoot) bytes.set(carried.name, options.trustedRoot);
+  return bytes;
 }
 
 /** What `sealift bundle sign --role ROLE` would add, with the key of one signer. */
@@ -115,7 +138,7 @@ export function signedFiles({ small, objects }: Pick<SignedBundle, "small" | "ob
 }
 
 /** Writes the bundle's tar through the product's own writer. */
-export async function writeSignedBundle(path: string, bundle: SignedBundle): Promise<void> {
+export async function writeSignedBundle(path: string, bundle: Pick<SignedBundle, "small" | "objects">): Promise<void> {
   await writeSmallBundle(path, bundle.small, bundle.objects);
 }
 

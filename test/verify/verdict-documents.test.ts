@@ -37,7 +37,18 @@ const verdict: Verdict = {
       role: "release",
       holder: HOSTILE,
       key: "cd".repeat(32),
+      certificate: null,
       objects: [digestOf("object")],
+    },
+    {
+      subject: digestOf("release"),
+      name: HOSTILE,
+      predicateType: HOSTILE,
+      role: "release",
+      holder: HOSTILE,
+      key: "ce".repeat(32),
+      certificate: { identity: HOSTILE, issuer: HOSTILE, at: HOSTILE },
+      objects: [digestOf("other object")],
     },
   ],
   findings: [

@@ -86,6 +86,7 @@ const verdictShape = closed({
       role: { enum: [...ROLES] },
       holder: text,
       key: hex,
+      certificate: nullable(closed({ identity: text, issuer: text, at: text })),
       objects: { type: "array", maxItems: 1000, items: digest },
     }),
   },

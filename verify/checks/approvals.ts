@@ -15,7 +15,7 @@ import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import { verifyError } from "../error.ts";
 import type { Policy } from "../policy.ts";
 import { verifySigstoreBundle } from "../signature/signature.ts";
-import type { Trust, TrustKey } from "../trust/trust.ts";
+import type { Trust, TrustKey, TrustSigner } from "../trust/trust.ts";
 import { type Finding, failed, passed } from "../verdict.ts";
 
 const summarySchema: JsonSchema = {
@@ -72,7 +72,7 @@ export function checkApprovals({ release, policy, policies, trust, approvals }: 
   ];
 }
 
-function isSame(one: TrustKey, other: TrustKey): boolean {
+function isSame(one: TrustSigner, other: TrustSigner): boolean {
   return one.fingerprint === other.fingerprint || one.holder === other.holder;
 }
 

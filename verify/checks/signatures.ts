@@ -6,6 +6,8 @@
  *
  * Neither cosign nor a hint in a bundle chooses a key; only the release trust does.
  */
+
+import { isCertificateBundle, renderCertificateBundle } from "../../bundles/layout/certificate-bundle.ts";
 import {
   type DetachedSignature,
   readKeyBundle,
@@ -20,8 +22,9 @@ import { type Digest, digestOf } from "../../bundles/model/digest.ts";
 import { PREDICATE_COSIGN_SIGN } from "../../bundles/model/media-types.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import { maySign, type Role, type SubjectKind } from "../../bundles/model/signing-roles.ts";
+import type { KeylessVerifier, VerifiedKeyless } from "../signature/keyless-statement.ts";
 import { type VerifiedSignature, verifySigstoreBundle, verifySimpleSigning } from "../signature/signature.ts";
-import type { Trust, TrustKey } from "../trust/trust.ts";
+import { isTrustKey, type Trust, type TrustIdentity, type TrustSigner } from "../trust/trust.ts";
 import { type Check, type Finding, failed, passed } from "../verdict.ts";
 
 /** A signature that holds, by a role that may give it. */
@@ -31,12 +34,19 @@ export interface Signed {
   /** Digest of the predicate in canonical JSON; of `{}` for a bare signature. */
   readonly predicate: Digest;
   readonly role: Role;
-  readonly key: TrustKey;
+  readonly key: TrustSigner;
+  /** If it was signed with a certificate: when, RFC 3339, by the earliest word of a log or timestamp authority. */
+  readonly at?: string;
   /** The object's manifest that holds it. */
   readonly object: Digest;
 }
 
 const EMPTY_PREDICATE = digestOf("{}");
+
+/** A release trust, with a judge of certificates if it has the authorities for that. */
+export interface TrustInUse extends Trust {
+  readonly keyless?: KeylessVerifier;
+}
 
 /** Something in the release that may be signed. */
 export interface Signable {
@@ -52,7 +62,7 @@ export interface Signable {
 export function verifySignatures(
   objects: readonly SignatureObject[],
   signables: ReadonlyMap<Digest, Signable>,
-  trust: Trust,
+  trust: TrustInUse,
   check: Check,
 ): { readonly signed: readonly Signed[]; readonly findings: readonly Finding[] } {
   const signed: Signed[] = [];
@@ -60,7 +70,7 @@ export function verifySignatures(
   const roles = new Map(
     [...trust.roles].flatMap(([role, { keys }]) => keys.map((key) => [key.fingerprint, { role, key }] as const)),
   );
-  const keys = [...roles.values()].map(({ key }) => key);
+  const signers = [...roles.values()].map(({ key }) => key);
   for (const object of objects) {
     const signable = signables.get(object.subject);
     const refuse = (code: string, message: string): void => {
@@ -74,7 +84,7 @@ export function verifySignatures(
     const held: Signed[] = [];
     for (const signature of object.signatures) {
       try {
-        const verified = verifyOne(signature, keys);
+        const verified = verifyOne(signature, signers, trust.keyless);
         if (verified.subject !== object.subject) {
           refuse(
             "SIGNATURE_FOREIGN_SUBJECT",
@@ -114,10 +124,15 @@ function isRendered(object: SignatureObject, subject: Descriptor, held: readonly
     const simple = object.signatures.filter((signature) => signature.kind === "simple-signing");
     return renderSimpleSigning(object.subject, simple).descriptor.digest === object.descriptor.digest;
   }
-  const parts = readKeyBundle(first.bundle);
-  if (!parts || !signed || !renderKeyBundle({ ...parts, hint: signed.key.hint }).equals(first.bundle)) return false;
+  if (!signed || !canonicalBundle(first.bundle, signed.key)?.equals(first.bundle)) return false;
   const { descriptor } = renderSigstoreReferrer(subject, signed.predicateType, first.bundle);
   return descriptor.digest === object.descriptor.digest;
+}
+
+function canonicalBundle(bundle: Buffer, signer: TrustSigner): Buffer | undefined {
+  if (!isTrustKey(signer)) return renderCertificateBundle(bundle);
+  const parts = readKeyBundle(bundle);
+  return parts && renderKeyBundle({ ...parts, hint: signer.hint });
 }
 
 interface OneSignature {
@@ -126,9 +141,16 @@ interface OneSignature {
   readonly predicate: Digest;
   readonly keyFingerprint: string;
   readonly holder: string;
+  readonly at?: string;
 }
 
-function verifyOne(signature: DetachedSignature, keys: readonly TrustKey[]): OneSignature {
+/** A certificate counts only where the release trust has the authorities to judge it by. */
+function verifyOne(
+  signature: DetachedSignature,
+  signers: readonly TrustSigner[],
+  keyless: KeylessVerifier | undefined,
+): OneSignature {
+  const keys = signers.filter(isTrustKey);
   if (signature.kind === "simple-signing") {
     const { digest, keyFingerprint, holder } = verifySimpleSigning(signature.payload, signature.signature, keys);
     return {
@@ -139,8 +161,17 @@ function verifyOne(signature: DetachedSignature, keys: readonly TrustKey[]): One
       holder,
     };
   }
-  const { statement, keyFingerprint, holder }: VerifiedSignature = verifySigstoreBundle(signature.bundle, keys);
+  const verified: VerifiedSignature & Partial<Pick<VerifiedKeyless, "times">> =
+    keyless && isCertificateBundle(signature.bundle)
+      ? keyless(
+          signature.bundle,
+          signers.filter((one): one is TrustIdentity => !isTrustKey(one)),
+        )
+      : verifySigstoreBundle(signature.bundle, keys);
+  const { statement, keyFingerprint, holder } = verified;
+  const [at] = (verified.times ?? []).map((time) => time.at).sort();
   return {
+    ...(at !== undefined && { at }),
     subject: statement.subject,
     predicateType: statement.predicateType,
     predicate: digestOf(canonicalJson(statement.predicate)),

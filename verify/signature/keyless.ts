@@ -13,18 +13,11 @@ import type { Bundle } from "@sigstore/bundle";
 import type { ASN1Obj } from "@sigstore/core";
 import type { TrustedRoot } from "@sigstore/protobuf-specs";
 import { type SignedEntity, toTrustMaterial, VerificationError, Verifier } from "@sigstore/verify";
+import type { CertificateIdentity } from "../../bundles/model/certificate-identity.ts";
 import type { Digest } from "../../bundles/model/digest.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import { signatureError } from "./error.ts";
 import { signedEntity } from "./witnesses.ts";
-
-/** Who must have signed: what the certificate says of its holder, and who vouched for it. Both exact. */
-export interface CertificateIdentity {
-  /** The subject alternative name: an e-mail address, or the URI of a workflow. */
-  readonly identity: string;
-  /** The OpenID Connect issuer's URL. */
-  readonly issuer: string;
-}
 
 /** A time that somebody other than the signer vouches for. */
 export interface WitnessedTime {

@@ -1,7 +1,8 @@
 /** Signatures of a role over one file: `cosign sign-blob --new-bundle-format`, one Sigstore bundle for each key. */
 import type { Digest } from "../../bundles/model/digest.ts";
-import type { TrustRole } from "../trust/trust.ts";
+import { isTrustKey, type TrustRole } from "../trust/trust.ts";
 import { verifyBlob } from "./blob.ts";
+import { signatureError } from "./error.ts";
 
 /**
  * Holders of the role's keys that signed, sorted; empty where fewer did than the role must have, or there is no role
@@ -15,8 +16,12 @@ export function signersOfBlob(signatures: readonly Buffer[], digest: Digest, rol
 }
 
 function signerOf(signature: Buffer, digest: Digest, role: TrustRole): string {
-  let refusal: unknown;
-  for (const key of role.keys) {
+  // Identities are not asked: what they sign is a release, with a certificate that verifyKeyless judges.
+  let refusal: unknown = signatureError(
+    "SIGNATURE_UNKNOWN_KEY",
+    "signature: the role has no key that could have made it",
+  );
+  for (const key of role.keys.filter(isTrustKey)) {
     try {
       verifyBlob(signature, digest, key);
       return key.holder;

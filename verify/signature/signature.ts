@@ -50,13 +50,24 @@ export interface SignedStatement<Subject> {
  * SIGNATURE_STATEMENT_REFUSED (the signature holds, but what it covers is not one statement about one digest)
  */
 export function verifySigstoreBundle(json: Buffer, keys: readonly TrustKey[]): VerifiedSignature {
-  const { key, subjects, predicateType, predicate } = verifyStatement(parseKeyBundle(json), keys);
+  const { key, ...signed } = verifyStatement(parseKeyBundle(json), keys);
+  return { keyFingerprint: key.fingerprint, holder: key.holder, statement: requireOneSubject(signed) };
+}
+
+/**
+ * One statement speaks about one thing: with two subjects it would not be clear what was reviewed.
+ * @throws SIGNATURE_STATEMENT_REFUSED
+ */
+export function requireOneSubject({
+  subjects,
+  predicateType,
+  predicate,
+}: Omit<SignedStatement<Digest>, "key">): VerifiedSignature["statement"] {
   const [subject, ...others] = subjects;
-  // One statement speaks about one thing: with two subjects it would not be clear what was reviewed.
   if (subject === undefined || others.length > 0) {
     throw signatureError("SIGNATURE_STATEMENT_REFUSED", `signed statement: got ${subjects.length} subjects, want 1`);
   }
-  return { keyFingerprint: key.fingerprint, holder: key.holder, statement: { subject, predicateType, predicate } };
+  return { subject, predicateType, predicate };
 }
 
 /** @throws what `verifySigstoreBundle` throws; any number of subjects. */

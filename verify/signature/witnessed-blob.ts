@@ -3,6 +3,7 @@
  * --trusted-root`, for a certificate's identity, or for a key whose log entries and timestamps must hold.
  */
 import type { TrustedRoot } from "@sigstore/protobuf-specs";
+import type { CertificateIdentity } from "../../bundles/model/certificate-identity.ts";
 import type { Digest } from "../../bundles/model/digest.ts";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import type { TrustKey } from "../trust/trust.ts";
@@ -16,7 +17,7 @@ import {
   verifyBlob,
 } from "./blob.ts";
 import { signatureError } from "./error.ts";
-import { type CertificateIdentity, verifyKeyless, type WitnessedTime } from "./keyless.ts";
+import { verifyKeyless, type WitnessedTime } from "./keyless.ts";
 import { type KeyBundle, parseKeyBundle, parseSigstoreBundle } from "./sigstore-bundle.ts";
 import { parseTrustedRoot } from "./trusted-root.ts";
 import { signedEntity, verifierFor } from "./witnesses.ts";

@@ -13,4 +13,5 @@ export const trustError = errorArea({
   TRUST_HOLDER_TWICE: 3,
   TRUST_ROLE_MISSING: 3,
   TRUST_REVOKED_IN_USE: 3,
+  TRUST_TARGET_CHANGED: 3,
 });

@@ -4,11 +4,12 @@ import { join } from "node:path";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { trustError } from "./error.ts";
 
-const FILE_NAME = /^(?:[1-9][0-9]{0,8}\.(?:root|targets|snapshot)|timestamp)\.json$/;
-const FILE_MAX_BYTES = 1024 * 1024;
+const FILE_NAME =
+  /^(?:(?:[1-9][0-9]{0,8}\.(?:root|targets|snapshot)|timestamp)\.json|[0-9a-f]{64}\.trusted_root\.json)$/;
+export const TRUST_FILE_MAX_BYTES = 1024 * 1024;
 const FILES_MAX = 1024;
 
-/** Name → bytes of the TUF metadata files; other files are left alone. @throws TRUST_NOT_FOUND | TRUST_UNREADABLE */
+/** Name → bytes of the TUF metadata files and of the one kind of target; other files are left alone. @throws TRUST_NOT_FOUND | TRUST_UNREADABLE */
 export function readTrustDirectory(directory: string): Map<string, Buffer> {
   let names: string[];
   try {
@@ -55,7 +56,7 @@ function readBounded(path: string): Buffer {
     const stat = fstatSync(fd);
     const { size } = stat;
     if (!stat.isFile()) throw new TypeError("not a regular file");
-    if (size > FILE_MAX_BYTES) throw new RangeError(`larger than ${FILE_MAX_BYTES} bytes`);
+    if (size > TRUST_FILE_MAX_BYTES) throw new RangeError(`larger than ${TRUST_FILE_MAX_BYTES} bytes`);
     const buffer = Buffer.alloc(size);
     return buffer.subarray(0, readSync(fd, buffer, 0, size, 0));
   } finally {

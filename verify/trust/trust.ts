@@ -10,6 +10,14 @@
 import { createHash, type KeyObject } from "node:crypto";
 import { type Key, Metadata, MetadataKind, type Root, type Targets } from "@tufjs/models";
 import { TrustedMetadataStore } from "tuf-js/dist/store.js";
+import {
+  type CertificateIdentity,
+  IDENTITY_KEY_SCHEME,
+  IDENTITY_KEY_TYPE,
+  identityFingerprint,
+  identityProblem,
+  TRUSTED_ROOT_TARGET,
+} from "../../bundles/model/certificate-identity.ts";
 import { keyFingerprint, keyHint, parsePublicKey } from "../../bundles/model/public-key.ts";
 import {
   NO_REVOCATIONS,
@@ -41,10 +49,23 @@ export interface TrustKey {
   readonly publicKey: KeyObject;
 }
 
+/** Who signs with a certificate instead of a key. */
+export interface TrustIdentity extends CertificateIdentity {
+  /** Of the identity (bundles/model/certificate-identity.ts). */
+  readonly fingerprint: string;
+  readonly holder: string;
+}
+
+export type TrustSigner = TrustKey | TrustIdentity;
+
+export function isTrustKey(signer: TrustSigner): signer is TrustKey {
+  return "publicKey" in signer;
+}
+
 export interface TrustRole {
-  /** Distinct keys, and distinct holders, that must have signed. */
+  /** Distinct keys or identities, and distinct holders, that must have signed. */
   readonly threshold: number;
-  readonly keys: readonly TrustKey[];
+  readonly keys: readonly TrustSigner[];
   /** TUF path patterns over `<appliance>/<version>`. */
   readonly paths: readonly string[];
   /** Whether the role may speak about this release. */
@@ -60,13 +81,15 @@ export interface Trust {
   /** The earliest expiry of the metadata in use, RFC 3339. */
   readonly expires: string;
   readonly revoked: Revocations;
+  /** Sigstore's trusted_root.json: the authorities and logs by which identities count; there if a role has one. */
+  readonly trustedRoot?: Buffer;
 }
 
 /**
  * The trust that `files` (name → bytes, as in the directory) give at time `at`. `1.root.json` is trusted
  * as it stands: the caller has it from the site, or a person named it.
  * @throws TRUST_MALFORMED | TRUST_THRESHOLD | TRUST_EXPIRED | TRUST_ROLLBACK | TRUST_KEY_REUSED |
- * TRUST_HOLDER_TWICE | TRUST_ROLE_MISSING
+ * TRUST_HOLDER_TWICE | TRUST_ROLE_MISSING | TRUST_TARGET_CHANGED
  */
 export function loadTrust(files: ReadonlyMap<string, Buffer>, at: Date): Trust {
   try {
@@ -122,7 +145,24 @@ function load(files: ReadonlyMap<string, Buffer>, at: Date): Trust {
     roles: readRoles(targets, store.root),
     expires: expiries.sort()[0] as string,
     revoked: readRevocations(targets, store.root),
+    ...trustedRootOf(targets, files),
   };
+}
+
+/** The target as its hash names it; nothing if there is none. @throws TRUST_TARGET_CHANGED | TRUST_MALFORMED */
+function trustedRootOf({ signed }: Metadata<Targets>, files: ReadonlyMap<string, Buffer>): Pick<Trust, "trustedRoot"> {
+  const target = signed.targets[TRUSTED_ROOT_TARGET];
+  if (!target) return {};
+  const sha256 = target.hashes["sha256"] ?? "";
+  if (!/^[0-9a-f]{64}$/.test(sha256)) {
+    throw trustError("TRUST_MALFORMED", `release trust: target ${TRUSTED_ROOT_TARGET} has no SHA-256`);
+  }
+  const name = `${sha256}.${TRUSTED_ROOT_TARGET}`;
+  const bytes = fileOf(files, name);
+  if (bytes.length === target.length && createHash("sha256").update(bytes).digest("hex") === sha256) {
+    return { trustedRoot: bytes };
+  }
+  throw trustError("TRUST_TARGET_CHANGED", `release trust: ${name} is not the file that the root keys signed for`);
 }
 
 /** What a release trust says, whether or not anybody has signed it. Never a reason to trust a key. */
@@ -212,6 +252,21 @@ export function trustKey(key: Key): TrustKey {
   return { fingerprint: keyFingerprint(publicKey), hint: keyHint(publicKey), holder: holder as string, publicKey };
 }
 
+/** The key or the identity of a role's TUF key entry. @throws TRUST_MALFORMED */
+export function trustSigner(key: Key): TrustSigner {
+  if (key.keyType !== IDENTITY_KEY_TYPE) return trustKey(key);
+  const who = { identity: key.keyVal["identity"] ?? "", issuer: key.keyVal["issuer"] ?? "" };
+  const holder = key.unrecognizedFields?.[HOLDER_MEMBER];
+  const problem =
+    key.scheme !== IDENTITY_KEY_SCHEME
+      ? `got ${key.keyType} ${key.scheme}, want ${IDENTITY_KEY_SCHEME}`
+      : typeof holder !== "string" || holder.length === 0 || holder.length > 128
+        ? `no ${HOLDER_MEMBER}`
+        : identityProblem(who);
+  if (problem === undefined) return { ...who, holder: holder as string, fingerprint: identityFingerprint(who) };
+  throw trustError("TRUST_MALFORMED", `release trust: identity ${key.keyID}: ${problem}`);
+}
+
 function publicKeyOf(key: Key): KeyObject {
   try {
     return parsePublicKey(key.keyVal["public"] ?? "", `key ${key.keyID}`);
@@ -244,7 +299,7 @@ function lintThreshold(role: string, threshold: number, keys: readonly unknown[]
   }
 }
 
-function lintDistinct(role: string, keys: readonly TrustKey[]): void {
+function lintDistinct(role: string, keys: readonly TrustSigner[]): void {
   if (new Set(keys.map((key) => key.fingerprint)).size !== keys.length) {
     throw trustError("TRUST_KEY_REUSED", `release trust: role ${role} has one key twice`);
   }
@@ -261,7 +316,7 @@ function readRevocations(targets: Metadata<Targets>, root: Metadata<Root>): Revo
   if (problem !== undefined) throw trustError("TRUST_MALFORMED", `release trust: revocations: ${problem}`);
   const revoked = value as unknown as Revocations;
   const inUse = [...Object.values(root.signed.keys), ...Object.values(targets.signed.delegations?.keys ?? {})];
-  for (const { fingerprint, holder } of inUse.map(trustKey)) {
+  for (const { fingerprint, holder } of inUse.map(trustSigner)) {
     const entry = revocationOf(revoked, "keys", fingerprint) ?? revocationOf(revoked, "holders", holder);
     if (entry) throw trustError("TRUST_REVOKED_IN_USE", `release trust: ${entry.id} is revoked, and is in a role`);
   }
@@ -281,7 +336,13 @@ function readRoles(targets: Metadata<Targets>, root: Metadata<Root>): Map<Role, 
   for (const name of ROLES) {
     const role = delegations?.roles?.[name];
     if (!delegations || !role) throw trustError("TRUST_ROLE_MISSING", `release trust: no role ${name}`);
-    const keys = role.keyIDs.map((id) => trustKey(keyOf(delegations.keys, id)));
+    const keys = role.keyIDs.map((id) => trustSigner(keyOf(delegations.keys, id)));
+    if (!keys.every(isTrustKey) && !targets.signed.targets[TRUSTED_ROOT_TARGET]) {
+      throw trustError(
+        "TRUST_MALFORMED",
+        `release trust: role ${name} names an identity, and there is no ${TRUSTED_ROOT_TARGET} to judge it by`,
+      );
+    }
     lintDistinct(name, keys);
     for (const { fingerprint } of keys) {
       const other = rootKeys.has(fingerprint) ? "root" : usedBy.get(fingerprint);
