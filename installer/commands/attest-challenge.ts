@@ -1,29 +1,40 @@
+import { parseCanonicalJson } from "../../bundles/model/canonical-json.ts";
 import { parseDigest } from "../../bundles/model/digest.ts";
 import { ATTESTATION_POLICY_MAX_BYTES, parseAttestationPolicy } from "../../verify/attestation/attestation-policy.ts";
-import { CHALLENGE_MAX_MINUTES, makeChallenge, readChallenge } from "../../verify/attestation/challenge.ts";
+import {
+  CHALLENGE_MAX_MINUTES,
+  type ChallengeSubject,
+  makeChallenge,
+  readChallenge,
+} from "../../verify/attestation/challenge.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { writeNew } from "../host/write-new.ts";
 import { type Command, type Invocation, optionalOption, positionals, requiredOption, usageError } from "./command.ts";
 
 const NAME = "attest challenge";
 const DEFAULT_MINUTES = 24 * 60;
+const HEAD_MAX_BYTES = 64 * 1024;
 
 export const attestChallenge: Command = {
   name: NAME,
   summary: "ask a confidential VM for evidence: a file that is carried there, and kept here for attest verify",
-  usage: "--policy FILE --out FILE [--minutes N] [--release DIGEST] [--site ID] [--ledger-head DIGEST]",
+  usage: "--policy FILE --out FILE [--minutes N] [--release DIGEST] [--head FILE | --site ID --ledger-head DIGEST]",
   details: [
     "--policy F      the only policy under which the answer counts",
     "--out F         the challenge; an existing file is not replaced. Keep a copy that nobody else writes to",
     `--minutes N     how long the answer counts, 1 to ${CHALLENGE_MAX_MINUTES} (default ${DEFAULT_MINUTES})`,
-    "--release, --site, --ledger-head   what the question is about; the answer is then one to no other question,",
-    "                and says nothing about whether the VM is at that release, site or ledger",
+    "--release D     the release that the site has or shall have; the VM asserts it, nothing measures it",
+    "--head FILE     what `sealift ledger export --head` wrote on the site: its id and where its ledger is;",
+    "                --site and --ledger-head say the same in words",
+    "For the release of the site's key (attest unlock) all three are needed, and the site must have changed nothing",
+    "when it answers.",
   ],
   options: {
     policy: { type: "string" },
     out: { type: "string" },
     minutes: { type: "string" },
     release: { type: "string" },
+    head: { type: "string" },
     site: { type: "string" },
     "ledger-head": { type: "string" },
   },
@@ -33,8 +44,7 @@ export const attestChallenge: Command = {
     const policyPath = requiredOption(invocation, NAME, "policy");
     const subject = {
       release: readDigest(invocation, "release"),
-      siteId: readSite(optionalOption(invocation, "site")),
-      ledgerHead: readDigest(invocation, "ledger-head"),
+      ...(await readWhere(invocation)),
     };
     const minutes = readMinutes(optionalOption(invocation, "minutes"));
     const { digest } = parseAttestationPolicy(await readBoundedFile(policyPath, ATTESTATION_POLICY_MAX_BYTES));
@@ -56,6 +66,20 @@ function readDigest(invocation: Invocation, name: string) {
   if (digest === undefined)
     throw usageError(NAME, `--${name}: got ${JSON.stringify(text)}, want sha256: and 64 digits`);
   return digest;
+}
+
+/** Which site, and where its ledger is. @throws USAGE | FILE_… */
+async function readWhere(invocation: Invocation): Promise<Pick<ChallengeSubject, "siteId" | "ledgerHead">> {
+  const path = optionalOption(invocation, "head");
+  const siteId = readSite(optionalOption(invocation, "site"));
+  const ledgerHead = readDigest(invocation, "ledger-head");
+  if (path === undefined) return { siteId, ledgerHead };
+  if (siteId !== null || ledgerHead !== null) throw usageError(NAME, "--head says what --site and --ledger-head would");
+  const value = parseCanonicalJson(await readBoundedFile(path, HEAD_MAX_BYTES)) as Record<string, unknown> | undefined;
+  const head = parseDigest(String(value?.["ledgerHead"]));
+  if (head === undefined)
+    throw usageError(NAME, `--head: ${JSON.stringify(path)} is not what ledger export --head writes`);
+  return { siteId: readSite(String(value?.["siteId"])), ledgerHead: head };
 }
 
 function readSite(text: string | undefined): string | null {

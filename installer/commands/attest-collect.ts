@@ -1,27 +1,31 @@
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
-import { CHALLENGE_MAX_BYTES, challengeReportData, readChallenge } from "../../verify/attestation/challenge.ts";
-import { collateralNeeds } from "../../verify/attestation/collateral-needs.ts";
-import { collectReport } from "../../verify/attestation/collect-evidence.ts";
+import { CHALLENGE_MAX_BYTES, challengeReportData } from "../../verify/attestation/challenge.ts";
+import { collateralNeedsOf } from "../../verify/attestation/collateral-needs.ts";
+import { type CollectedReport, collectReport } from "../../verify/attestation/collect-evidence.ts";
 import { writeCollectedEvidence } from "../../verify/attestation/evidence.ts";
 import { reportDataOf } from "../../verify/attestation/report-data.ts";
-import { parseSnpReport } from "../../verify/attestation/snp-report.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { writeNew } from "../host/write-new.ts";
+import { answerChallenge, asksSite } from "../lifecycle/answer-challenge.ts";
 import type { Terminal } from "../ui/terminal.ts";
-import { readNonce } from "./attest-input.ts";
+import { RUN_DETAILS, RUN_OPTIONS, readNonce, runDirectory } from "./attest-input.ts";
 import { type Command, type Invocation, optionalOption, positionals, requiredOption, usageError } from "./command.ts";
+import { withSite } from "./site-options.ts";
 
 const NAME = "attest collect";
 
 export const attestCollect: Command = {
   name: NAME,
   summary: "ask this confidential VM's processor for a report, to be appraised on another machine",
-  usage: "(--nonce HEX | --challenge FILE) --out FILE [--vmpl N]",
+  usage: "(--nonce HEX | --challenge FILE) --out FILE [--vmpl N] [--state DIR] [--run DIR]",
   details: [
     "--nonce HEX  16 to 64 bytes from whoever will appraise the evidence; an old nonce makes old evidence",
     "--challenge F  what attest challenge made on the verifier's machine, instead of a nonce",
     "--out FILE   the evidence; an existing file is not replaced",
     "--vmpl N     0 to 3; without it the least that the kernel allows",
+    ...RUN_DETAILS,
+    "A challenge that names a site is answered by that site only, while its ledger is where the challenge says. The",
+    "answer names the site's host key, and a transport key that lives in memory until attest unseal has used it.",
     "Needs root, and Linux 6.7 or newer in an SEV-SNP guest. It has not been run on AMD's silicon.",
   ],
   options: {
@@ -29,18 +33,25 @@ export const attestCollect: Command = {
     challenge: { type: "string" },
     out: { type: "string" },
     vmpl: { type: "string" },
+    ...RUN_OPTIONS,
   },
   run: async (invocation) => {
     positionals(invocation, NAME);
-    const reportData = await readQuestion(invocation);
+    const question = await readQuestion(invocation);
     const out = requiredOption(invocation, NAME, "out");
-    const { provider, report, certificateTable, leftover } = collectReport(
-      reportData,
-      readLevel(optionalOption(invocation, "vmpl")),
-    );
-    const bytes = writeCollectedEvidence(provider, report, certificateTable);
-    await writeNew(out, bytes);
+    const vmpl = readLevel(optionalOption(invocation, "vmpl"));
+    const ask = (reportData: Buffer): CollectedReport => collectReport(reportData, vmpl);
+    const answer = Buffer.isBuffer(question)
+      ? unbound(ask(question))
+      : await withSite(invocation, NAME, (site) =>
+          answerChallenge(site, runDirectory(invocation), question.challenge, ask),
+        );
+    const { collected, evidence, hostKey } = answer;
+    const { provider, report, certificateTable, leftover } = collected;
+    await writeNew(out, evidence);
     const { terminal } = invocation;
+    if (hostKey !== null)
+      terminal.result(`host key ${hostKey}: the verifier must know it by another way than this file`);
     const needs = needsOf(report, terminal);
     terminal.result(`evidence of ${provider}, ${report.length} bytes, certificates: ${certificateTable.length} bytes`);
     if (needs.length > 0) terminal.result("a connected machine fetches, if it has not yet:");
@@ -52,6 +63,7 @@ export const attestCollect: Command = {
       provider,
       collateral: needs,
       certificateTableBytes: certificateTable.length,
+      hostKey,
       leftover,
     });
     return 0;
@@ -64,7 +76,7 @@ export const attestCollect: Command = {
  */
 function needsOf(report: Buffer, terminal: Terminal): readonly string[] {
   try {
-    return collateralNeeds(parseSnpReport(report));
+    return collateralNeedsOf(report);
   } catch (cause) {
     if (!(cause instanceof SealiftError)) throw cause;
     terminal.note(`this version cannot read the report that was collected: ${cause.message} [${cause.code}]`);
@@ -72,15 +84,20 @@ function needsOf(report: Buffer, terminal: Terminal): readonly string[] {
   }
 }
 
-/** REPORT_DATA for the nonce or the challenge. */
-async function readQuestion(invocation: Invocation): Promise<Buffer> {
+/** Evidence without keys, to which nothing can be sealed. */
+function unbound(collected: CollectedReport): { collected: CollectedReport; evidence: Buffer; hostKey: null } {
+  const { provider, report, certificateTable } = collected;
+  return { collected, evidence: writeCollectedEvidence(provider, report, certificateTable), hostKey: null };
+}
+
+/** REPORT_DATA for the nonce or the challenge; the challenge itself if it asks a site for its keys. */
+async function readQuestion(invocation: Invocation): Promise<Buffer | { readonly challenge: Buffer }> {
   const nonce = readNonce(NAME, optionalOption(invocation, "nonce"));
   const path = optionalOption(invocation, "challenge");
   if ((nonce === null) === (path === undefined)) throw usageError(NAME, "give --nonce or --challenge");
   if (nonce !== null) return reportDataOf(nonce);
   const challenge = await readBoundedFile(path as string, CHALLENGE_MAX_BYTES);
-  readChallenge(challenge);
-  return challengeReportData(challenge);
+  return asksSite(challenge) ? { challenge } : challengeReportData(challenge);
 }
 
 function readLevel(text: string | undefined): number | undefined {

@@ -1,12 +1,33 @@
 /** What the attestation verbs are given: nonce, time, a directory of collateral. */
 import { readdir } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { CRL_MAX_BYTES } from "../../verify/attestation/certificate.ts";
 import { NONCE_MAX_BYTES, NONCE_MIN_BYTES } from "../../verify/attestation/report-data.ts";
 import { installerError } from "../error.ts";
 import { readBoundedFile } from "../host/read-file.ts";
-import { usageError } from "./command.ts";
+import { DEFAULT_RUN } from "../lifecycle/transport-key.ts";
+import { type Invocation, optionalOption, usageError } from "./command.ts";
+
+/** For the verbs by which a site answers and opens. */
+export const RUN_OPTIONS = { state: { type: "string" }, run: { type: "string" } } as const;
+export const RUN_DETAILS = [
+  "--state DIR  the site's state directory (default /var/lib/sealift)",
+  `--run DIR    where keys are kept in memory, a directory on a tmpfs (default ${DEFAULT_RUN})`,
+];
+
+export function runDirectory(invocation: Invocation): string {
+  return resolve(optionalOption(invocation, "run") ?? DEFAULT_RUN);
+}
+
+/** 1 to `max` hours. @throws USAGE */
+export function readHours(verb: string, text: string | undefined, fallback: number, max: number): number {
+  const hours = text === undefined ? fallback : Number(text);
+  if (text !== undefined && (!/^[1-9][0-9]*$/.test(text) || hours > max)) {
+    throw usageError(verb, `--hours: got ${JSON.stringify(text)}, want 1 to ${max}`);
+  }
+  return hours;
+}
 
 /** The nonce of an attestation question. @throws USAGE unless `text` is 16 to 64 bytes in hexadecimal. */
 export function readNonce(verb: string, text: string | undefined): Buffer | null {
