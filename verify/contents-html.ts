@@ -1,10 +1,19 @@
 /** What is in a release, as part of the verdict's page: vulnerabilities, changes, packages. Complete without scripting. */
 import { filterPlace, html, table } from "./html.ts";
-import type { ChangeRow, ImagePackages, PackageRow, ReleaseContents, VulnerabilityRow } from "./release-contents.ts";
+import type {
+  ChangeRow,
+  ImageChanges,
+  ImagePackages,
+  PackageRow,
+  ReleaseContents,
+  VulnerabilityRow,
+} from "./release-contents.ts";
 
 /** Every text is escaped. */
 export function contentsHtml(contents: ReleaseContents): string {
-  const { images, vulnerabilities, changes, alarms, leftOut } = contents;
+  const { images, vulnerabilities, comparison, leftOut } = contents;
+  const { against, alarms } = comparison;
+  const changes = comparison.images.flatMap(changeRows);
   const open = vulnerabilities.filter(({ status }) => status === "open").length;
   return [
     "<h2>Known vulnerabilities</h2>",
@@ -13,13 +22,11 @@ export function contentsHtml(contents: ReleaseContents): string {
       ? ""
       : `<p>${open} open, ${vulnerabilities.length - open} suppressed by statements.</p>\n${filtered("vulnerabilities", ["Level", "Vulnerability", "Image", "Package", "Fixed in", "Said of it"], vulnerabilities.map(vulnerabilityRow))}`,
     "<h2>What changed</h2>",
-    `<p>Compared with: <bdi>${html(contents.against)}</bdi></p>`,
+    `<p>Compared with: <bdi>${html(against)}</bdi></p>`,
     alarms === 0
       ? ""
       : `<p class="warning">ALARM: ${alarms} packages have the version that they had, and other bytes.</p>`,
-    changes.length === 0
-      ? ""
-      : filtered("changes", ["Change", "Image", "Package", "From", "To", "Detail"], changes.map(changeRow)),
+    changes.length === 0 ? "" : filtered("changes", ["Change", "Image", "Package", "From", "To", "Detail"], changes),
     "<h2>What is in the images</h2>",
     "<p>As their SBOMs list it, which the builder signed. The layers were not looked at again.</p>",
     ...images.map(imageHtml),
@@ -48,8 +55,13 @@ function vulnerabilityRow(one: VulnerabilityRow): string {
   return row(status, [level, one.id, one.image, one.package, one.fixed || "no fix known", one.said]);
 }
 
-function changeRow({ change, image, package: name, from, to, detail }: ChangeRow): string {
-  return row(change, [change, image, name, from, to, detail]);
+function changeRows({ name, presence, rows }: ImageChanges): string[] {
+  const whole = presence === "both" ? [] : [row(`image ${presence}`, [`image ${presence}`, name, "", "", "", ""])];
+  return [...whole, ...rows.map((one) => changeRow(name, one))];
+}
+
+function changeRow(image: string, { kind, package: name, from, to, detail }: ChangeRow): string {
+  return row(kind, [kind === "hash-changed" ? "same version, other bytes" : kind, image, name, from, to, detail]);
 }
 
 function imageHtml({ name, digest, sbom, packages }: ImagePackages, index: number): string {

@@ -1,8 +1,8 @@
 /** Fills release-contents.ts from documents that were read by digest. Loaded only for a report that asks for it. */
 import { type BundleRelease, DOCUMENT_MAX_BYTES, readLayoutIndex, readRelease } from "../bundles/layout/contents.ts";
-import { type Layout, readLayout, type Store } from "../bundles/layout/layout.ts";
+import { type Layout, readLayout } from "../bundles/layout/layout.ts";
 import { reasonOf } from "../bundles/model/sealift-error.ts";
-import { type DiffSide, diffReleases, type ImageDiff, type ReleaseDiff } from "../sbom/diff/diff.ts";
+import { type DiffSide, diffReleases, type ImageDiff } from "../sbom/diff/diff.ts";
 import { parseSbom, type SbomComponent } from "../sbom/document.ts";
 import type { Finding, ScanReport } from "../sbom/scan/report.ts";
 import type { ScanInput } from "../sbom/scan/scan.ts";
@@ -10,6 +10,8 @@ import { databaseText } from "./checks/scan.ts";
 import {
   CELL_MAX_LENGTH,
   type ChangeRow,
+  type Comparison,
+  type EarlierRelease,
   type ImagePackages,
   type ReleaseContents,
   ROWS_MAX,
@@ -25,9 +27,8 @@ export interface Described {
   readonly notScanned: string;
 }
 
-/** The release that is compared with; not verified here. `scan` looks its SBOMs up in the same records. */
-export interface Earlier {
-  readonly store: Store;
+/** The release that is compared with; its signatures are not verified here. `scan` looks its SBOMs up in the same records. */
+export interface Earlier extends EarlierRelease {
   readonly scan: ((inputs: readonly ScanInput[]) => Promise<ScanReport>) | undefined;
 }
 
@@ -40,14 +41,11 @@ export async function describeContents(next: Described, earlier: Earlier | undef
     return { name, digest, sbom, packages: cut.rows(components.map(packageRow)) };
   });
   const found = (scan?.subjects ?? []).flatMap(({ name, findings }) => findings.map((one) => findingRow(name, one)));
-  const comparison = earlier ? await compare(next, earlier) : undefined;
   return {
     images,
     records: cut.text(scan ? databaseText(scan.database) : `not checked: ${next.notScanned}`),
     vulnerabilities: cut.rows(found),
-    against: cut.text(comparison?.against ?? "not checked: no earlier release was given"),
-    changes: cut.rows(comparison?.diff?.images.flatMap(changeRows) ?? []),
-    alarms: comparison?.diff?.alarms ?? 0,
+    comparison: earlier ? await compare(next, earlier, cut) : NOTHING_EARLIER,
     leftOut: cut.leftOut,
   };
 }
@@ -96,25 +94,41 @@ function findingRow(
   };
 }
 
-async function compare(
-  next: Described,
-  { store, scan }: Earlier,
-): Promise<{ readonly against: string; readonly diff?: ReleaseDiff }> {
+const NOTHING_EARLIER: Comparison = {
+  against: "not checked: no earlier release was given",
+  images: [],
+  alarms: 0,
+  records: "",
+};
+
+async function compare(next: Described, earlier: Earlier, cut: Cut): Promise<Comparison> {
   try {
-    const layout = readLayout(store);
+    const layout = readLayout(earlier.store);
     const release = readRelease(layout, readLayoutIndex(layout).release);
-    const inputs = sbomsOf(layout, release);
-    const report = next.scan && scan ? await scan(inputs) : undefined;
-    const older = sides(inputs, report);
-    const diff = diffReleases(older, sides(sbomsOf(next.layout, next.release), next.scan), "by-name");
+    const { digest } = release.descriptor;
+    if (earlier.digest !== undefined && earlier.digest !== digest) throw new Error(`it is ${digest}`);
+    const newer = sbomsOf(next.layout, next.release);
+    const older = sbomsOf(layout, release).map((one) => newer.find((other) => isSameImage(one, other)) ?? one);
+    const report = next.scan && earlier.scan ? await earlier.scan(older) : undefined;
+    const diff = diffReleases(sides(older, report), sides(newer, next.scan), "by-name");
     const { appliance, version } = release.manifest;
     return {
-      against: `${appliance} ${version}, ${release.descriptor.digest}; its signatures were not checked here`,
-      diff,
+      against: cut.text(`${appliance} ${version}, ${digest}`),
+      images: diff.images.map(({ name, presence, unchanged, ...changes }) => {
+        return { name, presence, unchanged, rows: cut.rows(changeRows(changes)) };
+      }),
+      alarms: diff.alarms,
+      records: report ? `newest of ${report.database.newest ?? "unknown"}, ${report.database.digest}` : "",
     };
   } catch (cause) {
-    return { against: `not checked: the earlier release cannot be read: ${reasonOf(cause)}` };
+    const against = cut.text(`not checked: the earlier release cannot be read: ${reasonOf(cause)}`);
+    return { ...NOTHING_EARLIER, against };
   }
+}
+
+/** Then the newer document counts for both: that another version of Sealift listed more of it is no change of the image. */
+function isSameImage(one: ScanInput, other: ScanInput): boolean {
+  return one.name === other.name && one.digest === other.digest;
 }
 
 function sbomsOf(layout: Layout, { manifest }: BundleRelease): ScanInput[] {
@@ -133,18 +147,16 @@ function sides(inputs: readonly ScanInput[], report: ScanReport | undefined): Di
   }));
 }
 
-function changeRows({ name: image, changes, vulnerabilities }: ImageDiff): ChangeRow[] {
+function changeRows({ changes, vulnerabilities }: Pick<ImageDiff, "changes" | "vulnerabilities">): ChangeRow[] {
   const ofPackages = changes.map((one) => ({
-    image,
-    change: one.kind === "hash-changed" ? "same version, other bytes" : one.kind,
+    kind: one.kind,
     package: one.package,
     from: one.from ?? "",
     to: one.to ?? "",
-    detail: one.before && one.after ? `${one.before.join(", ") || "none"} → ${one.after.join(", ") || "none"}` : "",
+    detail: one.before && one.after ? `${one.before.join(", ") || "none"} -> ${one.after.join(", ") || "none"}` : "",
   }));
   const found = (vulnerabilities ?? []).map((one) => ({
-    image,
-    change: `vulnerability ${one.kind}`,
+    kind: `vulnerability ${one.kind}`,
     package: one.package,
     from: one.from ?? "",
     to: one.to ?? "",

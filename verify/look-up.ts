@@ -3,13 +3,13 @@
  * description of what is in the release, if that was asked for. What both need is loaded only then.
  */
 import type { BundleRelease } from "../bundles/layout/contents.ts";
-import type { Layout, Store } from "../bundles/layout/layout.ts";
+import type { Layout } from "../bundles/layout/layout.ts";
 import { OSV_SNAPSHOTS } from "../bundles/model/media-types.ts";
 import { reasonOf } from "../bundles/model/sealift-error.ts";
 import { DEFAULT_SCAN_POLICY } from "../sbom/scan/scan-policy.ts";
 import type { ImportedRecords, Scanned } from "./checks/scan.ts";
 import type { Policy } from "./policy.ts";
-import type { ReleaseContents } from "./release-contents.ts";
+import type { EarlierRelease, ReleaseContents } from "./release-contents.ts";
 import type { Report } from "./report.ts";
 import type { Trust } from "./trust/trust.ts";
 import { notChecked } from "./verdict.ts";
@@ -52,13 +52,13 @@ export async function describe(
   report: Report,
   question: LookUp,
   judged: Scanned | undefined,
-  earlier: Store | undefined,
+  earlier: EarlierRelease | undefined,
 ): Promise<ReleaseContents | undefined> {
   try {
     const { describeContents } = await import("./describe-contents.ts");
     const { scanned, why } = judged ? { scanned: judged, why: "" } : await scanUnjudged(report, question);
     const next = { layout: question.layout, release: question.release, scan: scanned?.report, notScanned: why };
-    return await describeContents(next, earlier && { store: earlier, scan: scanned?.again });
+    return await describeContents(next, earlier && { ...earlier, scan: scanned?.again });
   } catch {
     return undefined;
   }

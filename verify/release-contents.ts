@@ -4,6 +4,7 @@
  * parses no document of the bundle.
  */
 
+import type { Store } from "../bundles/layout/layout.ts";
 import type { Digest } from "../bundles/model/digest.ts";
 import type { JsonSchema } from "../bundles/model/schema.ts";
 
@@ -35,12 +36,31 @@ export interface VulnerabilityRow {
 }
 
 export interface ChangeRow {
-  readonly image: string;
-  readonly change: string;
+  /** As sbom/diff calls it, or `vulnerability introduced`, `vulnerability fixed`, `vulnerability carried`. */
+  readonly kind: string;
   readonly package: string;
   readonly from: string;
   readonly to: string;
+  /** Licences or hashes before and after; of a vulnerability its name and level. */
   readonly detail: string;
+}
+
+export interface ImageChanges {
+  readonly name: string;
+  readonly presence: "both" | "added" | "removed";
+  readonly unchanged: number;
+  readonly rows: readonly ChangeRow[];
+}
+
+/** An earlier release against this one. It depends on the two and on the records alone, not on when it is made. */
+export interface Comparison {
+  /** The earlier release, or why there is none to compare with: then there are no images. */
+  readonly against: string;
+  readonly images: readonly ImageChanges[];
+  /** Packages of the same version with other bytes. */
+  readonly alarms: number;
+  /** Where vulnerabilities were looked up: the time of the newest record, and a digest. Empty if nowhere. */
+  readonly records: string;
 }
 
 export interface ReleaseContents {
@@ -48,13 +68,15 @@ export interface ReleaseContents {
   /** Age, digest and number of the records, or why nothing was looked up: then there are no rows. */
   readonly records: string;
   readonly vulnerabilities: readonly VulnerabilityRow[];
-  /** The earlier release, or why there is none to compare with: then there are no rows. */
-  readonly against: string;
-  readonly changes: readonly ChangeRow[];
-  /** Packages of the same version with other bytes. */
-  readonly alarms: number;
+  readonly comparison: Comparison;
   /** Rows beyond ROWS_MAX, of all tables. */
   readonly leftOut: number;
+}
+
+/** A release to compare with, in open files; `digest` is the one that it must be, if that is known. */
+export interface EarlierRelease {
+  readonly store: Store;
+  readonly digest: Digest | undefined;
 }
 
 /** Of each table: more than a person reads, and less than a browser refuses. */
@@ -63,6 +85,7 @@ export const CELL_MAX_LENGTH = 512;
 
 const cell = { type: "string", maxLength: CELL_MAX_LENGTH + 1 };
 const digest = { type: "string", pattern: "^sha256:[0-9a-f]{64}$" };
+const count = { type: "integer", minimum: 0 };
 const closed = (properties: Record<string, object>): JsonSchema => ({
   type: "object",
   additionalProperties: false,
@@ -96,8 +119,20 @@ export const releaseContentsSchema: JsonSchema = closed({
     status: { enum: ["open", "suppressed"] },
     said: cell,
   }),
-  against: cell,
-  changes: rows({ image: cell, change: cell, package: cell, from: cell, to: cell, detail: cell }),
-  alarms: { type: "integer", minimum: 0 },
-  leftOut: { type: "integer", minimum: 0 },
+  comparison: closed({
+    against: cell,
+    images: {
+      type: "array",
+      maxItems: 512,
+      items: closed({
+        name: cell,
+        presence: { enum: ["both", "added", "removed"] },
+        unchanged: count,
+        rows: rows({ kind: cell, package: cell, from: cell, to: cell, detail: cell }),
+      }),
+    },
+    alarms: count,
+    records: cell,
+  }),
+  leftOut: count,
 });

@@ -25,7 +25,7 @@ import type { ImportedRecords } from "./checks/scan.ts";
 import { checkDemand, type Signable, type TrustInUse, verifySignatures } from "./checks/signatures.ts";
 import { checkScan, describe } from "./look-up.ts";
 import { type Policy, parsePolicy } from "./policy.ts";
-import type { ReleaseContents } from "./release-contents.ts";
+import type { EarlierRelease, ReleaseContents } from "./release-contents.ts";
 import { Report } from "./report.ts";
 import { loadTrust, type Trust } from "./trust/trust.ts";
 import { decide, type Finding, failed, notChecked, passed, type Verdict } from "./verdict.ts";
@@ -45,7 +45,7 @@ export interface VerifyInput {
   /** Vulnerability records that did not come with the release. */
   readonly imported?: ImportedRecords | undefined;
   /** Say what is in the release too (release-contents.ts), compared with what `earlier` holds. */
-  readonly describe?: { readonly earlier: Store | undefined } | undefined;
+  readonly describe?: { readonly earlier: EarlierRelease | undefined } | undefined;
   /** The digests of the blobs in `hashTasks`, by the digest that each claims, once they are known. */
   readonly hashed: () => Promise<ReadonlyMap<string, string>>;
 }

@@ -2,11 +2,13 @@
 import { closeSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, join, resolve } from "node:path";
+import { closeStore } from "../../bundles/layout/layout.ts";
 import { plain } from "../../bundles/model/plain-text.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import type { Engine } from "../../compose/engine/engine.ts";
 import { siteVolumes } from "../../compose/engine/project.ts";
 import type { AllowedRelease } from "../../verify/allowed-release.ts";
+import type { Comparison } from "../../verify/release-contents.ts";
 import { renderVerdictText } from "../../verify/verdict-text.ts";
 import { hostPlatform, sealiftVersion } from "../host/this-host.ts";
 import { requireAttested } from "../lifecycle/attested.ts";
@@ -21,8 +23,8 @@ import { clientAddress, clientUrl } from "../lifecycle/front.ts";
 import { planLines } from "../lifecycle/plan-text.ts";
 import { type Prepared, requirePreconditions } from "../lifecycle/preconditions.ts";
 import type { Site } from "../lifecycle/site.ts";
-import { verifyForSite } from "../lifecycle/site-verify.ts";
-import { softwareChange } from "../lifecycle/software-change.ts";
+import { openCurrentRelease, verifyForSite } from "../lifecycle/site-verify.ts";
+import { NOT_COMPARED } from "../lifecycle/software-change.ts";
 import { RESTORE_HINT, type ReleaseParts, releaseParts, withStoredRelease } from "../lifecycle/stored-release.ts";
 import { presentCertificate } from "../site/client-certificate.ts";
 import { type Deployments, readDeployments } from "../site/deployment.ts";
@@ -64,11 +66,14 @@ export async function withPrepared<Value>(
   const onProgress = (done: number, total: number): void =>
     progress.update(`${Math.round(done / 1e6)} of ${Math.round(total / 1e6)} MB hashed`);
   const imported = importedRecords(invocation);
-  const verification = await verifyForSite(site, path, onProgress, { confirms, imported }).finally(() => {
+  const earlier = openCurrentRelease(site, path);
+  const question = { confirms, imported, ...(earlier && { describe: { earlier } }) };
+  const verification = await verifyForSite(site, path, onProgress, question).finally(() => {
     if (imported) closeSync(imported.fd);
+    if (earlier) closeStore(earlier.store);
   });
   try {
-    const { verdict, allowed } = verification;
+    const { verdict, allowed, contents } = verification;
     progress.done(verdict.decision === "allow" ? "allowed" : "denied");
     if (!allowed) {
       for (const line of renderVerdictText(verdict)) terminal.note(line);
@@ -81,7 +86,7 @@ export async function withPrepared<Value>(
       const deployments = readDeployments(site.paths);
       const next = releaseParts(allowed.layout, allowed.release);
       const gather = async (current: ReleaseParts | undefined): Promise<Value> => {
-        const facts = await gatherFacts(site, engine, deployments, next, allowed, current);
+        const facts = await gatherFacts(site, engine, deployments, next, allowed, current, contents?.comparison);
         return work({ facts, next, source: allowed, engine });
       };
       if (!deployments.current) return gather(undefined);
@@ -99,6 +104,7 @@ async function gatherFacts(
   next: ReleaseParts,
   { verdict }: AllowedRelease,
   current: ReleaseParts | undefined,
+  software: Comparison | undefined,
 ): Promise<PlanFacts> {
   const config = deployments.current ? configOf(site, deployments.current) : undefined;
   const isSame = current?.release.descriptor.digest === next.release.descriptor.digest;
@@ -113,7 +119,7 @@ async function gatherFacts(
     sealiftVersion: sealiftVersion(),
     hostPlatform: hostPlatform(),
     current,
-    software: isSame || !current ? undefined : softwareChange(current, next),
+    software: isSame || !current ? undefined : (software ?? NOT_COMPARED),
     certificate: presentCertificate(site.paths, next.rules.secrets, config, {
       hostName: hostname(),
       now: site.clock().now,

@@ -1,10 +1,10 @@
 import { closeSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
-import { resolve } from "node:path";
-import { closeStore, openStore, type Store } from "../../bundles/layout/layout.ts";
+import { closeStore, openStore } from "../../bundles/layout/layout.ts";
 import { plainJson } from "../../bundles/model/plain-text.ts";
 import { readApprovals } from "../../verify/approval-files.ts";
 import { type CageOptions, examineInCage } from "../../verify/cage/run-cage.ts";
+import type { EarlierRelease } from "../../verify/release-contents.ts";
 import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
 import { renderVerdictText } from "../../verify/verdict-text.ts";
 import type { Judged } from "../../verify/verify.ts";
@@ -123,7 +123,7 @@ async function withQuestion(
     try {
       return await work({ imported, describe: { earlier } });
     } finally {
-      if (earlier) closeStore(earlier);
+      if (earlier) closeStore(earlier.store);
     }
   } finally {
     if (imported) closeSync(imported.fd);
@@ -131,13 +131,12 @@ async function withQuestion(
 }
 
 /** What --against names, or else what runs at the site, if there is one. */
-async function openEarlier(invocation: Invocation, path: string): Promise<Store | undefined> {
+async function openEarlier(invocation: Invocation, path: string): Promise<EarlierRelease | undefined> {
   const against = optionalOption(invocation, "against");
-  if (against !== undefined) return openStore(against);
+  if (against !== undefined) return { store: openStore(against), digest: undefined };
   if (optionalOption(invocation, "trust") !== undefined) return undefined;
-  const { currentReleasePath, openSiteForVerify } = await siteVerify();
-  const current = currentReleasePath(openSiteForVerify(optionalOption(invocation, "state")));
-  return current === undefined || resolve(current) === resolve(path) ? undefined : openStore(current);
+  const { openCurrentRelease, openSiteForVerify } = await siteVerify();
+  return openCurrentRelease(openSiteForVerify(optionalOption(invocation, "state")), path);
 }
 
 /** With the site's own trust, policy and time: the verdict that a change of the site would be judged by. */

@@ -7,7 +7,7 @@ import { randomBytes } from "node:crypto";
 import { gt, lt, satisfies } from "semver";
 import { type Digest, digestOf } from "../../bundles/model/digest.ts";
 import type { ReleaseManifest } from "../../bundles/model/release-manifest.ts";
-import type { ReleaseDiff } from "../../sbom/diff/diff.ts";
+import type { Comparison } from "../../verify/release-contents.ts";
 import type { PresentCertificate } from "../site/client-certificate.ts";
 import { type Config, completeConfig, configBytes, configDigest } from "../site/config.ts";
 import { type DataMark, type Deployment, type Deployments, otherColour } from "../site/deployment.ts";
@@ -38,7 +38,7 @@ export interface PlanFacts {
   /** Of the release that runs; undefined before an install. */
   readonly current: ReleaseParts | undefined;
   /** What the next release changes in the software (software-change.ts); undefined if it is the same, or the first. */
-  readonly software?: ReleaseDiff | undefined;
+  readonly software?: Comparison | undefined;
   /** What clients see; undefined if there is none yet. */
   readonly certificate?: PresentCertificate | undefined;
 }

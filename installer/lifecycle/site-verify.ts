@@ -1,11 +1,12 @@
 /** Verification with the site's own trust, policy and time: the only verdict from which a site moves. */
+import { resolve } from "node:path";
 import { closeStore, openStore, readLayout } from "../../bundles/layout/layout.ts";
 import type { Digest } from "../../bundles/model/digest.ts";
 import { type AllowedRelease, allowRelease } from "../../verify/allowed-release.ts";
 import { readApprovals } from "../../verify/approval-files.ts";
 import { type CageOptions, examineInCage } from "../../verify/cage/run-cage.ts";
 import { parsePolicy } from "../../verify/policy.ts";
-import type { ReleaseContents } from "../../verify/release-contents.ts";
+import type { EarlierRelease, ReleaseContents } from "../../verify/release-contents.ts";
 import { decide, sortFindings, type Verdict } from "../../verify/verdict.ts";
 import { sealiftVersion } from "../host/this-host.ts";
 import { requireClock } from "../site/clock.ts";
@@ -46,10 +47,19 @@ export function siteStandards(site: Site): SiteStandards {
   };
 }
 
-/** Where the release that runs lies; undefined if none does. */
-export function currentReleasePath({ paths }: Pick<Site, "paths">): string | undefined {
+/**
+ * The release that runs, open to be compared with the one at `path`; undefined if none does, if it is the same, or
+ * cannot be opened: who needs it for more than a comparison says so. The caller closes its store.
+ */
+export function openCurrentRelease({ paths }: Pick<Site, "paths">, path: string): EarlierRelease | undefined {
   const { current } = readDeployments(paths);
-  return current ? storedPath(paths.directory, current.release) : undefined;
+  const stored = current && storedPath(paths.directory, current.release);
+  if (!current || !stored || resolve(stored) === resolve(path)) return undefined;
+  try {
+    return { store: openStore(stored), digest: current.release };
+  } catch {
+    return undefined;
+  }
 }
 
 export interface SiteVerification {

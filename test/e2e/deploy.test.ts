@@ -106,12 +106,16 @@ function suite(store: ImageStore): void {
       const planned = await site.run("upgrade", bundle, "--plan", "--json");
       const { plan, software } = JSON.parse(planned.stdout) as {
         readonly plan: { readonly details: readonly string[] };
-        readonly software: { readonly images: readonly { readonly name: string; readonly presence: string }[] };
+        readonly software: {
+          readonly against: string;
+          readonly images: readonly { readonly name: string; readonly presence: string }[];
+        };
       };
       assert.ok(
         plan.details.some((line) => line.startsWith("software")),
         planned.stdout,
       );
+      assert.match(software.against, /^sealift-gateway 1\.0\.0, sha256:/);
       assert.ok(software.images.some(({ name, presence }) => name === "gateway" && presence === "both"));
       assert.deepEqual(await underLoad(() => site.change("upgrade", bundle), true), ["1.0.0", "1.1.0"]);
       const status = await site.assertAt("1.1.0");

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { zstdCompressSync } from "node:zlib";
 import { closeStore, openStore } from "../../bundles/layout/layout.ts";
+import { digestOf } from "../../bundles/model/digest.ts";
 import {
   OSV_SNAPSHOT_TAR,
   OSV_SNAPSHOT_TAR_ZSTD,
@@ -52,12 +53,14 @@ interface Release {
   readonly files?: readonly CarriedFile[];
   readonly purls?: readonly string[];
   readonly version?: string;
+  /** Other ones make another image. */
+  readonly layers?: readonly Record<string, string>[];
 }
 
-function release({ files = [snapshot()], purls = [LIB], version = "1.0.0" }: Release = {}): SignedBundle {
+function release({ files = [snapshot()], purls = [LIB], version = "1.0.0", layers }: Release = {}): SignedBundle {
   const small = smallRelease({
     version,
-    images: [{ name: "app" }],
+    images: [{ name: "app", ...(layers && { layers }) }],
     files,
     sbom: (sbom) => ({
       ...sbom,
@@ -306,8 +309,8 @@ test("what is in the release is described only when asked, also of a release tha
   });
   assert.equal((await verify(context, bad)).contents, undefined);
   const path = join(await scratch(context), "older");
-  await writeSignedBundle(path, release({ purls: ["pkg:npm/lib@0.9.0"] }));
-  const earlier = openStore(path);
+  await writeSignedBundle(path, release({ purls: ["pkg:npm/lib@0.9.0"], layers: [{ "etc/motd": "old" }] }));
+  const earlier = { store: openStore(path), digest: undefined };
   try {
     const { verdict, contents } = await verify(context, bad, {}, { describe: { earlier } });
     assert.equal(verdict.decision, "deny");
@@ -322,25 +325,32 @@ test("what is in the release is described only when asked, also of a release tha
       contents?.vulnerabilities.map(({ id, level, package: one }) => [id, level, one]),
       [["TEST-1", "high", LIB]],
     );
-    assert.match(contents?.against ?? "", /^demo 1\.0\.0, sha256:/);
+    assert.match(contents?.comparison.against ?? "", /^demo 1\.0\.0, sha256:/);
+    const [image] = contents?.comparison.images ?? [];
     assert.deepEqual(
-      contents?.changes.map(({ change, package: one }) => `${change} ${one}`),
+      image?.rows.map(({ kind, package: one }) => `${kind} ${one}`),
       ["upgraded pkg:npm/lib", "added pkg:npm/new", "vulnerability carried pkg:npm/lib"],
     );
+    assert.match(contents?.comparison.records ?? "", /^newest of 2026-01-01T00:00:00\.000Z, sha256:/);
+    const tomorrow = await verify(context, bad, {}, { describe: { earlier }, at: "2026-06-02T00:00:00.000Z" });
+    assert.deepEqual(tomorrow.contents?.comparison, contents?.comparison, "the same on another day");
+    const other = { ...earlier, digest: digestOf("another") };
+    const mistaken = (await verify(context, bad, {}, { describe: { earlier: other } })).contents?.comparison;
+    assert.match(mistaken?.against ?? "", /^not checked: .* it is sha256:/);
   } finally {
-    closeStore(earlier);
+    closeStore(earlier.store);
   }
 });
 
 test("a description never changes the decision: an earlier release that is none is told, and so is a broken scan", async (context) => {
   const path = join(await scratch(context), "older");
   await writeFile(path, "no bundle");
-  const earlier = openStore(path);
+  const earlier = { store: openStore(path), digest: undefined };
   try {
     const broken = release({ files: [snapshot(["{"])] });
     const { verdict, contents } = await verify(context, broken, null, { describe: { earlier } });
     assert.equal(verdict.decision, "allow");
-    assert.match(contents?.against ?? "", /^not checked: the earlier release cannot be read/);
+    assert.match(contents?.comparison.against ?? "", /^not checked: the earlier release cannot be read/);
     const unsigned = imported(context, Buffer.from("x"), [], (records) =>
       verify(context, release({ files: [] }), null, { imported: records, describe: { earlier: undefined } }),
     );
@@ -349,6 +359,22 @@ test("a description never changes the decision: an earlier release that is none 
       /^not checked: imported vulnerability records .* not signed/,
     );
   } finally {
-    closeStore(earlier);
+    closeStore(earlier.store);
+  }
+});
+
+test("an image that stayed digest for digest changed nothing, whatever its newer SBOM lists more", async (context) => {
+  const path = join(await scratch(context), "older");
+  const bundle = release({ purls: [LIB, "pkg:npm/new@1.0.0"], version: "1.1.0" });
+  await writeSignedBundle(path, release());
+  const earlier = { store: openStore(path), digest: undefined };
+  try {
+    const { contents } = await verify(context, bundle, {}, { describe: { earlier } });
+    assert.deepEqual(
+      contents?.comparison.images.map(({ unchanged, rows }) => [unchanged, rows]),
+      [[2, []]],
+    );
+  } finally {
+    closeStore(earlier.store);
   }
 });

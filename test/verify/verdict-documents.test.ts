@@ -139,9 +139,19 @@ const contents: ReleaseContents = {
     { image: "app", id: "CVE-1", level: "high 7.5", package: "pkg:npm/a@1", fixed: "2", status: "open", said: "" },
     { image: HOSTILE, id: HOSTILE, level: HOSTILE, package: HOSTILE, fixed: "", status: "suppressed", said: HOSTILE },
   ],
-  against: HOSTILE,
-  changes: [{ image: HOSTILE, change: HOSTILE, package: HOSTILE, from: HOSTILE, to: HOSTILE, detail: HOSTILE }],
-  alarms: 1,
+  comparison: {
+    against: HOSTILE,
+    images: [
+      {
+        name: HOSTILE,
+        presence: "added",
+        unchanged: 0,
+        rows: [{ kind: HOSTILE, package: HOSTILE, from: HOSTILE, to: HOSTILE, detail: HOSTILE }],
+      },
+    ],
+    alarms: 1,
+    records: HOSTILE,
+  },
   leftOut: 3,
 };
 

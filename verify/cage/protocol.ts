@@ -8,7 +8,7 @@ import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
 import { ROLES } from "../../bundles/model/signing-roles.ts";
 import type { ImportedRecords } from "../checks/scan.ts";
 import { verifyError } from "../error.ts";
-import { releaseContentsSchema } from "../release-contents.ts";
+import { type EarlierRelease, releaseContentsSchema } from "../release-contents.ts";
 import { CHECKS, type Verdict } from "../verdict.ts";
 import type { Judged } from "../verify.ts";
 import type { HashTask } from "./hash-tasks.ts";
@@ -29,7 +29,7 @@ export interface Case {
   /** Vulnerability records that did not come with the release; `fd` is a number in the judge's own table. */
   readonly imported?: Omit<ImportedRecords, "signatures"> & { readonly signatures: readonly string[] };
   /** Say what is in the release too; `earlier` is a release to compare it with, its `fd`s as those of `store`. */
-  readonly describe?: { readonly earlier: Store | undefined };
+  readonly describe?: { readonly earlier: EarlierRelease | undefined };
   readonly time: Verdict["time"];
   readonly scope: Verdict["scope"];
   readonly sealiftVersion: string;

@@ -21,6 +21,7 @@ import { type Digest, parseDigest } from "../../bundles/model/digest.ts";
 import { plainJson } from "../../bundles/model/plain-text.ts";
 import type { ImportedRecords } from "../checks/scan.ts";
 import { verifyError } from "../error.ts";
+import type { EarlierRelease } from "../release-contents.ts";
 import { decide, type Verdict } from "../verdict.ts";
 import type { Judged } from "../verify.ts";
 import type { HashTask } from "./hash-tasks.ts";
@@ -60,7 +61,7 @@ export interface CageOptions {
   /** Vulnerability records that did not come with the release, in an open file. */
   readonly imported?: ImportedRecords | undefined;
   /** Say what is in the release too, compared with the one in `earlier`. */
-  readonly describe?: { readonly earlier: Store | undefined } | undefined;
+  readonly describe?: { readonly earlier: EarlierRelease | undefined } | undefined;
   readonly time: Verdict["time"];
   readonly scope: Verdict["scope"];
   readonly sealiftVersion: string;
@@ -80,7 +81,7 @@ export async function verifyInCage(options: CageOptions, trial: CageTrial = IN_E
 /** `verifyInCage`, and with `describe` what is in the release: that part decides nothing, and nothing checks it out here. */
 export async function examineInCage(options: CageOptions, trial: CageTrial = IN_EARNEST): Promise<Judged> {
   const { imported, describe } = options;
-  const passed = [...options.store.files, ...(imported ? [imported] : []), ...(describe?.earlier?.files ?? [])];
+  const passed = [...options.store.files, ...(imported ? [imported] : []), ...(describe?.earlier?.store.files ?? [])];
   const cage = new Cage({ files: passed });
   try {
     const judge = cage.start(trial.judge);
@@ -105,7 +106,11 @@ export async function examineInCage(options: CageOptions, trial: CageTrial = IN_
           signatures: imported.signatures.map((bytes) => bytes.toString("base64")),
         },
       }),
-      ...(describe && { describe: { earlier: describe.earlier && storeInCage(describe.earlier) } }),
+      ...(describe && {
+        describe: {
+          earlier: describe.earlier && { ...describe.earlier, store: storeInCage(describe.earlier.store) },
+        },
+      }),
       trustFiles: Object.fromEntries([...options.trustFiles].map(([name, bytes]) => [name, bytes.toString("base64")])),
       policy: policyBytes.toString("base64"),
       approvals: (options.approvals ?? []).map((bytes) => bytes.toString("base64")),
