@@ -13,8 +13,8 @@ Generated from \`compose/services/gateway/src/gates/controls.ts\`, which the gat
 \`node_modules/.bin/node test/support/write-controls.ts\`. A request meets the controls in this order. The
 first one that stops it answers, and no later one sees it.
 
-| Control | Promise | Answers of its own | Record | Requirements | Shown by |
-|---|---|---|---|---|---|
+| Control | Promise | Owner | Assumes | Answers of its own | Record | Requirements | Shown by |
+|---|---|---|---|---|---|---|---|
 `;
 
 /** What the controls are not, said plainly. */
@@ -29,9 +29,9 @@ export function controlsPage(): string {
   return `${HEAD}${CONTROLS.map(row).join("")}\nTypes of records: ${EVENT_TYPES.map((type) => `\`${type}\``).join(", ")}.\n${TAIL}`;
 }
 
-function row({ id, name, promise, problems, rows, test }: Control): string {
+function row({ id, name, promise, owner, assumes, problems, rows, test }: Control): string {
   const answers = problems.map(({ status, name: problem }) => `${status} ${problem}`).join(", ") || "none";
-  const cells = [`${id} ${name}`, promise, answers, recordOf(name), rows.join(" "), `\`${test}\``];
+  const cells = [`${id} ${name}`, promise, owner, assumes, answers, recordOf(name), rows.join(" "), `\`${test}\``];
   return `| ${cells.join(" | ")} |\n`;
 }
 

@@ -13,6 +13,10 @@ export interface Control {
   readonly name: string;
   /** One sentence, for the matrix of controls. */
   readonly promise: string;
+  /** Who answers for it, and with which settings or verbs. */
+  readonly owner: string;
+  /** What must be so besides, for the promise to hold. */
+  readonly assumes: string;
   /** Rows of the requirements. */
   readonly rows: readonly string[];
   /** What a client gets when the control stops its request. */

@@ -8,6 +8,8 @@ export const IDENTITY: Gate = {
   id: "GW-03",
   name: "identity",
   promise: "Every request carries an API key that the database knows; it decides tenant, role and capabilities.",
+  owner: "operators: `tenant`, `api-key`",
+  assumes: "holders keep their keys; Postgres tells who holds one, and root does not write there",
   rows: ["SR-03", "SP-26", "SP-27", "SP-41", "SP-47"],
   problems: [GATEWAY_PROBLEMS.unauthorized, GATEWAY_PROBLEMS.rate, PROBLEMS.notReady],
   test: "test/compose/services/gateway/gates.test.ts",

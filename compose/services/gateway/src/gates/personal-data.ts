@@ -9,6 +9,8 @@ export const PERSONAL_DATA: Gate = {
   name: "personal-data",
   promise:
     "Every string of a request is inspected for personal data before the model sees it: blocked, replaced or counted, as the tenant's policy says.",
+  owner: "operators: `piiPolicy`",
+  assumes: "what the detectors find is not all that there is: their recall is measured, and not 1",
   rows: ["SP-11", "X-08"],
   problems: [GATEWAY_PROBLEMS.personalData, GATEWAY_PROBLEMS.pii],
   test: "test/compose/services/gateway/gates.test.ts",

@@ -7,6 +7,8 @@ export const RATE: Gate = {
   id: "GW-05",
   name: "rate",
   promise: "A key makes so many requests a second, and so many at once, and no more; so does the whole gateway.",
+  owner: "operators: `requestsPerMinute`, `requestsAtOnce`",
+  assumes: "one gateway counts for itself: two during a change of colour",
   rows: ["SR-45", "X-14"],
   problems: [GATEWAY_PROBLEMS.rate, GATEWAY_PROBLEMS.busy],
   test: "test/compose/services/gateway/gates.test.ts",

@@ -10,6 +10,8 @@ export const REQUEST: Gate = {
   name: "request",
   promise:
     "A body is read up to a size, strictly, and what the model gets is written anew from that reading: no member that we do not know, no address that something would fetch.",
+  owner: "operators: `bodyMaxBytes`, `messagesMax`, `tokensMax`",
+  assumes: "the model reads the request as OpenAI's API describes it",
   rows: ["X-07", "X-10", "X-14", "RT-17"],
   problems: [
     GATEWAY_PROBLEMS.bodyTooLarge,
