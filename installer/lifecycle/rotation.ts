@@ -105,7 +105,8 @@ export function planRotation(template: ComposeTemplate, wish: RotationWish): Pla
   return { rotation, details: detailsOf(rules, wish, files) };
 }
 
-function rotatingRules(rules: ApplianceRules, wish: RotationWish): RotatingRule[] {
+/** Those whose values a rotation of this kind replaces. */
+export function rotatingRules(rules: ApplianceRules, wish: RotationWish): RotatingRule[] {
   return rules.secrets.flatMap((rule): readonly RotatingRule[] => {
     if (wish === "certificates") return rule.kind === "identity" ? [rule] : [];
     return (rule.kind === "password" || rule.kind === "key") && rule.rotates === true ? [rule] : [];

@@ -13,6 +13,7 @@ import { openJournalPath } from "./execute.ts";
 import { type AnsweredBy, askFront, clientAddress, clientUrl, readSwitch } from "./front.ts";
 import { readJournal } from "./journal.ts";
 import { requireDeploymentsOfLedger } from "./ledger-deployments.ts";
+import { rotationWarnings } from "./rotation-age.ts";
 import type { Site } from "./site.ts";
 import { withStoredRelease } from "./stored-release.ts";
 
@@ -57,12 +58,15 @@ export async function siteStatus(site: Site, engine: Engine | { readonly problem
     return { ...nothing, containers, state: "degraded", problems: lost };
   }
   const certificate = await clientCertificate(site, current);
+  const due = await withStoredRelease(site.paths, current.release, async ({ rules }) =>
+    rotationWarnings(site.ledger.entries, rules, site.clock().now),
+  );
   problems.push(...front.problems, ...certificate.problems);
   return {
     state: problems.length === 0 ? "healthy" : "degraded",
     deployments,
     problems,
-    warnings: certificate.warnings,
+    warnings: [...certificate.warnings, ...due],
     containers,
     front: { address: front.address, answer: front.answer },
   };
