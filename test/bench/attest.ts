@@ -1,5 +1,5 @@
 /**
- * How long an appraisal takes: one report, warm, in one process; and `sealift attest verify` cold beside
+ * How long an appraisal takes: one report, and one TDX quote of a platform made here, warm, in one process; and `sealift attest verify` cold beside
  * `openssl verify` of the same chain, in interleaved rounds. Prints and writes test/evidence/attest-bench.json.
  */
 import { execFileSync, spawnSync } from "node:child_process";
@@ -7,7 +7,11 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { canonicalJson } from "../../bundles/model/canonical-json.ts";
+import { appraiseEvidence } from "../../verify/attestation/appraise-evidence.ts";
+import { TDX_AT } from "../support/tdx-platform.ts";
 import { amdCollateral, judgeVector, LEAST_POLICY, vector, vectorFile } from "../verify/attestation/evidence.ts";
+import { LEAST_TDX_POLICY, tdxCollateral, tdxPlatform } from "../verify/attestation/tdx-evidence.ts";
 
 const WARM_ROUNDS = 200;
 const COLD_ROUNDS = 9;
@@ -39,6 +43,15 @@ const collateral = [
 for (let i = 0; i < 20; i += 1) judgeVector(row, {}, { collateral });
 const warm = Array.from({ length: WARM_ROUNDS }, () => timed(() => judgeVector(row, {}, { collateral })));
 
+const tdx = { evidence: tdxPlatform.quote({ version: 5 }), collateral: tdxCollateral() };
+const judgeQuote = (): void => {
+  const policyBytes = canonicalJson({ ...LEAST_TDX_POLICY, kind: "tdx-simulated", simulatedRoot: tdxPlatform.root });
+  const verdict = appraiseEvidence({ ...tdx, policyBytes, nonce: null, time: { at: TDX_AT, source: "option" } });
+  if (verdict.decision !== "simulated") throw new Error(`the quote is judged ${verdict.decision}`);
+};
+for (let i = 0; i < 20; i += 1) judgeQuote();
+const warmTdx = Array.from({ length: WARM_ROUNDS }, () => timed(judgeQuote));
+
 const directory = mkdtempSync(join(tmpdir(), "sealift-bench-"));
 try {
   const path = (name: string): string => join(directory, name);
@@ -65,6 +78,7 @@ try {
     node: process.version,
     cpu: cpus()[0]?.model,
     warm: { rounds: WARM_ROUNDS, medianMs: at(warm, 0.5), p95Ms: at(warm, 0.95) },
+    warmTdx: { rounds: WARM_ROUNDS, medianMs: at(warmTdx, 0.5), p95Ms: at(warmTdx, 0.95) },
     cold: {
       rounds: COLD_ROUNDS,
       sealiftMs: at(
