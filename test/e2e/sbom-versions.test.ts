@@ -1,32 +1,29 @@
-/** Our orders of versions against their owners, on seeded random versions: Python's packaging, Maven and dpkg. */
+/** Our orders of versions against their owners, on seeded random versions: Python's packaging, Maven, dpkg and rpm. */
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { test } from "node:test";
 import { compareDebianVersions, parseDebianVersion } from "../../sbom/debian-version.ts";
+import { compareRpmVersions } from "../../sbom/rpm-version.ts";
 import { compareMavenVersions } from "../../sbom/scan/version/maven.ts";
 import { comparePythonVersions } from "../../sbom/scan/version/python.ts";
+import { skipWithout } from "../support/peers.ts";
+import {
+  DPKG_PARTS,
+  dpkgOrders,
+  neighbours,
+  oddVersions,
+  RPM_PARTS,
+  rpmOrders,
+  skipWithoutDpkg,
+} from "../support/version-oracles.ts";
 
 const SEED = 20261121;
 /** Where Debian's libmaven3-core-java has it. */
 const MAVEN = "/usr/share/java/maven-artifact-3.x.jar";
 const COMMONS = "/usr/share/java/commons-lang3.jar";
 
-function versions(count: number, parts: readonly string[]): string[] {
-  let seed = SEED;
-  const random = (limit: number): number => {
-    seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
-    return Math.floor(seed / 65536) % limit;
-  };
-  return Array.from({ length: count }, () => {
-    const rest = Array.from({ length: random(6) }, () => parts[random(parts.length)]).join("");
-    return `${random(3)}${rest}`;
-  });
-}
-
-function pairs(all: readonly string[]): [string, string][] {
-  return all.slice(1).map((b, i) => [all[i] as string, b]);
-}
+const versions = (count: number, parts: readonly string[]): string[] => oddVersions(count, parts, SEED);
 
 function succeeds(program: string, args: readonly string[]): boolean {
   return spawnSync(program, args, { stdio: "ignore" }).status === 0;
@@ -54,7 +51,7 @@ test("orders versions as Python's packaging does", { skip: !hasPackaging && "no 
     "pre",
     "-post",
   ];
-  const wanted = pairs(versions(20_000, parts));
+  const wanted = neighbours(versions(20_000, parts));
   const script = `
 import sys, json
 from packaging.version import Version
@@ -107,20 +104,22 @@ test("orders versions as Maven does", { skip: !hasMaven && "no Java with maven-a
   }
 });
 
-test("orders versions as dpkg does", { skip: !succeeds("dpkg", ["--version"]) && "no dpkg here" }, () => {
-  const parts = [".", "-1", "~", "+b1", "1", "0", "a", "~~", "-0", ".01", "rc", "+deb13u1", "Z"];
-  const known = versions(1500, parts).filter((text) => parseDebianVersion(text) !== undefined);
-  const loop =
-    'while read -r a b; do if dpkg --compare-versions "$a" lt "$b"; then echo -1; elif dpkg --compare-versions "$a" eq "$b"; then echo 0; else echo 1; fi; done';
-  const wanted = pairs(known);
-  const input = wanted.map(([a, b]) => `${a} ${b}\n`).join("");
-  const truth = execFileSync("sh", ["-c", loop], { input, encoding: "utf8", stdio: ["pipe", "pipe", "ignore"] })
-    .trim()
-    .split("\n");
+test("orders versions as dpkg does", { skip: skipWithoutDpkg() }, () => {
+  const wanted = neighbours(versions(1500, DPKG_PARTS).filter((text) => parseDebianVersion(text) !== undefined));
+  const truth = dpkgOrders(wanted);
   assert.equal(truth.length, wanted.length);
   for (const [i, [a, b]] of wanted.entries()) {
     const [x, y] = [parseDebianVersion(a), parseDebianVersion(b)];
     assert.ok(x && y);
-    assert.equal(String(Math.sign(compareDebianVersions(x, y))), truth[i], `${a} ${b}`);
+    assert.equal(Math.sign(compareDebianVersions(x, y)), truth[i], `${a} ${b}`);
+  }
+});
+
+test("orders versions as rpm does", { skip: skipWithout("rpm") }, () => {
+  const wanted = neighbours(versions(2000, RPM_PARTS));
+  const truth = rpmOrders(wanted);
+  assert.equal(truth.length, wanted.length);
+  for (const [i, [a, b]] of wanted.entries()) {
+    assert.equal(Math.sign(compareRpmVersions(a, b) ?? Number.NaN), truth[i], `${a} ${b}`);
   }
 });

@@ -106,7 +106,7 @@ unpacked() {
 }
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
-  for name in cosign2 cosign3 oras skopeo registry dockerd docker docker-compose busybox ip mmdebstrap softhsm2-util newer-libc; do
+  for name in cosign2 cosign3 oras skopeo registry dockerd docker docker-compose busybox ip mmdebstrap softhsm2-util newer-libc rpm; do
     [ -x "$bin/$name" ] || missing "$name" "this machine has no apt-get"
   done
   exit 0
@@ -133,6 +133,8 @@ fi
   unpack newer-libc trixie alone libc6 libstdc++6 libgcc-s1 libatomic1 &&
     launcher newer-libc "$(cd "$peers/newer-libc" && find . -type f -name 'ld-linux-*' | sed -n '1s/^\.//p')" --version
 } || true
+# Orders versions, as the owner of that order.
+[ -x "$bin/rpm" ] || { unpack rpm "$(host_suite)" closure rpm && launcher rpm /usr/bin/rpm --version; } || true
 [ -x "$bin/cosign2" ] || { unpack cosign2 trixie alone cosign && launcher cosign2 /usr/bin/cosign version; } || true
 [ -x "$bin/cosign3" ] || { unpack cosign3 forky alone cosign && launcher cosign3 /usr/bin/cosign version; } || true
 [ -x "$bin/oras" ] || { unpack oras trixie alone oras && launcher oras /usr/bin/oras version; } || true

@@ -16,7 +16,8 @@ export type PeerName =
   | "ip"
   | "softhsm2-util"
   | "mmdebstrap"
-  | "newer-libc";
+  | "newer-libc"
+  | "rpm";
 
 /** What tests keep between runs; may be removed at any time. */
 export function testCache(): string {
