@@ -18,15 +18,11 @@ const PORT = 18_743;
 const MODEL = "sealift-test-model";
 /**
  * `begin`, the order's intent, its outcome: then the key's intent and outcome, or at once the end. A task of the
- * appliance takes one to two seconds, so the delays lie before its container, in it, and behind it.
+ * appliance takes about half a second, so the delays lie before its container, in it, and behind it.
  */
 const POINTS: readonly KillPoint[] = [
   { journalWrite: 2, when: "before" },
-  { journalWrite: 2, when: "after" },
-  { journalWrite: 2, when: "after", delayMs: 300 },
-  { journalWrite: 2, when: "after", delayMs: 600 },
-  { journalWrite: 2, when: "after", delayMs: 900 },
-  { journalWrite: 2, when: "after", delayMs: 1_300 },
+  ...[0, 60, 120, 180, 240, 300, 400].map((delayMs) => ({ journalWrite: 2, when: "after", delayMs }) as const),
   { journalWrite: 3, when: "before" },
   { journalWrite: 3, when: "after" },
 ];
@@ -88,8 +84,12 @@ function suite(): void {
     const results = new Set<unknown>();
     for (const [i, point] of POINTS.entries()) {
       const name = `tenant-${i}`;
-      const { wasKilled } = await runKilledAt(site.signed("tenant", "add", name), point);
-      assert.ok(wasKilled, JSON.stringify(point));
+      const { wasKilled, exit, stderr } = await runKilledAt(site.signed("tenant", "add", name), point);
+      // On a quick machine a late kill comes too late.
+      if (!wasKilled) {
+        assert.equal(exit, 0, stderr);
+        continue;
+      }
       const recovered = await recover();
       told(t, point, recovered);
       await assertNoTask();
@@ -107,7 +107,11 @@ function suite(): void {
     for (const [i, point] of POINTS.entries()) {
       const holder = `robot-${i}`;
       const add = site.signed("api-key", "add", "--tenant", "default", "--for", holder);
-      assert.ok((await runKilledAt(add, point)).wasKilled, JSON.stringify(point));
+      const { wasKilled, exit, stderr } = await runKilledAt(add, point);
+      if (!wasKilled) {
+        assert.equal(exit, 0, stderr);
+        continue;
+      }
       const recovered = await recover();
       told(t, point, recovered);
       await assertNoTask();
