@@ -59,6 +59,11 @@ const WATCH_INTERVAL_MS = 500;
 const WATCH_SLOW_MS = 2_000;
 export const RENDERED_MAX_BYTES = 4 * 1024 * 1024;
 
+interface LoadWish {
+  readonly among?: (rules: ApplianceRules) => readonly string[];
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** What `do` and `undo` of a step act on. */
 class Deploying {
   readonly context: DeployContext;
@@ -91,8 +96,8 @@ class Deploying {
   }
 
   /** Loads the next release's images, or those of the services that `among` names. @throws as `loadImages` */
-  load(among?: (rules: ApplianceRules) => readonly string[]): Promise<void> {
-    const { engine, paths, report, signal } = this.context;
+  load({ among, signal = this.context.signal }: LoadWish = {}): Promise<void> {
+    const { engine, paths, report } = this.context;
     return this.withNext(async (parts) => {
       const { layout, release, template, rules } = parts;
       // A release that was not staged was verified where it lies, every byte of it.
@@ -171,11 +176,10 @@ export function deploySteps(context: DeployContext, parameters: DeployParameters
     secrets(deploying),
     parameters.certificate && certificate(deploying, parameters.certificate),
     render(deploying),
-    // Nothing runs yet: the base services come up while the other images are loaded.
-    ...(isInstall ? [loadBase(deploying), base(deploying), load(deploying)] : [load(deploying)]),
+    ...(isInstall ? [loadBase(deploying), firstBase(deploying)] : [load(deploying)]),
     parts.backup && backup(deploying),
     parts.rehearse && rehearsal(deploying),
-    !isInstall && parts.base && base(deploying),
+    !isInstall && parts.base && nextBase(deploying),
     parameters.rotation && rotate(deploying, parameters.rotation),
     parts.migrate && migrate(deploying),
     start(deploying),
@@ -283,7 +287,7 @@ function loadBase(deploying: Deploying): NewStep {
   return {
     name: "load-base",
     intent: "load the images of the base services into the engine",
-    do: () => deploying.load((rules) => rules.base),
+    do: () => deploying.load({ among: (rules) => rules.base }),
   };
 }
 
@@ -336,28 +340,54 @@ function rehearsal(deploying: Deploying): NewStep {
   };
 }
 
-function base(deploying: Deploying): NewStep {
+/** Nothing runs yet: the base services come up while the other images are loaded. */
+function firstBase(deploying: Deploying): NewStep {
   const { context, parameters } = deploying;
-  const { before, to, hasOldVolumes } = parameters;
-  const isInstall = before.current === null;
+  const { disk, paths, signal } = context;
+  const { to, hasOldVolumes } = parameters;
+  const project = baseProject(context, to);
   return {
     name: "base",
-    intent: isInstall ? "start the base services" : "replace the base services that change",
+    intent: "start the base services, and load the other images meanwhile",
     do: async () => {
       deploying.rendered(to, "base");
-      if (isInstall) writeSwitch(context.disk, context.paths, to.colour);
-      // Whether they work is asked by the first step that needs them.
-      await startProject(await context.engine(), baseProject(context, to), START_SECONDS, deploying.run);
+      writeSwitch(disk, paths, to.colour);
+      // Of two works neither goes on after the other has failed, and the step ends when both have.
+      const stop = new AbortController();
+      const either = AbortSignal.any([stop.signal, ...(signal ? [signal] : [])]);
+      const failures: unknown[] = [];
+      const stopOther = (cause: unknown): void => {
+        failures.push(cause);
+        stop.abort();
+      };
+      // Whether the services work is asked by the first step that needs them.
+      const start = context
+        .engine()
+        .then((engine) => startProject(engine, project, START_SECONDS, { ...deploying.run, signal: either }));
+      await Promise.all([start.catch(stopOther), deploying.load({ signal: either }).catch(stopOther)]);
+      if (failures.length > 0) throw failures[0];
     },
     undo: async () => {
       const engine = await context.engine();
-      if (before.current) {
-        await upProject(engine, baseProject(context, before.current), START_SECONDS);
-        return;
-      }
-      await keepLogs(context, engine, baseProject(context, to).name, to.id);
-      await downProject(engine, baseProject(context, to), { stopSeconds: STOP_SECONDS, volumes: !hasOldVolumes });
-      removeSwitch(context.disk, context.paths);
+      await keepLogs(context, engine, project.name, to.id);
+      await downProject(engine, project, { stopSeconds: STOP_SECONDS, volumes: !hasOldVolumes });
+      removeSwitch(disk, paths);
+    },
+  };
+}
+
+function nextBase(deploying: Deploying): NewStep {
+  const { context, parameters } = deploying;
+  const { before, to } = parameters;
+  return {
+    name: "base",
+    intent: "replace the base services that change",
+    do: async () => {
+      deploying.rendered(to, "base");
+      await startProject(await context.engine(), baseProject(context, to), START_SECONDS, deploying.run);
+    },
+    undo: async () => {
+      if (before.current) await upProject(await context.engine(), baseProject(context, before.current), START_SECONDS);
     },
   };
 }
