@@ -167,6 +167,8 @@ export interface OwnEngineOptions {
   readonly diskBytes?: number;
 }
 
+const STOP_MS = 60_000;
+
 let engines = 0;
 
 /** Only within `inOwnMachine`. `directory` is an empty one of the test's, on a disk that can hold the images. */
@@ -235,7 +237,8 @@ export async function startOwnEngine(directory: string, options: OwnEngineOption
     await killed;
   };
   const stop = async (): Promise<void> => {
-    await end("SIGTERM");
+    // An engine that was harmed may never end by itself.
+    await Promise.race([end("SIGTERM"), sleep(STOP_MS, undefined, { ref: false })]);
     await cutPower();
     const mounts = readFileSync("/proc/mounts", "utf8").split("\n");
     const ours = mounts.map((line) => line.split(" ")[1] ?? "").filter((path) => path.startsWith(`${directory}/`));
