@@ -1,4 +1,8 @@
-/** Reviewers' approvals lie beside the bundle, as BUNDLE.approval-….json; nothing in them is parsed here. */
+/**
+ * What people outside the release trust signed lies beside the bundle: reviewers' approvals as BUNDLE.approval-….json,
+ * rebuilders' statements as BUNDLE.rebuild-….json, both as BUNDLE.statement-….json in a site's store. Nothing is
+ * parsed here.
+ */
 import { closeSync, constants, fstatSync, openSync, readdirSync, readSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { reasonOf } from "../bundles/model/sealift-error.ts";
@@ -6,14 +10,14 @@ import { verifyError } from "./error.ts";
 
 const APPROVAL_MAX_BYTES = 1024 * 1024;
 const APPROVALS_MAX = 64;
-const SUFFIX = /^\.approval-[0-9a-f]{16}\.json$/;
+const SUFFIX = /^\.(?:approval|rebuild|statement)-[0-9a-f]{16}\.json$/;
 
-/** Where the approval of the reviewer with this key lies. */
-export function approvalPath(bundle: string, keyFingerprint: string): string {
-  return `${resolve(bundle)}.approval-${keyFingerprint.slice(0, 16)}.json`;
+/** Where such a file lies; `hex` is the signer's key fingerprint, or in the store the digest of the file. */
+export function statementPath(bundle: string, kind: "approval" | "rebuild" | "statement", hex: string): string {
+  return `${resolve(bundle)}.${kind}-${hex.slice(0, 16)}.json`;
 }
 
-/** The approvals beside `bundle`, at most 64 of at most 1 MiB. @throws APPROVAL_UNREADABLE */
+/** The statements beside `bundle`, at most 64 of at most 1 MiB. @throws APPROVAL_UNREADABLE */
 export function readApprovals(bundle: string): Buffer[] {
   const path = resolve(bundle);
   const directory = dirname(path);
@@ -26,7 +30,10 @@ export function readApprovals(bundle: string): Buffer[] {
     return [];
   }
   if (names.length > APPROVALS_MAX) {
-    throw verifyError("APPROVAL_UNREADABLE", `got ${names.length} approvals, want at most ${APPROVALS_MAX}`);
+    throw verifyError(
+      "APPROVAL_UNREADABLE",
+      `got ${names.length} statements beside the bundle, want at most ${APPROVALS_MAX}`,
+    );
   }
   return names.sort().map((file) => {
     try {

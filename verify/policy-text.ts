@@ -1,15 +1,15 @@
 /** A policy in words, a line for each thing that it demands: for the people who sign for it. */
-import { keyFingerprint, parsePublicKey } from "../bundles/model/public-key.ts";
-import { type Policy, parsePolicy } from "./policy.ts";
+import { type Policy, type PolicyHolder, parsePolicy, policyKey } from "./policy.ts";
 
 /** @throws POLICY_MALFORMED */
 export function policyLines(bytes: Buffer): string[] {
   const { policy } = parsePolicy(bytes);
-  const { schemaVersion: _, name, version, approvals, attestation, scan, ...demands } = policy;
+  const { schemaVersion: _, name, version, approvals, rebuilds, attestation, scan, ...demands } = policy;
   return [
     `policy ${name}${version === undefined ? "" : `, version ${version}`}`,
     ...Object.entries(demands).flatMap(([member, value]) => demandLines(member, value)),
     ...approvalLines(approvals),
+    ...rebuildLines(rebuilds),
     ...attestationLines(attestation),
     ...scanLines(scan),
   ];
@@ -45,10 +45,18 @@ function scanLines(scan: Policy["scan"]): string[] {
 function approvalLines(approvals: Policy["approvals"]): string[] {
   if (approvals === undefined) return ["approvals: none demanded"];
   const { threshold, reviewers } = approvals;
+  return [`approvals: ${threshold} of ${reviewers.length} reviewers`, ...holderLines("reviewer", reviewers)];
+}
+
+function rebuildLines(rebuilds: Policy["rebuilds"]): string[] {
+  if (rebuilds === undefined) return ["independent rebuilds: none demanded"];
+  const { threshold, rebuilders } = rebuilds;
   return [
-    `approvals: ${threshold} of ${reviewers.length} reviewers`,
-    ...reviewers.map(
-      ({ holder, publicKey }) => `reviewer ${holder}, key ${keyFingerprint(parsePublicKey(publicKey, holder))}`,
-    ),
+    `independent rebuilds: ${threshold} of ${rebuilders.length} rebuilders`,
+    ...holderLines("rebuilder", rebuilders),
   ];
+}
+
+function holderLines(what: string, holders: readonly PolicyHolder[]): string[] {
+  return holders.map((one) => `${what} ${one.holder}, key ${policyKey(one).fingerprint}`);
 }

@@ -5,17 +5,25 @@
 import { canonicalJson } from "../bundles/model/canonical-json.ts";
 import { type Digest, digestOf } from "../bundles/model/digest.ts";
 import { duplicateMember } from "../bundles/model/duplicate-member.ts";
-import { keyFingerprint, parsePublicKey } from "../bundles/model/public-key.ts";
+import { keyFingerprint, keyHint, parsePublicKey } from "../bundles/model/public-key.ts";
 import { NAME_PATTERN, VERSION_MAX_LENGTH, VERSION_PATTERN } from "../bundles/model/release-manifest.ts";
 import { type JsonSchema, schemaProblem } from "../bundles/model/schema.ts";
 import { reasonOf } from "../bundles/model/sealift-error.ts";
 import { type ScanPolicy, scanPolicySchema } from "../sbom/scan/scan-policy.ts";
 import { verifyError } from "./error.ts";
+import type { TrustKey } from "./trust/trust.ts";
 
 export const POLICY_MAX_BYTES = 64 * 1024;
 
 /** The checks that may honestly stay unmade today; all others must pass, whatever a policy says. */
 export const MAY_STAY_UNCHECKED = ["cage", "scan", "rebuilt", "revocation", "attestation"] as const;
+
+/** Somebody outside the release trust whose signature the site counts. */
+export interface PolicyHolder {
+  readonly holder: string;
+  /** PEM, P-256. */
+  readonly publicKey: string;
+}
 
 export interface Policy {
   readonly schemaVersion: 1;
@@ -38,7 +46,13 @@ export interface Policy {
   readonly approvals?: {
     /** How many of them. */
     readonly threshold: number;
-    readonly reviewers: readonly { readonly holder: string; readonly publicKey: string }[];
+    readonly reviewers: readonly PolicyHolder[];
+  };
+  /** Who must have built the same release again (`sealift bundle rebuild --key`); nobody if absent. */
+  readonly rebuilds?: {
+    /** How many of them. */
+    readonly threshold: number;
+    readonly rebuilders: readonly PolicyHolder[];
   };
   /** Whether the host of a site must be attested before the site takes a release; nobody asks if absent. */
   readonly attestation?: {
@@ -60,6 +74,21 @@ export interface Policy {
   /** Checks whose finding may be `not-checked`. */
   readonly acceptNotChecked: readonly string[];
 }
+
+const holders = {
+  type: "array",
+  minItems: 1,
+  maxItems: 64,
+  items: {
+    type: "object",
+    additionalProperties: false,
+    required: ["holder", "publicKey"],
+    properties: {
+      holder: { type: "string", minLength: 1, maxLength: 128 },
+      publicKey: { type: "string", maxLength: 4096 },
+    },
+  },
+};
 
 const texts = {
   type: "array",
@@ -89,23 +118,13 @@ export const policySchema: JsonSchema = {
       type: "object",
       additionalProperties: false,
       required: ["threshold", "reviewers"],
-      properties: {
-        threshold: { type: "integer", minimum: 1, maximum: 64 },
-        reviewers: {
-          type: "array",
-          minItems: 1,
-          maxItems: 64,
-          items: {
-            type: "object",
-            additionalProperties: false,
-            required: ["holder", "publicKey"],
-            properties: {
-              holder: { type: "string", minLength: 1, maxLength: 128 },
-              publicKey: { type: "string", maxLength: 4096 },
-            },
-          },
-        },
-      },
+      properties: { threshold: { type: "integer", minimum: 1, maximum: 64 }, reviewers: holders },
+    },
+    rebuilds: {
+      type: "object",
+      additionalProperties: false,
+      required: ["threshold", "rebuilders"],
+      properties: { threshold: { type: "integer", minimum: 1, maximum: 64 }, rebuilders: holders },
     },
     attestation: {
       type: "object",
@@ -137,21 +156,27 @@ export const DEFAULT_POLICY: Policy = {
 
 export const DEFAULT_POLICY_BYTES: Buffer = canonicalJson(DEFAULT_POLICY);
 
-/** What would let one person approve twice, or nobody often enough. */
-function lintReviewers({ threshold, reviewers }: NonNullable<Policy["approvals"]>): void {
+/** The key of a holder whom the policy names. @throws KEY_… if it is none; `parsePolicy` has seen to that */
+export function policyKey({ holder, publicKey: pem }: PolicyHolder): TrustKey {
+  const publicKey = parsePublicKey(pem, `holder ${JSON.stringify(holder)}`);
+  return { fingerprint: keyFingerprint(publicKey), hint: keyHint(publicKey), holder, publicKey };
+}
+
+/** What would let one person count twice, or nobody often enough. */
+function lintHolders(member: "approvals" | "rebuilds", threshold: number, given: readonly PolicyHolder[]): void {
   const refuse = (what: string, cause?: unknown): never => {
-    throw verifyError("POLICY_MALFORMED", `policy: approvals: ${what}`, { cause });
+    throw verifyError("POLICY_MALFORMED", `policy: ${member}: ${what}`, { cause });
   };
-  const fingerprints = reviewers.map(({ holder, publicKey }) => {
+  const fingerprints = given.map((one) => {
     try {
-      return keyFingerprint(parsePublicKey(publicKey, `reviewer ${JSON.stringify(holder)}`));
+      return policyKey(one).fingerprint;
     } catch (cause) {
       return refuse(reasonOf(cause), cause);
     }
   });
-  if (new Set(fingerprints).size !== reviewers.length) refuse("one key is there twice");
-  if (new Set(reviewers.map(({ holder }) => holder)).size !== reviewers.length) refuse("one reviewer is there twice");
-  if (threshold > reviewers.length) refuse(`got threshold ${threshold} of ${reviewers.length} reviewers`);
+  if (new Set(fingerprints).size !== given.length) refuse("one key is there twice");
+  if (new Set(given.map(({ holder }) => holder)).size !== given.length) refuse("one holder is there twice");
+  if (threshold > given.length) refuse(`got threshold ${threshold} of ${given.length} holders`);
 }
 
 /** What is asked for must be there, and what nobody looks at must not look as if it counted. */
@@ -185,7 +210,9 @@ export function parsePolicy(bytes: Buffer): { readonly policy: Policy; readonly 
     });
   }
   const policy = value as Policy;
-  if (policy.approvals) lintReviewers(policy.approvals);
+  const { approvals, rebuilds } = policy;
+  if (approvals) lintHolders("approvals", approvals.threshold, approvals.reviewers);
+  if (rebuilds) lintHolders("rebuilds", rebuilds.threshold, rebuilds.rebuilders);
   if (policy.attestation) lintAttestation(policy.attestation);
   return { policy, digest: digestOf(bytes) };
 }

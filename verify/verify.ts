@@ -19,6 +19,7 @@ import { checkClosedWorld } from "./checks/closed-world.ts";
 import { checkCompose } from "./checks/compose.ts";
 import { checkIdentity } from "./checks/identity.ts";
 import { checkImageConfigs } from "./checks/images.ts";
+import { checkRebuilt } from "./checks/rebuilt.ts";
 import { checkReferenceValues } from "./checks/reference-values.ts";
 import { checkRevocation } from "./checks/revocation.ts";
 import type { ImportedRecords } from "./checks/scan.ts";
@@ -34,7 +35,7 @@ export interface VerifyInput {
   readonly store: Store;
   readonly trustFiles: ReadonlyMap<string, Buffer>;
   readonly policyBytes: Buffer;
-  /** Reviewers' approvals as Sigstore bundles; looked at only if the policy demands some. */
+  /** Reviewers' approvals and rebuilders' statements, Sigstore bundles; looked at only if the policy demands some. */
   readonly approvals?: readonly Buffer[];
   /** Policies that the site had before this one: an approval under one of them counts too. */
   readonly earlierPolicies?: readonly Digest[];
@@ -80,6 +81,9 @@ export async function verifyRelease(input: VerifyInput): Promise<Judged> {
     report.add(...checkRevocation(found.release.digest, trust));
     report.try("signatures", "approvals", () =>
       report.add(...checkApprovals({ release: found.release.digest, policy, policies, trust, approvals })),
+    );
+    report.try("rebuilt", "release", () =>
+      report.add(checkRebuilt({ release: found.release.digest, policy, trust, statements: approvals })),
     );
   }
   const release =
@@ -228,9 +232,6 @@ function checkContents(
       ),
     );
   }
-  report.add(
-    notChecked("rebuilt", "release", "no independent build signed the same digest; `sealift bundle rebuild` makes one"),
-  );
 }
 
 function digestFindings(layout: Layout, got: ReadonlyMap<string, string>): Finding[] {

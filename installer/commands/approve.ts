@@ -2,7 +2,7 @@ import { plain } from "../../bundles/model/plain-text.ts";
 import { keyFingerprint } from "../../bundles/model/public-key.ts";
 import { signApproval } from "../../bundles/sign/approval.ts";
 import { hintedKey } from "../../bundles/sign/signing-key.ts";
-import { approvalPath } from "../../verify/approval-files.ts";
+import { statementPath } from "../../verify/approval-files.ts";
 import { verifyError } from "../../verify/error.ts";
 import { parsePolicy } from "../../verify/policy.ts";
 import { decide, type Finding, type Verdict } from "../../verify/verdict.ts";
@@ -53,7 +53,7 @@ export const approve: Command = {
     const fingerprint = keyFingerprint(hintedKey(key));
     const inputs = { ...statedIn(verdict), sealiftVersion: sealiftVersion() };
     const approval = signApproval(key, reason === undefined ? inputs : { ...inputs, reason });
-    const out = optionalOption(invocation, "out") ?? approvalPath(path, fingerprint);
+    const out = optionalOption(invocation, "out") ?? statementPath(path, "approval", fingerprint);
     await writeNew(out, approval);
     terminal.result(`approved ${plain(inputs.appliance)} ${plain(inputs.version)}, release ${inputs.release}`);
     terminal.result(`signed with key ${fingerprint} into ${out}`);

@@ -1,4 +1,5 @@
 import { statSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { type BundleRelease, readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
 import { closeStore, INDEX_FILE, type Layout, openLayout } from "../../bundles/layout/layout.ts";
 import {
@@ -8,10 +9,17 @@ import {
   SIGNATURE_MAX_BYTES,
 } from "../../bundles/layout/signature-object.ts";
 import type { Descriptor } from "../../bundles/model/descriptor.ts";
-import { OCI_MANIFEST, SIGSTORE_BUNDLE } from "../../bundles/model/media-types.ts";
+import { digestOf, hexOf } from "../../bundles/model/digest.ts";
+import {
+  OCI_MANIFEST,
+  PREDICATE_SLSA_PROVENANCE,
+  PREDICATE_VSA,
+  SIGSTORE_BUNDLE,
+} from "../../bundles/model/media-types.ts";
 import { MANIFEST_MAX_BYTES, parseIndex, parseManifest } from "../../bundles/model/oci.ts";
 import { mergeSignatures, objectsFrom, signableSubjects, writeSignatures } from "../../bundles/sign/attach.ts";
-import { parseDetachedFile } from "../../bundles/sign/detached-file.ts";
+import { parseDetachedFile, statementOf } from "../../bundles/sign/detached-file.ts";
+import { statementPath } from "../../verify/approval-files.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { type Command, usageError } from "./command.ts";
 
@@ -23,6 +31,7 @@ export const bundleAttach: Command = {
     "FILE may be: what `sealift bundle sign --digest` wrote; a Sigstore bundle (v0.3) from",
     "`cosign attest-blob --new-bundle-format`; or a directory with an OCI layout that cosign or oras filled,",
     "of which the signatures about this release and its images are taken.",
+    "An approval (`sealift approve`) or a rebuilder's statement (`sealift bundle rebuild --key`) is copied beside BUNDLE.",
     "Nothing is verified here; `sealift verify` judges every signature that is in the bundle.",
   ],
   options: {},
@@ -37,17 +46,40 @@ export const bundleAttach: Command = {
       const release = readRelease(layout, index.release);
       const present = index.others.filter(isSignatureEntry).map((entry) => readSignatureObject(layout, entry));
       const added: NewSignatureObject[] = [];
-      for (const file of files) added.push(...(await objectsOf(file, release)));
+      const beside: string[] = [];
+      for (const file of files) {
+        const written = await putBeside(file, path, release);
+        if (written === undefined) added.push(...(await objectsOf(file, release)));
+        else beside.push(written);
+      }
+      for (const file of beside) terminal.result(`put beside the bundle: ${file}`);
       const merged = mergeSignatures(layout, present, added);
       await writeSignatures(layout, release, merged);
       terminal.result(`attached ${added.length} signature objects to release ${release.descriptor.digest}`);
-      terminal.document({ digest: release.descriptor.digest, attached: added.length, total: merged.length });
+      const { digest } = release.descriptor;
+      terminal.document({ digest, attached: added.length, total: merged.length, beside });
       return 0;
     } finally {
       closeStore(store);
     }
   },
 };
+
+/**
+ * What people outside the release trust signed about the release, a rebuild or an approval, has no place inside:
+ * it is copied beside the bundle, where `verify` looks for it. Undefined if the file is of another kind.
+ */
+async function putBeside(file: string, bundle: string, release: BundleRelease): Promise<string | undefined> {
+  if (statSync(file, { throwIfNoEntry: false })?.isDirectory()) return undefined;
+  const bytes = await readBoundedFile(file, SIGNATURE_MAX_BYTES);
+  const { subject, predicateType } = statementOf(bytes) ?? {};
+  const kind = predicateType === PREDICATE_VSA ? "approval" : "rebuild";
+  const isOurs = predicateType === PREDICATE_VSA || predicateType === PREDICATE_SLSA_PROVENANCE;
+  if (!isOurs || subject !== release.descriptor.digest) return undefined;
+  const out = statementPath(bundle, kind, hexOf(digestOf(bytes)));
+  await writeFile(out, bytes);
+  return out;
+}
 
 async function objectsOf(path: string, release: BundleRelease): Promise<NewSignatureObject[]> {
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return objectsOfLayout(path, release);

@@ -103,7 +103,7 @@ export async function verifyForSite(
     const { verdict: judged, contents } = await examineInCage({ ...question, imported, describe, onProgress });
     const verdict = withAttestation(site, judged, standards.policyBytes);
     const { policy } = parsePolicy(standards.policyBytes);
-    const counted = policy.approvals === undefined ? [] : approvals;
+    const counted = policy.approvals || policy.rebuilds ? approvals : [];
     const allowed = verdict.decision === "allow" ? allowRelease(verdict, readLayout(store), counted) : undefined;
     return { verdict, allowed, contents, close: () => closeStore(store) };
   } catch (cause) {

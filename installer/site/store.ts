@@ -25,7 +25,7 @@ import { readSignatureObjects } from "../../bundles/layout/signature-object.ts";
 import { type Digest, digestFromHex, digestOf, hexOf } from "../../bundles/model/digest.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import type { AllowedRelease } from "../../verify/allowed-release.ts";
-import { approvalPath } from "../../verify/approval-files.ts";
+import { statementPath } from "../../verify/approval-files.ts";
 import {
   type Disk,
   linkFile,
@@ -43,7 +43,7 @@ import { siteError } from "./error.ts";
 const BLOBS = dirname(blobName(digestFromHex("0".repeat(64))));
 const RELEASE_NAME = /^[0-9a-f]{64}$/;
 /** As verify/approval-files.ts reads them beside `store/<hex>`; here the name is of the content. */
-const APPROVAL_NAME = /^([0-9a-f]{64})\.approval-[0-9a-f]{16}\.json$/;
+const APPROVAL_NAME = /^([0-9a-f]{64})\.statement-[0-9a-f]{16}\.json$/;
 /** `staging` is not whole yet, `removed` no longer, `replaced` is whole and waits for the one that replaces it. */
 const WORK_NAME = /^\.([0-9a-f]{64})\.(staging|removed|replaced)$/;
 const PRIVATE = 0o600;
@@ -105,7 +105,7 @@ function placeApprovals(disk: Disk, directory: string, release: Digest, approval
   const path = storedPath(directory, release);
   makeDirectory(disk, dirname(path));
   const placed = approvals.map((bytes) => {
-    const approval = approvalPath(path, hexOf(digestOf(bytes)));
+    const approval = statementPath(path, "statement", hexOf(digestOf(bytes)));
     writeWhole(disk, approval, bytes);
     return approval;
   });

@@ -1,7 +1,7 @@
 /** The verbs that build, sign and rebuild, as a release engineer calls them; images come out of a layout, so no network. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { copyFile, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "node:test";
 import { sealift } from "../support/command-line.ts";
@@ -95,7 +95,48 @@ test("lock, build, sign in three roles, verify, rebuild", async (t) => {
     want: built["digest"],
     got: built["digest"],
     differences: [],
+    statement: null,
   });
+
+  // Two rebuilders with checkouts of their own; only their statements come back.
+  const rebuilders: object[] = [];
+  for (const name of ["nora", "otto"]) {
+    await json(0, "key", "generate", "--out", join(root, name), "--password-env", "COSIGN_PASSWORD");
+    rebuilders.push({ holder: name, publicKey: await readFile(join(root, `${name}.pub`), "utf8") });
+    await copyFile(bundle, join(root, `${name}.tar`));
+    const key = ["--key", join(root, `${name}.key`), "--password-env", "COSIGN_PASSWORD"];
+    const options = ["--appliance", file, "--builder-id", `https://${name}.example`];
+    const { statement } = await json(0, "bundle", "rebuild", join(root, `${name}.tar`), ...options, ...key);
+    const before = await readFile(bundle);
+    const attached = await json(0, "bundle", "attach", bundle, String(statement));
+    assert.deepEqual([attached["attached"], (attached["beside"] as string[]).length], [0, 1]);
+    assert.deepEqual(await readFile(bundle), before);
+  }
+  const policy = join(root, "policy.json");
+  const acceptNotChecked = ["cage", "scan", "revocation", "attestation"];
+  const demand = (threshold: number, people: readonly object[]) =>
+    JSON.stringify({
+      schemaVersion: 1,
+      name: "rebuilt",
+      rebuilds: { threshold, rebuilders: people },
+      acceptNotChecked,
+    });
+  await writeFile(policy, demand(2, rebuilders));
+  const judged = async (want: number): Promise<string> => {
+    const document = await json(want, "verify", bundle, "--trust", join(root, "trust"), "--policy", policy);
+    const findings = document["findings"] as { check: string; status: string; code: string }[];
+    const { status, code } = findings.find(({ check }) => check === "rebuilt") ?? {};
+    return `${status} ${code}`;
+  };
+  assert.equal(await judged(0), "pass ");
+  await writeFile(
+    policy,
+    demand(1, [{ holder: "mona", publicKey: await readFile(join(root, "builder.pub"), "utf8") }]),
+  );
+  assert.equal(await judged(3), "fail REBUILDER_NOT_INDEPENDENT");
+  for (const name of await readdir(root)) if (name.includes(".rebuild-")) await rm(join(root, name));
+  await writeFile(policy, demand(2, rebuilders));
+  assert.equal(await judged(3), "fail REBUILD_MISSING");
   assert.ok(!(await readdir(root)).some((name) => name.endsWith(".partial")));
 });
 

@@ -18,7 +18,7 @@ import {
 } from "../../installer/lifecycle/policy-change.ts";
 import { verifyForSite } from "../../installer/lifecycle/site-verify.ts";
 import { removeStored, stageRelease, storedPath } from "../../installer/site/store.ts";
-import { approvalPath } from "../../verify/approval-files.ts";
+import { statementPath } from "../../verify/approval-files.ts";
 import { DEFAULT_POLICY, DEFAULT_POLICY_BYTES, type Policy } from "../../verify/policy.ts";
 import { importPolicy, importTrust } from "../support/enrolled-site.ts";
 import { scratch } from "../support/scratch.ts";
@@ -56,7 +56,7 @@ function approve(path: string, by: Signer, under: Digest, about: Digest = releas
     timeVerified: "2026-06-01T00:00:00Z",
     sealiftVersion: "0.1.0",
   });
-  writeFileSync(approvalPath(path, hexOf(digestOf(approval))), approval);
+  writeFileSync(statementPath(path, "approval", hexOf(digestOf(approval))), approval);
 }
 
 async function enrolled(t: TestContext): Promise<TestSite & { readonly path: string }> {
@@ -140,7 +140,7 @@ test("an enrolled policy's approvals bind the site: none, one person twice, anot
   assert.deepEqual([none.decision, none.code, none.policy], ["deny", "APPROVAL_MISSING", after.digest]);
   assert.equal(none.allowed, undefined);
   approve(path, rita, after.digest);
-  writeFileSync(approvalPath(path, "11".repeat(32)), "{}");
+  writeFileSync(statementPath(path, "approval", "11".repeat(32)), "{}");
   approve(path, raul, after.digest, after.digest);
   const one = await verdictOf(site, path);
   assert.equal(one.code, "APPROVAL_MISSING");

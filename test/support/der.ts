@@ -17,6 +17,9 @@ export const integer = (value: number | Uint8Array): Buffer =>
   der(0x02, typeof value === "number" ? Buffer.of(value) : value);
 export const boolean = (value: boolean): Buffer => der(0x01, Buffer.of(value ? 0xff : 0));
 export const text = (value: string): Buffer => der(0x0c, Buffer.from(value));
+/** For the dates of certificates, which before 2050 must have this form (RFC 5280, section 4.1.2.5). */
+export const utcTime = (at: Date): Buffer =>
+  der(0x17, Buffer.from(`${at.toISOString().replace(/[-:T]/g, "").slice(2, 14)}Z`));
 export const generalizedTime = (at: Date): Buffer =>
   der(0x18, Buffer.from(`${at.toISOString().replace(/[-:T]/g, "").slice(0, 14)}Z`));
 

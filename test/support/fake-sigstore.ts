@@ -3,13 +3,21 @@
  * authority with a certificate log (as Fulcio), transparency logs (as Rekor 1 and 2), a timestamp authority
  * (RFC 3161). They check nothing of what they are asked; what they answer is in the real services' form.
  */
-import { createHash, createPublicKey, generateKeyPairSync, type KeyObject, randomBytes, sign } from "node:crypto";
+import {
+  createHash,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  randomBytes,
+  sign,
+  X509Certificate,
+} from "node:crypto";
 import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { TestContext } from "node:test";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import type { KeylessServices } from "../../bundles/sign/keyless.ts";
-import { bits, boolean, der, generalizedTime, integer, octets, oid, sequence, set, text } from "./der.ts";
+import { bits, boolean, der, generalizedTime, integer, octets, oid, sequence, set, text, utcTime } from "./der.ts";
 
 const MINUTE_MS = 60_000;
 const YEAR_MS = 365 * 24 * 60 * MINUTE_MS;
@@ -70,7 +78,7 @@ class Authority {
       integer(serial),
       ECDSA_SHA256,
       this.subject,
-      sequence(generalizedTime(from), generalizedTime(until)),
+      sequence(utcTime(from), utcTime(until)),
       subject,
       spki(publicKey),
       der(0xa3, sequence(...extensions)),
@@ -196,7 +204,7 @@ export class FakeSigstore {
 
   /** What Rekor 1 answers, as JSON. */
   logged1({ envelope, signature, certificate }: Omit<Witness, "signed">): object {
-    const pem = `-----BEGIN CERTIFICATE-----\n${certificate.toString("base64")}\n-----END CERTIFICATE-----\n`;
+    const pem = new X509Certificate(certificate).toString();
     const { payload } = envelope as { payload: string };
     const body = canonicalJson({
       apiVersion: "0.0.1",

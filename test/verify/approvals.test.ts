@@ -9,7 +9,7 @@ import { PREDICATE_COSIGN_SIGN, PREDICATE_VSA } from "../../bundles/model/media-
 import { type ApprovalInputs, signApproval } from "../../bundles/sign/approval.ts";
 import { publicKeyPem } from "../../bundles/sign/key-file.ts";
 import { signStatement, statementFor } from "../../bundles/sign/statement.ts";
-import { approvalPath, readApprovals } from "../../verify/approval-files.ts";
+import { readApprovals, statementPath } from "../../verify/approval-files.ts";
 import { DEFAULT_POLICY, type Policy, parsePolicy } from "../../verify/policy.ts";
 import { judge, wrongCodes } from "../support/judge.ts";
 import { scratch } from "../support/scratch.ts";
@@ -112,7 +112,7 @@ test("a policy whose reviewers could count twice, or never be enough, is malform
 test("approvals are read from beside the bundle, by their name only, and not if they are no files", async (t) => {
   const directory = await scratch(t);
   const path = join(directory, "bundle.tar");
-  const good = approvalPath(path, "ab".repeat(32));
+  const good = statementPath(path, "approval", "ab".repeat(32));
   assert.equal(good, `${path}.approval-abababababababab.json`);
   assert.deepEqual(readApprovals(path), []);
   writeFileSync(good, "1");
@@ -121,6 +121,6 @@ test("approvals are read from beside the bundle, by their name only, and not if 
   }
   assert.deepEqual(readApprovals(path).map(String), ["1"]);
   assert.deepEqual(readApprovals(join(directory, "none", "bundle")), []);
-  mkdirSync(approvalPath(path, "cd".repeat(32)));
+  mkdirSync(statementPath(path, "approval", "cd".repeat(32)));
   assert.throws(() => readApprovals(path), coded("APPROVAL_UNREADABLE"));
 });

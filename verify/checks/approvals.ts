@@ -8,13 +8,12 @@
  */
 import type { Digest } from "../../bundles/model/digest.ts";
 import { hexOf } from "../../bundles/model/digest.ts";
-import { PREDICATE_VSA } from "../../bundles/model/media-types.ts";
-import { keyFingerprint, keyHint, parsePublicKey } from "../../bundles/model/public-key.ts";
+import { PREDICATE_SLSA_PROVENANCE, PREDICATE_VSA } from "../../bundles/model/media-types.ts";
 import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import { verifyError } from "../error.ts";
-import type { Policy } from "../policy.ts";
-import { verifySigstoreBundle } from "../signature/signature.ts";
+import { type Policy, policyKey } from "../policy.ts";
+import { claimedPredicateType, verifySigstoreBundle } from "../signature/signature.ts";
 import type { Trust, TrustKey, TrustSigner } from "../trust/trust.ts";
 import { type Finding, failed, passed } from "../verdict.ts";
 
@@ -37,7 +36,7 @@ export interface ApprovalQuestion {
   /** Under which a reviewer may have approved: the policy in force, and those that the site had before. */
   readonly policies: readonly Digest[];
   readonly trust: Trust;
-  /** Sigstore bundles. */
+  /** Sigstore bundles beside the bundle; rebuilds (rebuilt.ts) are passed over. */
   readonly approvals: readonly Buffer[];
 }
 
@@ -45,7 +44,7 @@ export interface ApprovalQuestion {
 export function checkApprovals({ release, policy, policies, trust, approvals }: ApprovalQuestion): Finding[] {
   const { approvals: demand } = policy;
   if (demand === undefined) return [];
-  const reviewers = demand.reviewers.map(({ holder, publicKey }) => reviewerKey(holder, publicKey));
+  const reviewers = demand.reviewers.map(policyKey);
   const role = [...trust.roles].find(([, { keys }]) => keys.some((key) => reviewers.some((one) => isSame(key, one))));
   if (role) {
     return [
@@ -55,6 +54,7 @@ export function checkApprovals({ release, policy, policies, trust, approvals }: 
   const holders = new Set<string>();
   const others: string[] = [];
   for (const bundle of approvals) {
+    if (claimedPredicateType(bundle) === PREDICATE_SLSA_PROVENANCE) continue;
     try {
       holders.add(approvedBy(bundle, reviewers, release, policies));
     } catch (cause) {
@@ -74,11 +74,6 @@ export function checkApprovals({ release, policy, policies, trust, approvals }: 
 
 function isSame(one: TrustSigner, other: TrustSigner): boolean {
   return one.fingerprint === other.fingerprint || one.holder === other.holder;
-}
-
-function reviewerKey(holder: string, pem: string): TrustKey {
-  const publicKey = parsePublicKey(pem, `reviewer ${JSON.stringify(holder)}`);
-  return { fingerprint: keyFingerprint(publicKey), hint: keyHint(publicKey), holder, publicKey };
 }
 
 /** The reviewer's name. @throws SealiftError */

@@ -15,7 +15,7 @@ import { unfitForCanonicalJson } from "../../bundles/model/json-limits.ts";
 import { IN_TOTO_PAYLOAD } from "../../bundles/model/media-types.ts";
 import type { TrustKey } from "../trust/trust.ts";
 import { signatureError } from "./error.ts";
-import { type KeyBundle, parseKeyBundle } from "./sigstore-bundle.ts";
+import { type KeyBundle, parseKeyBundle, parseSigstoreBundle } from "./sigstore-bundle.ts";
 
 /** Statement v1 is ours; cosign 2 and 3 still write v0.1 for attestations. The members used are the same. */
 const STATEMENT_TYPES = ["https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"];
@@ -190,4 +190,13 @@ function unknownKey(what: string, keys: readonly TrustKey[]): Error {
     "SIGNATURE_UNKNOWN_KEY",
     `${what}: none of the ${keys.length} trusted keys made this signature`,
   );
+}
+
+/** What a Sigstore bundle says that it is about, unverified: only to tell kinds apart. Undefined if it says nothing. */
+export function claimedPredicateType(json: Buffer): string | undefined {
+  try {
+    return parseStatement(signedPayload(parseSigstoreBundle(json)).payload).predicateType;
+  } catch {
+    return undefined;
+  }
 }
