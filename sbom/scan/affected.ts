@@ -56,11 +56,18 @@ function isInRange(
     // At one version the end of a span comes before the start of the next.
     .sort(([kindA, a], [kindB, b]) => order(a, b) || RANK[kindA] - RANK[kindB]);
   let isIn = false;
+  // A last affected version that ends no span so far is the end of one that starts and ends there.
+  let lone: string | undefined;
   for (const [kind, bound] of sorted) {
     const position = order(version, bound);
-    if (kind === "introduced" && position >= 0) isIn = true;
+    if (kind === "introduced" && position >= 0) {
+      isIn = position === 0 || lone === undefined || order(lone, bound) !== 0;
+    }
     if (kind === "fixed" && position >= 0) isIn = false;
-    if (kind === "last_affected" && position > 0) isIn = false;
+    if (kind === "last_affected" && position > 0) {
+      lone = isIn ? undefined : bound;
+      isIn = false;
+    }
   }
   return isIn;
 }

@@ -46,6 +46,17 @@ test("a span that starts where another ends affects that version", () => {
   assert.equal(judge("2.0.0", [events]), "unaffected");
 });
 
+test("a span that starts and ends with one version holds that one alone, also right after another span", () => {
+  const lone: (readonly [OsvEvent, string])[] = [
+    ["introduced", "1.0.0"],
+    ["last_affected", "1.0.0"],
+  ];
+  assert.equal(judge("1.0.0", [lone]), "affected");
+  assert.equal(judge("1.0.1", [lone]), "unaffected");
+  const next: (readonly [OsvEvent, string])[] = [["introduced", "0.5.0"], ...lone, ["fixed", "2.0.0"]];
+  assert.equal(judge("1.0.1", [next]), "affected", "one ends at 1.0.0, and another begins there");
+});
+
 test("a listed version is affected whatever the ranges say, and no fix is unfixed", () => {
   assert.equal(judge("9.0.0", [SPANS], ["9.0.0"]), "affected");
   assert.equal(judge("9.0.0", [SPANS], ["9.0"]), "affected");
