@@ -1,3 +1,4 @@
+import { plain } from "../../bundles/model/plain-text.ts";
 import { appraiseInCage } from "../../verify/attestation/appraise-in-cage.ts";
 import {
   ATTESTATION_POLICY_MAX_BYTES,
@@ -21,6 +22,7 @@ export const attestLint: Command = {
     "--evidence F    past evidence; may be given several times",
     "--collateral D  its certificates and revocation lists",
     "--at TIME       as of that time, RFC 3339",
+    "Every check is listed as pass, FAIL or not checked with its reason; --json has the findings.",
     "Exit 0: the policy may be used. Exit 3: it denies some of the evidence, for another reason than its nonce.",
   ],
   options: {
@@ -44,24 +46,37 @@ export const attestLint: Command = {
       source: at === undefined ? "host-clock" : "option",
     };
     const collateral = directory === undefined ? [] : await readCollateralDirectory(directory);
-    const past: { evidence: string; denied: readonly string[] }[] = [];
+    const past: PastVerdict[] = [];
     for (const evidencePath of evidencePaths) {
       const evidence = await readBoundedFile(evidencePath, EVIDENCE_MAX_BYTES);
       const verdict = await appraiseInCage({ evidence, collateral, policyBytes, nonce: null, time });
-      past.push({ evidence: evidencePath, denied: reasonsToDeny(verdict, unchecked) });
+      past.push({ evidence: evidencePath, denied: reasonsToDeny(verdict, unchecked), findings: verdict.findings });
     }
     const { terminal } = invocation;
     terminal.result(`policy ${policy.name} ${digest} may be used; ${unchecked.length} checks are left out:`);
     for (const check of unchecked) terminal.result(`  unchecked   ${check}`);
-    for (const { evidence, denied } of past) {
-      terminal.result(
-        `${denied.length === 0 ? "would pass" : "WOULD DENY"}  ${evidence}${denied.map((reason) => `\n  ${reason}`).join("")}`,
-      );
+    for (const { evidence, denied, findings } of past) {
+      terminal.result(`${denied.length === 0 ? "would pass" : "WOULD DENY"}  ${plain(evidence)}`);
+      for (const reason of denied) terminal.result(`  because     ${plain(reason)}`);
+      for (const finding of findings) terminal.result(plain(dryLine(finding)));
     }
     terminal.document({ policy: { name: policy.name, digest }, unchecked, past });
     return past.every(({ denied }) => denied.length === 0) ? 0 : 3;
   },
 };
+
+interface PastVerdict {
+  readonly evidence: string;
+  readonly denied: readonly string[];
+  readonly findings: AttestationVerdict["findings"];
+}
+
+/** Every check, also those that were not made. */
+function dryLine({ check, status, message, code, reason }: AttestationVerdict["findings"][number]): string {
+  if (check === "nonce") return `  not checked ${check.padEnd(27)}past evidence answered a question of its own`;
+  const text = status === "not-checked" ? reason : `${message}${status === "fail" ? ` [${code}]` : ""}`;
+  return `  ${{ pass: "pass", fail: "FAIL", "not-checked": "not checked" }[status].padEnd(12)}${check.padEnd(27)}${text}`;
+}
 
 /** Past evidence answered a question of its own, so its nonce says nothing about the policy. */
 function reasonsToDeny({ findings }: AttestationVerdict, unchecked: readonly string[]): string[] {

@@ -81,6 +81,8 @@ export const attestMeasure: Command = {
     for (const { vcpus, cpu, digest } of launches) terminal.result(`${digest}  ${vmm}, ${vcpus} × ${cpu}`);
     if (expected !== undefined && met) terminal.result("the expected digest is one of them");
     for (const line of explained ? explanationLines(explained) : []) terminal.result(line);
+    const rootHash = rootHashIn(optionalOption(invocation, "append") ?? "");
+    terminal.result(rootfsLine(kernelHashes !== null, rootHash));
     terminal.document({
       schemaVersion: 1,
       inputs: {
@@ -90,6 +92,7 @@ export const attestMeasure: Command = {
         kernel: hashText(kernelHashes?.kernel),
         initrd: hashText(kernelHashes?.initrd),
         commandLine: kernelHashes === null ? null : (optionalOption(invocation, "append") ?? ""),
+        rootHash,
       },
       digests: launches.map(({ vcpus, cpu, digest }) => ({ vcpus, cpu, digest })),
       ...(expected && { expected: { digest: expected.toString("hex"), met } }),
@@ -100,6 +103,18 @@ export const attestMeasure: Command = {
     return met ? 0 : 3;
   },
 };
+
+/** A dm-verity root hash as systemd's generators take it (`roothash=`, `usrhash=`), or null. */
+function rootHashIn(commandLine: string): string | null {
+  return /(?:^|\s)(?:roothash|usrhash)=([0-9a-f]{64}(?:[0-9a-f]{64})?)(?:\s|$)/i.exec(commandLine)?.[1] ?? null;
+}
+
+/** For the policy's `rootfs`. Whether the initrd heeds the hash, nobody can tell from outside. */
+function rootfsLine(hasKernel: boolean, rootHash: string | null): string {
+  if (!hasKernel) return "root file system: not measured; without --kernel nothing of the guest's disk is";
+  if (rootHash !== null) return `root file system: fixed by the root hash ${rootHash}, if the initrd heeds it`;
+  return "root file system: no root hash in the command line; measured only if all of it lies in the initrd";
+}
 
 function explanationLines({ found, differences, tried }: ReturnType<typeof explainMeasurement>): string[] {
   if (found !== null)

@@ -9,6 +9,7 @@ import { attestationPolicySchema } from "../../verify/attestation/attestation-po
 import { attestationVerdictSchema } from "../../verify/attestation/attestation-verdict.ts";
 import { challengeSchema } from "../../verify/attestation/challenge.ts";
 import { collectedEvidenceSchema } from "../../verify/attestation/evidence.ts";
+import { receiptSchema } from "../../verify/attestation/release-file.ts";
 import { tdxPolicySchema } from "../../verify/attestation/tdx-policy.ts";
 import { verdictSchema } from "../../verify/cage/protocol.ts";
 import { policySchema } from "../../verify/policy.ts";
@@ -20,6 +21,7 @@ const SCHEMAS: Readonly<Record<string, JsonSchema>> = {
   "attestation-evidence": collectedEvidenceSchema,
   "attestation-policy": attestationPolicySchema,
   "attestation-policy-tdx": tdxPolicySchema,
+  "attestation-receipt": receiptSchema,
   "attestation-verdict": attestationVerdictSchema,
   "licence-policy": licencePolicySchema,
   lock: applianceLockSchema,

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { appraiseInCage } from "../../verify/attestation/appraise-in-cage.ts";
-import type { AttestationVerdict } from "../../verify/attestation/attestation-verdict.ts";
+import { ATTESTATION_CHECKS, type AttestationVerdict } from "../../verify/attestation/attestation-verdict.ts";
 import { type CommandResult, sealift } from "../support/command-line.ts";
 import { scratch } from "../support/scratch.ts";
 import { amdCollateral, LEAST_POLICY, SKIP, vector, vectorFile } from "../verify/attestation/evidence.ts";
@@ -152,7 +152,15 @@ test("attest lint: what a policy leaves out, and what it would say of past evide
   assert.match(alone.stdout, /unchecked +host-data/);
   const passes = await lint(path("policy.json"), ...past, "--json");
   assert.equal(passes.exit, 0, passes.stderr);
-  assert.deepEqual(JSON.parse(passes.stdout).past, [{ evidence: path("evidence"), denied: [] }]);
+  const [dry] = JSON.parse(passes.stdout).past as { denied: unknown[]; findings: { check: string }[] }[];
+  assert.deepEqual(dry?.denied, []);
+  assert.deepEqual(
+    dry?.findings.map(({ check }) => check),
+    ATTESTATION_CHECKS,
+    "each check, also those that were not made",
+  );
+  const dryText = await lint(path("policy.json"), ...past);
+  assert.match(dryText.stdout, /pass +signature[\s\S]*not checked nonce +past evidence[\s\S]*not checked smt/);
   const wantsNonce = { ...LEAST_POLICY, measurements: [vector("milan-v2").measurement], nonce: "required" };
   await writeFile(path("nonce.json"), JSON.stringify(wantsNonce));
   assert.equal((await lint(path("nonce.json"), ...past)).exit, 0, "past evidence has another nonce");
@@ -185,6 +193,9 @@ test("attest measure: one digest for each number of processors, and which input 
   const differs = await measure("--vcpus", "1", "--expect", four);
   assert.equal(differs.exit, 3);
   assert.match(differs.stdout, /processors: 4, not 1/);
+  assert.match(differs.stdout, /root file system: no root hash in the command line/);
+  const verity = await measure("--vcpus", "1", "--append", `root=/dev/vda roothash=${"ab".repeat(32)} ro`);
+  assert.match(verity.stdout, /root file system: fixed by the root hash (?:ab){32}/);
   for (const bad of [["--vcpus", "0"], ["--vcpus", "1", "--cpu", "i386"], ["--vcpus", "1", "--vmm", "xen"], []]) {
     assert.equal((await measure(...bad)).exit, 2, bad.join(" "));
   }

@@ -21,6 +21,7 @@ const verdict = {
   cage: null,
   usableUntil: null,
   claims: null,
+  reference: null,
   assurance: {
     bootMeasured: true,
     rootfsMeasured: true,
