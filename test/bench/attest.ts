@@ -11,7 +11,7 @@ import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { appraiseEvidence } from "../../verify/attestation/appraise-evidence.ts";
 import { TDX_AT } from "../support/tdx-platform.ts";
 import { amdCollateral, judgeVector, LEAST_POLICY, vector, vectorFile } from "../verify/attestation/evidence.ts";
-import { LEAST_TDX_POLICY, tdxCollateral, tdxPlatform } from "../verify/attestation/tdx-evidence.ts";
+import { LEAST_TDX_POLICY, tdxPlatform } from "../verify/attestation/tdx-evidence.ts";
 
 const WARM_ROUNDS = 200;
 const COLD_ROUNDS = 9;
@@ -43,7 +43,7 @@ const collateral = [
 for (let i = 0; i < 20; i += 1) judgeVector(row, {}, { collateral });
 const warm = Array.from({ length: WARM_ROUNDS }, () => timed(() => judgeVector(row, {}, { collateral })));
 
-const tdx = { evidence: tdxPlatform.quote({ version: 5 }), collateral: tdxCollateral() };
+const tdx = { evidence: tdxPlatform.quote({ version: 5 }), collateral: tdxPlatform.collateral() };
 const judgeQuote = (): void => {
   const policyBytes = canonicalJson({ ...LEAST_TDX_POLICY, kind: "tdx-simulated", simulatedRoot: tdxPlatform.root });
   const verdict = appraiseEvidence({ ...tdx, policyBytes, nonce: null, time: { at: TDX_AT, source: "option" } });

@@ -8,7 +8,7 @@ import type { TdxPolicy } from "../../verify/attestation/tdx-policy.ts";
 import { sealift } from "../support/command-line.ts";
 import { scratch } from "../support/scratch.ts";
 import { TDX_AT, TdxPlatform } from "../support/tdx-platform.ts";
-import { LEAST_TDX_POLICY, tdxCollateral, tdxPlatform } from "../verify/attestation/tdx-evidence.ts";
+import { LEAST_TDX_POLICY, tdxPlatform } from "../verify/attestation/tdx-evidence.ts";
 
 const SIMULATED: Partial<TdxPolicy> = { kind: "tdx-simulated", simulatedRoot: tdxPlatform.root };
 
@@ -17,7 +17,7 @@ async function onDisk(t: TestContext, policy: Partial<TdxPolicy>, by: TdxPlatfor
   const directory = await scratch(t);
   const path = (name: string): string => join(directory, name);
   await mkdir(path("collateral"));
-  for (const { name, bytes } of tdxCollateral(by)) await writeFile(path(`collateral/${name}`), bytes);
+  for (const { name, bytes } of by.collateral()) await writeFile(path(`collateral/${name}`), bytes);
   await writeFile(path("quote"), by.quote({ version: 5 }));
   await writeFile(path("policy.json"), canonicalJson({ ...LEAST_TDX_POLICY, ...policy }));
   const args = ["--collateral", path("collateral"), "--at", TDX_AT, "--evidence", path("quote")];

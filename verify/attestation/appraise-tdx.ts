@@ -1,5 +1,14 @@
 /** Compares what a genuine TDX quote says with the policy: one finding for each of TDX_POLICY_CHECKS. */
-import { findingOf, flag, listUntil, nonceProblem, oneOf, type Problem, type Rule } from "./appraise.ts";
+import {
+  findingOf,
+  flag,
+  listUntil,
+  nonceProblem,
+  oneOf,
+  type Problem,
+  type ReferenceValues,
+  type Rule,
+} from "./appraise.ts";
 import {
   type AttestationFinding,
   attestationUnchecked,
@@ -16,6 +25,8 @@ export interface TdxQuestion {
   readonly at: Date;
   /** What REPORTDATA must be, 64 bytes, or why no answer counts: the code and a sentence. */
   readonly reportData: Buffer | readonly [code: string, message: string];
+  /** A release's launch digests. They are of SEV-SNP, so a quote can meet none of them. */
+  readonly reference: ReferenceValues | null;
 }
 
 /** Bits of TDATTRIBUTES (Intel TDX module ABI, "ATTRIBUTES"). The first eight say "TD under debug", for one reason or another. */
@@ -218,7 +229,7 @@ const dotted = (parts: Iterable<number>): string => [...parts].join(".");
 /** What was started, and with which rights. */
 function softwareRules(
   { quote }: GenuineQuote,
-  { policy }: TdxQuestion,
+  { policy, reference }: TdxQuestion,
 ): Rules<
   | "measurement"
   | "rootfs"
@@ -241,7 +252,7 @@ function softwareRules(
   const other = bits & ~KNOWN_BITS;
   const serviceTd = td.later?.mrServiceTd ?? Buffer.alloc(48);
   return {
-    ...measurementRules(td, policy),
+    ...measurementRules(td, policy, reference),
     debug: flag(guest.debug, "debugging", (bits & DEBUG_BITS) !== 0n, "ATTEST_DEBUG_ALLOWED"),
     migration: flag(guest.migration, "migration", (bits & MIGRATABLE) !== 0n, code),
     "sept-ve-disable": flag(guest.septVeDisable, "SEPT_VE_DISABLE", (bits & SEPT_VE_DISABLE) !== 0n, code),
@@ -270,7 +281,12 @@ function xfamRule(wanted: string, got: bigint): Rule {
   };
 }
 
-function measurementRules(td: TdReport, { measurements, rootfs }: TdxPolicy): Rules<"measurement" | "rootfs"> {
+function measurementRules(
+  td: TdReport,
+  { measurements, rootfs }: TdxPolicy,
+  reference: ReferenceValues | null,
+): Rules<"measurement" | "rootfs"> {
+  const code = "ATTEST_MEASUREMENT_UNKNOWN";
   const registers = [td.mrTd, ...td.rtmrs].map((register) => register.toString("hex"));
   const got = registers.map((value, i) => `${i === 0 ? "MRTD" : `RTMR${i - 1}`} ${value}`).join(", ");
   const met = measurements === UNCHECKED ? [] : measurements.filter((one) => isMeasurement(one, registers));
@@ -278,11 +294,10 @@ function measurementRules(td: TdReport, { measurements, rootfs }: TdxPolicy): Ru
     measurement: {
       wanted: measurements,
       got,
-      problem: fails(
-        met.length > 0,
-        "ATTEST_MEASUREMENT_UNKNOWN",
-        `quote: ${got}, which together are none of the policy's`,
-      ),
+      problem:
+        reference === null
+          ? fails(met.length > 0, code, `quote: ${got}, which together are none of the policy's`)
+          : [code, `quote: release ${reference.release} has launch digests of SEV-SNP and none of TDX`],
     },
     rootfs: {
       wanted: rootfs,

@@ -5,11 +5,13 @@
  */
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import type { AttestationCase } from "./appraise-evidence.ts";
+import { isTdxPolicy, parseAttestationPolicy } from "./attestation-policy.ts";
 import type { AttestationVerdict } from "./attestation-verdict.ts";
 import { attestationError } from "./error.ts";
 import { reportDataOf } from "./report-data.ts";
 import { simulatedPolicyFor } from "./simulated-policy.ts";
 import { SIMULATED_GUEST_POLICY, SIMULATED_TCB, type SimulatedFields, Simulator } from "./simulator.ts";
+import { makeTdxCanaries } from "./tdx-canaries.ts";
 
 export type Appraiser = (question: AttestationCase) => Promise<AttestationVerdict>;
 
@@ -66,6 +68,7 @@ function why({ findings }: AttestationVerdict): string {
 
 /** For tests too: what is shown, and for what each must be refused. */
 export function makeCanaries(policyBytes: Buffer, at: Date): { control: AttestationCase; canaries: Canary[] } {
+  if (isTdxPolicy(parseAttestationPolicy(policyBytes).policy)) return makeTdxCanaries(policyBytes, at);
   const notBefore = new Date(at.getTime() - DAY_MS);
   const by = new Simulator({ rsaBits: CANARY_RSA_BITS, notBefore });
   const impostor = new Simulator({ rsaBits: CANARY_RSA_BITS, notBefore, impostor: true });

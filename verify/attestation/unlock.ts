@@ -6,7 +6,6 @@ import { randomBytes } from "node:crypto";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { type Digest, digestOf } from "../../bundles/model/digest.ts";
 import type { AttestationCase } from "./appraise-evidence.ts";
-import { isTdxPolicy, parseAttestationPolicy } from "./attestation-policy.ts";
 import { type AttestationVerdict, assuranceProblems } from "./attestation-verdict.ts";
 import { type Appraiser, type makeCanaries, runCanaries } from "./canaries.ts";
 import { type Challenge, type CompleteChallenge, isComplete, readChallenge } from "./challenge.ts";
@@ -54,13 +53,12 @@ export interface Unlocked {
  * tried, with a key that opens nothing.
  * @throws ATTEST_CANARY_ACCEPTED | ATTEST_CANARY_MISJUDGED | ATTEST_CHALLENGE_MALFORMED | ATTEST_CHALLENGE_INCOMPLETE |
  * ATTEST_EVIDENCE_MALFORMED | ATTEST_KEYS_MISSING | ATTEST_HOST_KEY_OTHER | ATTEST_ASSURANCE_LOW | ATTEST_POLICY_MALFORMED |
- * ATTEST_POLICY_WEAK | ATTEST_RELEASE_KIND | CAGE_FAILED, and what `sign` throws
+ * ATTEST_POLICY_WEAK | CAGE_FAILED, and what `sign` throws
  */
 export async function unlock(
   question: UnlockQuestion,
   { appraise, canaries: made, sign }: UnlockMeans,
 ): Promise<Unlocked> {
-  requireSnp(question.policyBytes);
   const challenge = completeChallenge(question.challenge);
   const { evidence, collateral, policyBytes, now } = question;
   const canaries = await runCanaries(policyBytes, now, appraise, made);
@@ -104,12 +102,6 @@ export async function unlock(
   const receiptBytes = canonicalJson(receipt);
   const signature = await sign(receiptBytes);
   return { verdict, receipt, file: writeReleaseFile({ receiptBytes, signature, sealed }) };
-}
-
-/** What the canaries show is the verifier of SEV-SNP; TDX has none, and no root file system in its policy. */
-function requireSnp(policyBytes: Buffer): void {
-  if (!isTdxPolicy(parseAttestationPolicy(policyBytes).policy)) return;
-  throw attestationError("ATTEST_RELEASE_KIND", "attestation policy: keys are released for SEV-SNP only, got TDX");
 }
 
 function completeChallenge(bytes: Buffer): Challenge & CompleteChallenge {

@@ -26,9 +26,9 @@ import {
   SGX_COMPONENTS,
   TD_ATTRIBUTES,
   TDX_FMSPC,
-  TdxPlatform,
   XFAM,
-} from "../../support/tdx-platform.ts";
+} from "../../../verify/attestation/tdx-simulator.ts";
+import { TdxPlatform } from "../../support/tdx-platform.ts";
 import { failures } from "./evidence.ts";
 import { judgeTdx, LEAST_TDX_POLICY, type TdxCase, tdxPlatform } from "./tdx-evidence.ts";
 
@@ -365,4 +365,11 @@ test("a check that was not made allows only where the policy says unchecked, and
     assert.equal(decideAttestation(all.toSpliced(i, 1), policy), "deny", check);
     assert.equal(decideAttestation([...all, attestationPassed(check, "twice")], policy), "deny", check);
   }
+});
+
+test("the launch digests of a release are SEV-SNP's, and no quote meets them", () => {
+  const release = digestOf("a release");
+  const verdict = judgeTdx({ reference: { release, launchDigests: [hex(MR_TD)] } });
+  assert.equal(verdict.reference, release);
+  assert.equal(failures(verdict).measurement, "ATTEST_MEASUREMENT_UNKNOWN");
 });

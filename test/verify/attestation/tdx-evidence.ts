@@ -1,8 +1,8 @@
 /** Questions about quotes of a platform of this run, for the tests of TDX. */
 import { canonicalJson } from "../../../bundles/model/canonical-json.ts";
+import type { ReferenceValues } from "../../../verify/attestation/appraise.ts";
 import { appraiseEvidence } from "../../../verify/attestation/appraise-evidence.ts";
 import type { AttestationVerdict } from "../../../verify/attestation/attestation-verdict.ts";
-import type { CollateralFile } from "../../../verify/attestation/read-collateral.ts";
 import type { TdxPolicy } from "../../../verify/attestation/tdx-policy.ts";
 import {
   MR_TD,
@@ -10,10 +10,9 @@ import {
   type QuoteFields,
   RTMRS,
   SGX_COMPONENTS,
-  TDX_AT,
   TDX_FMSPC,
-  TdxPlatform,
-} from "../../support/tdx-platform.ts";
+} from "../../../verify/attestation/tdx-simulator.ts";
+import { TDX_AT, TdxPlatform } from "../../support/tdx-platform.ts";
 
 export const tdxPlatform = new TdxPlatform();
 const [RTMR0 = "", RTMR1 = "", RTMR2 = "", RTMR3 = ""] = RTMRS.map((register) => register.toString("hex"));
@@ -57,16 +56,6 @@ export const LEAST_TDX_POLICY: TdxPolicy = {
   revoked: { chips: [], keys: [] },
 };
 
-export function tdxCollateral(by: TdxPlatform = tdxPlatform): CollateralFile[] {
-  return [
-    { name: "signing.der", bytes: by.signingCertificate },
-    { name: "tcb-info.json", bytes: by.tcbInfo() },
-    { name: "qe-identity.json", bytes: by.enclaveIdentity() },
-    { name: "root.crl", bytes: by.revocationList("root") },
-    { name: "platform.crl", bytes: by.revocationList("platform") },
-  ];
-}
-
 export interface TdxCase {
   readonly by?: TdxPlatform;
   readonly fields?: QuoteFields;
@@ -76,6 +65,7 @@ export interface TdxCase {
   readonly files?: Readonly<Record<string, Buffer | null>>;
   readonly nonce?: Buffer;
   readonly at?: string;
+  readonly reference?: ReferenceValues;
 }
 
 /** The verdict under a policy of kind `tdx-simulated` that names the platform's root, unless `policy` says otherwise. */
@@ -87,8 +77,9 @@ export function judgeTdx({
   files = {},
   nonce,
   at = TDX_AT,
+  reference,
 }: TdxCase = {}): AttestationVerdict {
-  const kept = tdxCollateral(by).flatMap(({ name, bytes }) => {
+  const kept = by.collateral().flatMap(({ name, bytes }) => {
     const replaced = name in files ? files[name] : bytes;
     return replaced ? [{ name, bytes: replaced }] : [];
   });
@@ -106,6 +97,7 @@ export function judgeTdx({
       ...(rest.kind === "tdx-simulated" && { simulatedRoot }),
     }),
     nonce: nonce ?? null,
+    reference: reference ?? null,
     time: { at, source: "option" },
   });
 }

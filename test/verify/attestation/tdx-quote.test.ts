@@ -2,7 +2,15 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { readSgxExtension } from "../../../verify/attestation/sgx-extension.ts";
 import { isTdxQuote, parseTdxQuote } from "../../../verify/attestation/tdx-quote.ts";
-import { MR_TD, PCE_SVN, PPID, RTMRS, SGX_COMPONENTS, sgxExtension, TDX_FMSPC } from "../../support/tdx-platform.ts";
+import {
+  MR_TD,
+  PCE_SVN,
+  PPID,
+  RTMRS,
+  SGX_COMPONENTS,
+  sgxExtension,
+  TDX_FMSPC,
+} from "../../../verify/attestation/tdx-simulator.ts";
 import { tdxPlatform } from "./tdx-evidence.ts";
 
 const MALFORMED = { code: "ATTEST_REPORT_MALFORMED" };

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import test from "node:test";
-import { type QuoteFields, strangerKey, TDX_AT, TdxPlatform } from "../../support/tdx-platform.ts";
+import type { QuoteFields } from "../../../verify/attestation/tdx-simulator.ts";
+import { strangerKey, TDX_AT, TdxPlatform } from "../../support/tdx-platform.ts";
 import { judgeTdx, tdxPlatform } from "./tdx-evidence.ts";
 
 /** What is used of @phala/dcap-qvl, which brings no types. */

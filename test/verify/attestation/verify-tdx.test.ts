@@ -5,11 +5,12 @@ import { SealiftError } from "../../../bundles/model/sealift-error.ts";
 import { type AttestationCheck, TDX_CHECKS } from "../../../verify/attestation/attestation-verdict.ts";
 import { readCollateral } from "../../../verify/attestation/read-collateral.ts";
 import { parseTdxQuote } from "../../../verify/attestation/tdx-quote.ts";
+import { PPID } from "../../../verify/attestation/tdx-simulator.ts";
 import { verifyTdxQuote } from "../../../verify/attestation/verify-tdx.ts";
 import { mutantSeed } from "../../support/mutants.ts";
-import { PPID, strangerKey, TDX_AT, TdxPlatform } from "../../support/tdx-platform.ts";
+import { strangerKey, TDX_AT, TdxPlatform } from "../../support/tdx-platform.ts";
 import { failures, judgeSimulated } from "./evidence.ts";
-import { judgeTdx, type TdxCase, tdxCollateral, tdxPlatform } from "./tdx-evidence.ts";
+import { judgeTdx, type TdxCase, tdxPlatform } from "./tdx-evidence.ts";
 
 type Level = { tcb: Record<string, unknown>; tcbStatus: string; advisoryIDs?: string[] };
 const levelsOf = (value: Record<string, unknown>): Level[] => value["tcbLevels"] as Level[];
@@ -308,7 +309,7 @@ const CERTIFICATE_STEP = 16;
 test("a change of a single byte of a signed quote is refused: of each, and of its certificates of each 16th", () => {
   const quote = tdxPlatform.quote({ version: 5 });
   const certificates = quote.indexOf("-----BEGIN");
-  const collateral = readCollateral(tdxCollateral());
+  const collateral = readCollateral(tdxPlatform.collateral());
   const authority = { kind: "simulated", root: tdxPlatform.root } as const;
   const isGenuine = (bytes: Buffer): boolean => {
     try {
