@@ -46,7 +46,11 @@ import { bufferAccess, readZipMember, zipMembers } from "../../sbom/zip-reader.t
 import { readCertificates, readRevocationList } from "../../verify/attestation/certificate.ts";
 import { readCertificateTable } from "../../verify/attestation/certificate-table.ts";
 import { readEvidence } from "../../verify/attestation/evidence.ts";
+import { readSgxExtension } from "../../verify/attestation/sgx-extension.ts";
 import { parseSnpReport } from "../../verify/attestation/snp-report.ts";
+import { readIntelDocument } from "../../verify/attestation/tdx-collateral.ts";
+import { parseTdxQuote } from "../../verify/attestation/tdx-quote.ts";
+import { sgxExtension } from "../../verify/attestation/tdx-simulator.ts";
 import { parseHashRequest, parseJudgement } from "../../verify/cage/protocol.ts";
 import { parsePolicy } from "../../verify/policy.ts";
 import { parseStatement, signedPayload, verifySimpleSigning } from "../../verify/signature/signature.ts";
@@ -59,6 +63,7 @@ import { osvRecord, sbomWith } from "./scan-inputs.ts";
 import { makeSigners, SMALL_NOW, signedBundle, signedFiles, smallTrust } from "./signed-bundle.ts";
 import { renderTar } from "./small-bundle.ts";
 import { makeSigner, sshSign } from "./ssh-signer.ts";
+import { TdxPlatform } from "./tdx-platform.ts";
 import { makeKey, trustKeyOf } from "./test-trust.ts";
 import { zipFile } from "./zip-file.ts";
 
@@ -167,6 +172,8 @@ const zipSeeds = [
     { name: "lib/inner.jar", content: zipFile([{ name: "x", content: "y" }]) },
   ]),
 ];
+
+const tdxPlatform = new TdxPlatform();
 
 export const fuzzTargets: Readonly<Record<string, FuzzTarget>> = {
   "sigstore bundle": {
@@ -355,6 +362,16 @@ export const fuzzTargets: Readonly<Record<string, FuzzTarget>> = {
     }),
     run: (data) => {
       accepted(() => parseSnpReport(data));
+    },
+  },
+  "TDX quote": codes(parseTdxQuote, tdxPlatform.quote(), tdxPlatform.quote({ version: 5 })),
+  "SGX extension": codes(readSgxExtension, sgxExtension({ smtEnabled: true }), sgxExtension({ smtEnabled: null })),
+  "Intel's document": {
+    seeds: [tdxPlatform.tcbInfo(), tdxPlatform.enclaveIdentity()],
+    run: (data) => {
+      const read = accepted(() => readIntelDocument(data));
+      // What is signed is a part of the file, and the only one that says anything.
+      if (read) assert.deepEqual(JSON.parse(read.signed.toString()), read.document);
     },
   },
   "certificate table": codes(readCertificateTable, Buffer.alloc(48)),

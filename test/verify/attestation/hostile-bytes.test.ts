@@ -14,6 +14,7 @@ import {
   vector,
   vectorFile,
 } from "./evidence.ts";
+import { judgeTdx, tdxPlatform } from "./tdx-evidence.ts";
 
 const ROUNDS = 300;
 
@@ -69,6 +70,27 @@ test("whatever a host or a courier does to the files, the answer is a verdict, a
   assert.ok(!decisions.has("allow"));
   // Bytes that are overwritten with themselves, and a report's twin, are all that may pass.
   assert.ok((decisions.get("deny") ?? 0) > ROUNDS * 0.95, JSON.stringify([...decisions]));
+});
+
+test("whatever is done to a quote and what comes with it, the answer is a verdict, and never an allow", () => {
+  const quote = tdxPlatform.quote({ version: 5 });
+  const evidences = [quote, writeCollectedEvidence("tdx_guest", quote, Buffer.alloc(0))];
+  const files = tdxPlatform.collateral();
+  const next = random(20_260_701);
+  let allowed = 0;
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const which = next(files.length + 2);
+    const evidence = evidences[round % 2] as Buffer;
+    const mangledFile = files[which];
+    const verdict = judgeTdx({
+      evidence: mangledFile ? evidence : mangled(evidence, next),
+      policy: { revocation: { graceDays: 0 } },
+      files: mangledFile ? { [mangledFile.name]: mangled(mangledFile.bytes, next) } : {},
+    });
+    if (verdict.decision !== "deny") allowed += 1;
+  }
+  // Bytes that are overwritten with themselves may pass.
+  assert.ok(allowed < ROUNDS * 0.05, `${allowed} of ${ROUNDS}`);
 });
 
 /** The order of P-384 (FIPS 186-5). */
