@@ -24,12 +24,14 @@ h3 { font-size: 1rem; margin: 1.5rem 0 .25rem }
 .warning { border-left: 4px solid var(--open); padding: .3rem .8rem; background: var(--dim) }
 code, td.code { font: 13px/1.4 ui-monospace, monospace; overflow-wrap: anywhere }
 table { border-collapse: collapse; width: 100% }
-th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0; border-bottom: 1px solid var(--line) }
+th, td { text-align: left; vertical-align: baseline; padding: .35rem .6rem .35rem 0; border-bottom: 1px solid var(--line) }
 th { font-weight: 600 }
 td { overflow-wrap: anywhere }
-td.status { font-weight: 600; white-space: nowrap }
+td.status { font-weight: 600 }
+td.status, td.status + td { white-space: nowrap }
 .facts th { width: 11rem }
 .scroll { overflow-x: auto }
+.scroll table:not(.facts) { min-width: 44rem }
 .filter { margin: .5rem 0 }
 .filter label { margin: 0 1rem 0 0 }
 .filter input[type=search] { margin-right: 1rem; font: inherit }
@@ -38,6 +40,7 @@ td.status { font-weight: 600; white-space: nowrap }
   :root { color-scheme: light; --bad: #000; --good: #000; --open: #000 }
   body { font-size: 10pt; max-width: none; padding: 0 }
   .filter { display: none }
+  .scroll table:not(.facts) { min-width: 0 }
   thead { display: table-header-group }
   tr, .warning { break-inside: avoid }
   h2, h3 { break-after: avoid }

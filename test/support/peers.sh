@@ -4,6 +4,7 @@
 # packages and are unpacked under a cache directory; nothing is installed on the machine, nothing runs as a
 # service, and no root is needed. What cannot be had leaves a file NAME.missing with the reason, and its
 # tests are skipped with that reason.
+# `peers.sh long` also brings what only test/long needs: a browser and a newer C library.
 # Runs again in a moment when everything is there. test/support/peers.ts finds the programs.
 set -eu
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/sealift-test
@@ -85,7 +86,7 @@ launcher() {
   cat >"$bin/$1.new" <<SCRIPT
 #!/bin/sh
 export XTABLES_LIBDIR="$root/usr/lib/$(gcc_triplet)/xtables"
-LD_LIBRARY_PATH="$root/usr/lib/$(gcc_triplet):$root/lib/$(gcc_triplet)" PATH="$root/usr/bin:$root/usr/sbin:$root/usr/libexec/docker:\$PATH" exec "$program" "\$@"
+LD_LIBRARY_PATH="$root/usr/lib/$(gcc_triplet):$root/lib/$(gcc_triplet):$root/usr/lib/$(gcc_triplet)/pulseaudio" PATH="$root/usr/bin:$root/usr/sbin:$root/usr/libexec/docker:\$PATH" exec "$program" "\$@"
 SCRIPT
   chmod 0755 "$bin/$1.new"
   if ! "$bin/$1.new" "$3" >>"$log" 2>&1; then
@@ -128,11 +129,6 @@ fi
   unpack softhsm2-util "$(host_suite)" closure opensc opensc-pkcs11 softhsm2 libsofthsm2 &&
     launcher softhsm2-util /usr/bin/softhsm2-util --version
 } || true
-# A C library that is new enough for the fuzzer's native part, called as NEWER-LIBC PROGRAM ARGUMENTS.
-[ -x "$bin/newer-libc" ] || {
-  unpack newer-libc trixie alone libc6 libstdc++6 libgcc-s1 libatomic1 &&
-    launcher newer-libc "$(cd "$peers/newer-libc" && find . -type f -name 'ld-linux-*' | sed -n '1s/^\.//p')" --version
-} || true
 # Orders versions, as the owner of that order.
 [ -x "$bin/rpm" ] || { unpack rpm "$(host_suite)" closure rpm && launcher rpm /usr/bin/rpm --version; } || true
 [ -x "$bin/cosign2" ] || { unpack cosign2 trixie alone cosign && launcher cosign2 /usr/bin/cosign version; } || true
@@ -158,3 +154,16 @@ fi
     launcher docker-compose /usr/libexec/docker/cli-plugins/docker-compose version; } || true
 [ -x "$bin/busybox" ] ||
   { unpack busybox "$(host_suite)" alone busybox-static && launcher busybox "$(unpacked busybox)" true; } || true
+
+# Large, and only for test/long: peers.sh long.
+[ "${1:-}" = long ] || exit 0
+# A C library that is new enough for the fuzzer's native part, called as NEWER-LIBC PROGRAM ARGUMENTS.
+[ -x "$bin/newer-libc" ] || {
+  unpack newer-libc trixie alone libc6 libstdc++6 libgcc-s1 libatomic1 &&
+    launcher newer-libc "$(cd "$peers/newer-libc" && find . -type f -name 'ld-linux-*' | sed -n '1s/^\.//p')" --version
+} || true
+# Fonts lie beside it; test/long/verdict-in-browser.test.ts tells it where.
+[ -x "$bin/chromium" ] || {
+  unpack chromium "$(host_suite)" closure chromium-headless-shell fonts-dejavu-core &&
+    launcher chromium /usr/lib/chromium/chromium-headless-shell --version
+} || true

@@ -17,6 +17,7 @@ export type PeerName =
   | "softhsm2-util"
   | "mmdebstrap"
   | "newer-libc"
+  | "chromium"
   | "rpm";
 
 /** What tests keep between runs; may be removed at any time. */
