@@ -16,7 +16,7 @@ e2e() {
 }
 # Hours; may be stopped and goes on where it was. What it found is in test/evidence.
 long() {
-  sh test/support/peers.sh
+  sh test/support/peers.sh long
   find test/long -name '*.test.ts' | sort | xargs "$node" --test --test-concurrency=1 --test-reporter=spec
 }
 # Each alone, on a quiet machine: bench (verify), deploy, gateway, audit, pii.
