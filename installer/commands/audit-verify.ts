@@ -1,14 +1,11 @@
 import { plain } from "../../bundles/model/plain-text.ts";
 import { CHECKPOINT_MAX_BYTES, parseLogKey } from "../audit/checkpoint.ts";
-import { auditError } from "../audit/error.ts";
 import { collectLedgerEvents, compareWithLedger } from "../audit/ledger-events.ts";
-import { type SiteLog, siteLogs } from "../audit/site-log.ts";
 import { verifyAuditLog } from "../audit/verify-log.ts";
 import { readBoundedFile } from "../host/read-file.ts";
-import { openSite, type Site } from "../lifecycle/site.ts";
-import { type Command, type Invocation, optionalOption, usageError } from "./command.ts";
-import { withSiteEngine } from "./site-engine.ts";
-import { STATE_OPTION, stateDirectory } from "./site-options.ts";
+import { auditPlace } from "./audit-place.ts";
+import { type Command, optionalOption } from "./command.ts";
+import { STATE_OPTION } from "./site-options.ts";
 
 const NAME = "audit verify";
 const KEY_MAX_BYTES = 4096;
@@ -27,7 +24,7 @@ export const auditVerify: Command = {
   ],
   options: { key: { type: "string" }, from: { type: "string" }, ...STATE_OPTION },
   run: async (invocation) => {
-    const { directory, publicKey, site } = await placeOf(invocation);
+    const { directory, publicKey, site } = await auditPlace(invocation, NAME);
     const { terminal } = invocation;
     const keyPath = optionalOption(invocation, "key") ?? publicKey;
     const fromPath = optionalOption(invocation, "from");
@@ -69,23 +66,3 @@ export const auditVerify: Command = {
     return holds ? 0 : 3;
   },
 };
-
-/** The log that was named, or the site's own, and then the site too. */
-async function placeOf(invocation: Invocation): Promise<SiteLog & { readonly site?: Site }> {
-  const [directory, ...more] = invocation.args;
-  if (more.length > 0) throw usageError(NAME, `unexpected argument ${JSON.stringify(more[0])}`);
-  if (directory !== undefined) {
-    if (optionalOption(invocation, "state") === undefined) return { directory, publicKey: undefined };
-    throw usageError(NAME, "got DIR and --state, want one of them");
-  }
-  const site = openSite(stateDirectory(invocation));
-  const [log, ...others] = await withSiteEngine(site, (engine) => siteLogs(engine, site));
-  if (!log) {
-    throw auditError("AUDIT_LOG_NOT_FOUND", "no volume of this site holds an audit log", {
-      hints: ["sealift status", "give the directory of a copy: sealift audit verify DIR"],
-    });
-  }
-  if (others.length === 0) return { ...log, site };
-  const found = [log, ...others].map((one) => one.directory).join(", ");
-  throw usageError(NAME, `this site's volumes hold more than one log, give one of ${found}`);
-}

@@ -81,5 +81,6 @@ export const commands: ReadonlyMap<string, Loader> = new Map<string, Loader>([
   ["ledger verify", async () => (await import("./ledger.ts")).ledgerVerify],
   ["ledger export", async () => (await import("./ledger.ts")).ledgerExport],
   ["audit verify", async () => (await import("./audit-verify.ts")).auditVerify],
+  ["audit export", async () => (await import("./audit-export.ts")).auditExport],
   ["schema", async () => (await import("./schema.ts")).schema],
 ]);

@@ -7,6 +7,11 @@ const DAY_MS = 24 * 60 * 60_000;
 /** From then on `status` asks for others. */
 export const ROTATION_DAYS = 90;
 
+const DUE: Readonly<Record<RotationWish, { readonly what: string; readonly way: string }>> = {
+  secrets: { what: "the site's passwords and keys", way: "sealift rotate secrets" },
+  certificates: { what: "the certificates inside", way: "sealift rotate certificates" },
+};
+
 /** When those that count now were made: by an install, or by the last rotation. Undefined if there are none. */
 export function madeAt(entries: readonly LedgerEntry[], wish: RotationWish): string | undefined {
   let made: string | undefined;
