@@ -32,9 +32,7 @@ export function rotationWarnings(entries: readonly LedgerEntry[], rules: Applian
     const made = madeAt(entries, wish);
     if (made === undefined || rotatingRules(rules, wish).length === 0) return [];
     const days = Math.floor((now.getTime() - Date.parse(made)) / DAY_MS);
-    const what = wish === "secrets" ? "the site's passwords and keys" : "the certificates inside";
-    return days < ROTATION_DAYS
-      ? []
-      : [`${what} are of ${made.slice(0, 10)}, ${days} days old: sealift rotate ${wish}`];
+    const { what, way } = DUE[wish];
+    return days < ROTATION_DAYS ? [] : [`${what} are of ${made.slice(0, 10)}, ${days} days old: ${way}`];
   });
 }
