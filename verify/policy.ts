@@ -34,6 +34,11 @@ export interface Policy {
   readonly appliance?: string;
   /** Only these channels; any if absent. */
   readonly channels?: readonly string[];
+  /**
+   * How old the publisher's word for which trust is the newest may be; without it only its expiry counts, which is
+   * a year after it was made. It bounds how long a revocation can be kept from the site.
+   */
+  readonly maxTrustAgeDays?: number;
   /** Nothing below this version. */
   readonly minimumVersion?: string;
   /** Accepted SLSA `builder.id`s; any that the builder role signed if absent. */
@@ -110,6 +115,7 @@ export const policySchema: JsonSchema = {
     version: { type: "integer", minimum: 1 },
     appliance: { type: "string", pattern: NAME_PATTERN },
     channels: { type: "array", minItems: 1, uniqueItems: true, items: { type: "string", pattern: NAME_PATTERN } },
+    maxTrustAgeDays: { type: "integer", minimum: 1, maximum: 3650 },
     minimumVersion: { type: "string", pattern: VERSION_PATTERN, maxLength: VERSION_MAX_LENGTH },
     builders: texts,
     buildTypes: texts,

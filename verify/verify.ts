@@ -24,6 +24,7 @@ import { checkReferenceValues } from "./checks/reference-values.ts";
 import { checkRevocation } from "./checks/revocation.ts";
 import type { ImportedRecords } from "./checks/scan.ts";
 import { checkDemand, type Signable, type TrustInUse, verifySignatures } from "./checks/signatures.ts";
+import { checkTrustAge } from "./checks/trust-age.ts";
 import { checkScan, describe } from "./look-up.ts";
 import { type Policy, parsePolicy } from "./policy.ts";
 import type { EarlierRelease, ReleaseContents } from "./release-contents.ts";
@@ -65,7 +66,8 @@ export async function verifyRelease(input: VerifyInput): Promise<Judged> {
   const layout = report.try("layout", "bundle", () => readLayout(input.store));
   const loaded = report.try("trust", "release trust", () => loadTrust(input.trustFiles, new Date(input.time.at)));
   const trust = loaded && (await trustInUse(report, loaded));
-  if (trust)
+  if (trust) {
+    report.add(...checkTrustAge(trust, policy, input.time));
     report.add(
       passed(
         "trust",
@@ -73,6 +75,7 @@ export async function verifyRelease(input: VerifyInput): Promise<Judged> {
         `root ${trust.rootVersion}, targets ${trust.targetsVersion}, valid at ${input.time.at}`,
       ),
     );
+  }
   const found = layout && report.try("layout", "index.json", () => findSignatures(layout));
   const trusted = found && trust && checkReleaseSignatures(report, found, trust);
   if (found && trust) {

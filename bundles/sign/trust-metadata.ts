@@ -6,7 +6,6 @@
  * would protect nothing. Snapshot and timestamp are there because TUF clients expect them; they expire
  * first, so a site that gets no newer trust for a year says so.
  */
-import { sign } from "node:crypto";
 import { mkdir, open, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { canonicalize } from "@tufjs/canonical-json";
@@ -41,10 +40,13 @@ import { NO_REVOCATIONS, REVOKED_MEMBER, type Revocations } from "../model/revoc
 import { reasonOf, SealiftError } from "../model/sealift-error.ts";
 import { ROLES, type Role } from "../model/signing-roles.ts";
 import { signError } from "./error.ts";
-import { type PrivateKey, type PublicKey, publicKeyPem } from "./key-file.ts";
+import { type PublicKey, publicKeyPem } from "./key-file.ts";
+import { hintedKey, type SigningKey, signBytes } from "./signing-key.ts";
 
 /** What verify/trust/trust.ts reads them by. */
 export const HOLDER_MEMBER = "x-sealift-holder";
+/** When the timestamp was made: the root keys' word for the time, and by it the age of a trust is known. */
+export const MADE_MEMBER = "x-sealift-made";
 const KEY_TYPE = "ecdsa";
 const KEY_SCHEME = "ecdsa-sha2-nistp256";
 const SPEC_VERSION = "1.0.31";
@@ -230,6 +232,7 @@ export function renderFreshness(
   const timestamp = new Timestamp({
     ...signedOptions(plan, versions.timestamp, SNAPSHOT_LIFETIME_DAYS),
     snapshotMeta: new MetaFile({ version: versions.snapshot }),
+    unrecognizedFields: { [MADE_MEMBER]: `${plan.now.toISOString().slice(0, 19)}Z` },
   });
   return [
     [`${versions.snapshot}.snapshot.json`, new Metadata(snapshot)],
@@ -238,8 +241,8 @@ export function renderFreshness(
 }
 
 /** The id of `key` among the keys of `root`, by its fingerprint: another tool may write the same PEM otherwise. */
-function rootKeyId(root: Root, key: PrivateKey): string | undefined {
-  const fingerprint = keyFingerprint(key);
+function rootKeyId(root: Root, key: SigningKey): string | undefined {
+  const fingerprint = keyFingerprint(hintedKey(key));
   const { keyIDs } = root.roles["root"] as TufRole;
   return keyIDs.find((id) => {
     const publicKey = parsePublicKey(root.keys[id]?.keyVal["public"] ?? "", `root key ${id}`);
@@ -251,12 +254,15 @@ function rootKeyId(root: Root, key: PrivateKey): string | undefined {
  * Signs with a root key every file that still lacks signatures which this key can give, and returns the
  * names of these files. A file that has enough stays as it is, byte for byte: a further signature in
  * `1.root.json` would change the fingerprint that is already on paper.
- * @throws TRUST_KEY_FOREIGN
+ * @throws TRUST_KEY_FOREIGN | SIGNER_FAILED
  */
-export function signTrust(files: ReadonlyMap<string, AnyMetadata>, key: PrivateKey): string[] {
+export function signTrust(files: ReadonlyMap<string, AnyMetadata>, key: SigningKey): string[] {
   const demands = signatureDemands(files);
   if (demands.every(({ root }) => rootKeyId(root, key) === undefined)) {
-    throw signError("TRUST_KEY_FOREIGN", `key ${keyFingerprint(key)} is not a root key of this release trust`);
+    throw signError(
+      "TRUST_KEY_FOREIGN",
+      `key ${keyFingerprint(hintedKey(key))} is not a root key of this release trust`,
+    );
   }
   const names = new Set<string>();
   for (const { file, root } of demands) {
@@ -265,7 +271,7 @@ export function signTrust(files: ReadonlyMap<string, AnyMetadata>, key: PrivateK
     const { keyIDs, threshold } = root.roles["root"] as TufRole;
     const signed = keyIDs.filter((id) => holds(root, id, metadata)).length;
     if (keyID === undefined || signed >= threshold || holds(root, keyID, metadata)) continue;
-    metadata.sign((bytes) => new Signature({ keyID, sig: sign("sha256", bytes, key).toString("hex") }), true);
+    metadata.sign((bytes) => new Signature({ keyID, sig: signBytes(key, bytes).toString("hex") }), true);
     names.add(file);
   }
   return [...names];

@@ -142,3 +142,18 @@ test("never writes over a trust, and leaves none behind that is not whole", asyn
   await writeTrustMetadata(join(directory, "new"), watched, true);
   assert.equal(order.at(-1), "1.root.json");
 });
+
+test("a root key that only a command can use signs a trust, and a command with another key signs nothing", async (t) => {
+  const directory = await scratch(t);
+  const [path, foreign] = [join(directory, "key.pem"), join(directory, "foreign.pem")];
+  await writeFile(path, rootKeys[0].export({ type: "pkcs8", format: "pem" }));
+  await writeFile(foreign, makeKey().export({ type: "pkcs8", format: "pem" }));
+  const publicKey = createPublicKey(rootKeys[0]);
+  const signer = (file: string) => ({ publicKey, command: `openssl dgst -sha256 -sign '${file}'` });
+  const made = planTrust(plan());
+  assert.throws(() => signTrust(made, signer(foreign)), coded("SIGNER_FAILED"));
+  assert.equal(signTrust(made, signer(path)).length, 4);
+  assert.equal(signTrust(made, rootKeys[1]).length, 4);
+  const files = new Map([...made].map(([name, value]) => [name, Buffer.from(JSON.stringify(value.toJSON()))]));
+  assert.equal(loadTrust(files, NOW).rootVersion, 1);
+});

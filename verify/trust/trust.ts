@@ -33,6 +33,8 @@ import { trustError } from "./error.ts";
 
 /** The member of a TUF key that names the person or machine who holds it. */
 export const HOLDER_MEMBER = "x-sealift-holder";
+/** The member of a TUF timestamp that says when it was made. */
+export const MADE_MEMBER = "x-sealift-made";
 /** The TUF key type and scheme of ECDSA P-256 with SHA-256. */
 export const TUF_KEY_TYPE = "ecdsa";
 export const TUF_KEY_SCHEME = "ecdsa-sha2-nistp256";
@@ -81,6 +83,8 @@ export interface Trust {
   /** The earliest expiry of the metadata in use, RFC 3339. */
   readonly expires: string;
   readonly revoked: Revocations;
+  /** When the timestamp was made, RFC 3339; a trust of an earlier Sealift does not say. */
+  readonly made?: string;
   /** Sigstore's trusted_root.json: the authorities and logs by which identities count; there if a role has one. */
   readonly trustedRoot?: Buffer;
 }
@@ -145,8 +149,13 @@ function load(files: ReadonlyMap<string, Buffer>, at: Date): Trust {
     roles: readRoles(targets, store.root),
     expires: expiries.sort()[0] as string,
     revoked: readRevocations(targets, store.root),
+    ...madeAt(timestamp.signed.unrecognizedFields[MADE_MEMBER]),
     ...trustedRootOf(targets, files),
   };
+}
+
+function madeAt(made: unknown): Pick<Trust, "made"> {
+  return made === undefined ? {} : { made: expiryOf({ expires: String(made) }) };
 }
 
 /** The target as its hash names it; nothing if there is none. @throws TRUST_TARGET_CHANGED | TRUST_MALFORMED */
@@ -234,7 +243,7 @@ function rootVersionOf(name: string): number {
 /** One spelling only: `Date` reads "2030" and "Jan 1 2030", each in its own way, and they do not sort. */
 function expiryOf({ expires }: { readonly expires: string }): string {
   if (!/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(expires)) {
-    throw trustError("TRUST_MALFORMED", `release trust: expiry ${JSON.stringify(expires)} is not RFC 3339 in UTC`);
+    throw trustError("TRUST_MALFORMED", `release trust: time ${JSON.stringify(expires)} is not RFC 3339 in UTC`);
   }
   return expires;
 }
