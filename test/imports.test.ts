@@ -48,13 +48,20 @@ const PACKAGES_IN_THE_CAGE: Readonly<Record<string, string>> = {
 const BUILTINS_IN_THE_CAGE = ["node:buffer", "node:crypto", "node:fs", "node:path", "node:readline", "node:util"];
 
 const AREAS_IN_THE_CAGE =
-  /^(?:verify|bundles\/model|bundles\/layout)\/|^sbom\/(?:document|error|scan\/scan-policy)\.ts$/;
+  /^(?:verify|bundles\/model|bundles\/layout)\/|^sbom\/(?:document|error|vendor-sbom|scan\/scan-policy)\.ts$/;
 
 /** What the judge loads besides, only of a release that is scanned or described (ADR 0028). */
 const SCAN_IN_THE_CAGE =
   /^sbom\/(?:scan|diff)\/|^sbom\/(?:zip-reader|debian-version|rpm-version|generate\/catalog|generate\/tar-reader)\.ts$/;
 /** Package URLs, and a signature over the digest of a file. */
 const PACKAGES_OF_THE_SCAN = ["packageurl-js", "@noble/curves", "@noble/hashes"];
+/** CycloneDX's model and schemas, with what its validator needs. */
+const PACKAGES_OF_THE_VALIDATOR = [
+  "@cyclonedx/cyclonedx-library",
+  // Formats of its schemas: dates, addresses, e-mail.
+  ...["ajv-formats", "ajv-formats-draft2019", "extend", "nearley", "schemes", "smtp-address-parser", "uri-js"],
+  ...["spdx-expression-parse", "spdx-exceptions", "spdx-license-ids"],
+];
 const BUILTINS_OF_THE_SCAN = ["node:module", "node:stream", "node:zlib"];
 
 test("the judge loads only the verifier, the model, the layout and the SBOM reader", () => {
@@ -102,6 +109,28 @@ test("a scan and a description in the cage load their own part of sbom, the pack
       entry,
     );
   }
+});
+
+test("a vendor's SBOM is validated in the cage by CycloneDX's own schemas, and only there by the packages listed", () => {
+  const { files, packages, builtins } = loadedBy("verify/checks/vendor-sbom.ts");
+  const ours = /^sbom\/(?:compare|lint|spdx|validate)\.ts$/;
+  const known = (file: string): boolean => [AREAS_IN_THE_CAGE, SCAN_IN_THE_CAGE, ours].some((one) => one.test(file));
+  assert.deepEqual(
+    files.filter((file) => !known(file)),
+    [],
+  );
+  const allowed = [...Object.keys(PACKAGES_IN_THE_CAGE), ...PACKAGES_OF_THE_SCAN, ...PACKAGES_OF_THE_VALIDATOR];
+  assert.deepEqual(
+    packages.filter((name) => !allowed.includes(name)),
+    [],
+  );
+  // It reads its schemas, which are part of the package.
+  const ofValidator = ["node:fs/promises", "node:punycode", "node:url"];
+  const allowedBuiltins = [...BUILTINS_IN_THE_CAGE, ...BUILTINS_OF_THE_SCAN, ...ofValidator];
+  assert.deepEqual(
+    builtins.filter((name) => !allowedBuiltins.includes(name)),
+    [],
+  );
 });
 
 test("a hasher loads nothing of ours and no package", async () => {

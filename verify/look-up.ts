@@ -1,6 +1,7 @@
 /**
- * What takes a look at all of a release's packages: the scan, judged by the policy if it has rules for one, and the
- * description of what is in the release, if that was asked for. What both need is loaded only then.
+ * What takes a look at all of a release's packages: vendors' SBOMs against ours, the scan, judged by the policy if it
+ * has rules for one, and the description of what is in the release, if that was asked for. What each needs is loaded
+ * only then.
  */
 import type { BundleRelease } from "../bundles/layout/contents.ts";
 import type { Layout } from "../bundles/layout/layout.ts";
@@ -22,6 +23,14 @@ export interface LookUp {
   readonly at: Date;
   /** Vulnerability records that did not come with the release. */
   readonly imported: ImportedRecords | undefined;
+}
+
+/** Check `sbom`, of vendors' documents. */
+export async function checkVendorSboms(report: Report, { layout, release, trust }: LookUp): Promise<void> {
+  await report.attempt("sbom", "carried SBOMs", async () => {
+    const { checkVendorSboms: check } = await import("./checks/vendor-sbom.ts");
+    report.add(...(await check(layout, release, report.signed, trust)));
+  });
 }
 
 /** Check `scan`. Undefined if nothing was scanned. */

@@ -45,6 +45,10 @@ export class Report {
     return [...once.values()];
   }
 
+  get signed(): readonly Signed[] {
+    return this.#signed;
+  }
+
   /** Holders who signed the release itself as `role`. */
   releaseSigners(role: Role): string[] {
     const subject = this.release?.descriptor.digest;

@@ -12,6 +12,7 @@ import { readSignatureObjects, type SignatureObject } from "../bundles/layout/si
 import type { Descriptor } from "../bundles/model/descriptor.ts";
 import { type Digest, digestOf } from "../bundles/model/digest.ts";
 import { PREDICATE_COSIGN_SIGN, PREDICATE_CYCLONEDX, PREDICATE_SLSA_PROVENANCE } from "../bundles/model/media-types.ts";
+import { hasVendorSboms } from "../sbom/vendor-sbom.ts";
 import { HASHED_BY_JUDGE_MAX_BYTES } from "./cage/hash-tasks.ts";
 import { checkApprovals } from "./checks/approvals.ts";
 import { checkProvenance, checkSboms } from "./checks/attestations.ts";
@@ -25,7 +26,7 @@ import { checkRevocation } from "./checks/revocation.ts";
 import type { ImportedRecords } from "./checks/scan.ts";
 import { checkDemand, type Signable, type TrustInUse, verifySignatures } from "./checks/signatures.ts";
 import { checkTrustAge } from "./checks/trust-age.ts";
-import { checkScan, describe } from "./look-up.ts";
+import { checkScan, checkVendorSboms, describe } from "./look-up.ts";
 import { type Policy, parsePolicy } from "./policy.ts";
 import type { EarlierRelease, ReleaseContents } from "./release-contents.ts";
 import { Report } from "./report.ts";
@@ -101,6 +102,7 @@ export async function verifyRelease(input: VerifyInput): Promise<Judged> {
   let contents: ReleaseContents | undefined;
   if (layout && release && trust && isWhole) {
     const question = { layout, release, trust, policy, at: new Date(input.time.at), imported: input.imported };
+    if (hasVendorSboms(release)) await checkVendorSboms(report, question);
     const scanned = await checkScan(report, question);
     if (input.describe) contents = await describe(report, question, scanned, input.describe.earlier);
   }

@@ -1,7 +1,9 @@
 /**
  * A role's signatures over a release, as bundles/model/signing-roles.ts demands them: every role signs
- * the release index; the builder also signs each image, its SBOM and its provenance.
+ * the release index; the builder also signs each image, its SBOM, its provenance, and a vendor's SBOM of it.
  */
+
+import { vendorSboms } from "../../sbom/vendor-sbom.ts";
 import { type BundleRelease, bare, DOCUMENT_MAX_BYTES } from "../layout/contents.ts";
 import type { Layout } from "../layout/layout.ts";
 import { type NewSignatureObject, renderSigstoreReferrer, renderSimpleSigning } from "../layout/signature-object.ts";
@@ -46,6 +48,10 @@ function signablesOf(layout: Pick<Layout, "read">, release: BundleRelease, role:
         signable(descriptor, name, PREDICATE_CYCLONEDX, document(sbom)),
         signable(descriptor, name, PREDICATE_SLSA_PROVENANCE, document(provenance)),
       ];
+    }),
+    ...vendorSboms(layout, release).map(({ image: { name }, predicate }) => {
+      const { descriptor } = release.images.get(name) as { descriptor: Descriptor };
+      return signable(descriptor, name, PREDICATE_CYCLONEDX, predicate);
     }),
   ];
 }

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test, { describe, type TestContext } from "node:test";
-import { OSV_SNAPSHOT_ZIP } from "../../bundles/model/media-types.ts";
+import { CYCLONEDX_JSON, OSV_SNAPSHOT_ZIP } from "../../bundles/model/media-types.ts";
 import { schemaProblem } from "../../bundles/model/schema.ts";
 import { signBlob } from "../../bundles/sign/blob.ts";
 import { DEFAULT_SCAN_POLICY } from "../../sbom/scan/scan-policy.ts";
@@ -12,7 +12,7 @@ import type { Verdict } from "../../verify/verdict.ts";
 import { badBundles, type Exhibit, goodExhibit } from "../support/bad-bundles.ts";
 import { type CommandResult, sealift } from "../support/command-line.ts";
 import { layMutant, makeMutant, mutantSeed } from "../support/mutants.ts";
-import { osvRecord } from "../support/scan-inputs.ts";
+import { osvRecord, sbomWith } from "../support/scan-inputs.ts";
 import { scratch } from "../support/scratch.ts";
 import {
   type Signer,
@@ -190,8 +190,14 @@ test("scans in the cage by records that come with the release or beside it, and 
   });
   const osv = { name: "osv", mediaType: OSV_SNAPSHOT_ZIP, bytes: zipOf(osvRecord({ name: "other" })) };
   const images = [{ name: "app" }];
-  const old = signedBundle({ small: smallRelease({ images, sbom: sbom("0.9.0"), files: [osv] }) });
-  const bundle = signedBundle({ small: smallRelease({ images, sbom: sbom("1.0.0"), files: [osv], version: "1.1.0" }) });
+  const older = [{ name: "app", layers: [{ "etc/motd": "older" }] }];
+  const old = signedBundle({ small: smallRelease({ images: older, sbom: sbom("0.9.0"), files: [osv] }) });
+  const vendor = { name: "sbom-app", mediaType: CYCLONEDX_JSON, bytes: sbomWith(["pkg:npm/lib@1.0.0"]) };
+  // sbomWith names an image of its own; this one shall name none.
+  vendor.bytes = Buffer.from(vendor.bytes.toString("utf8").replace(/,"purl":"pkg:oci[^"]*"/, ""));
+  const bundle = signedBundle({
+    small: smallRelease({ images, sbom: sbom("1.0.0"), files: [osv, vendor], version: "1.1.0" }),
+  });
   await writeSignedBundle(at("old"), old);
   await writeSignedBundle(at("bundle"), bundle);
   await writeTrustFiles(at("trust"), bundle.trustFiles);
@@ -203,6 +209,8 @@ test("scans in the cage by records that come with the release or beside it, and 
   assert.equal(good.exit, 0, good.stdout);
   const age = verdictOf(good).findings.find(({ subject }) => subject === "vulnerability records");
   assert.match(age?.message ?? "", /^151 days old/);
+  const theirs = verdictOf(good).findings.filter(({ subject }) => subject === "sbom-app");
+  assert.match(theirs.at(-1)?.message ?? "", /^1 packages as in ours/);
 
   const newer = zipOf(
     osvRecord({ more: { modified: "2026-05-31T00:00:00Z", database_specific: { severity: "HIGH" } } }),
