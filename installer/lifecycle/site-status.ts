@@ -16,6 +16,7 @@ import { requireDeploymentsOfLedger } from "./ledger-deployments.ts";
 import { rotationWarnings } from "./rotation-age.ts";
 import type { Site } from "./site.ts";
 import { withStoredRelease } from "./stored-release.ts";
+import { trustWarnings } from "./trust-warnings.ts";
 
 export interface SiteStatus {
   /** `unknown`: an operation did not end, or what should run cannot be told. */
@@ -66,7 +67,7 @@ export async function siteStatus(site: Site, engine: Engine | { readonly problem
     state: problems.length === 0 ? "healthy" : "degraded",
     deployments,
     problems,
-    warnings: [...certificate.warnings, ...due],
+    warnings: [...certificate.warnings, ...due, ...trustWarnings(site)],
     containers,
     front: { address: front.address, answer: front.answer },
   };
