@@ -37,7 +37,8 @@ const NODE = Buffer.from("https://nodejs.org/download/release/v", "latin1");
 const NODE_TAIL = /^(\d{1,3}\.\d{1,3}\.\d{1,3})\/node-v\1\.tar\.gz$/;
 const NODE_TAIL_MAX_BYTES = 64;
 
-const KEEP = Math.max(GO.length, NODE.length) - 1;
+/** A mark and what must follow it may lie so far over the edge between two pieces. */
+const EDGE_BYTES = Math.max(GO.length, NODE.length + NODE_TAIL_MAX_BYTES);
 
 export function startsLikeProgram(start: Uint8Array): boolean {
   return start.byteLength >= ELF.length && ELF.compare(start, 0, ELF.length) === 0;
@@ -54,16 +55,19 @@ export class BinaryProbe {
   readonly #hash = createHash("sha512");
 
   write(chunk: Uint8Array): void {
-    this.#hash.update(chunk);
-    if (this.#go && this.#goBytes < GO_MAX_BYTES) this.#keep(Buffer.from(chunk));
-    const window = Buffer.concat([this.#rest, chunk]);
-    if (!this.#go) {
-      const at = window.indexOf(GO);
-      // The mark is also in programs that look for it; the real one is aligned and has a header.
-      if (at >= 0) this.#keep(Buffer.from(window.subarray(at)));
+    const piece = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+    this.#hash.update(piece);
+    // Only the edge is put together: a copy of every piece would be a copy of every program.
+    const edge = Buffer.concat([this.#rest, piece.subarray(0, EDGE_BYTES)]);
+    if (this.#go) {
+      if (this.#goBytes < GO_MAX_BYTES) this.#keep(Buffer.from(piece));
+    } else {
+      this.#findGo(edge, piece);
     }
-    this.#findNode(window);
-    this.#rest = Buffer.from(window.subarray(Math.max(0, window.length - KEEP - NODE_TAIL_MAX_BYTES)));
+    this.#findNode(edge);
+    this.#findNode(piece);
+    const tail = piece.length < EDGE_BYTES ? edge : piece;
+    this.#rest = Buffer.from(tail.subarray(Math.max(0, tail.length - EDGE_BYTES)));
   }
 
   /** To be called once. */
@@ -71,6 +75,17 @@ export class BinaryProbe {
     if (this.#node !== undefined) return { kind: "node", version: this.#node, sha512: this.#hash.digest("hex") };
     const go = this.#go ? readGo(Buffer.concat(this.#go)) : undefined;
     return go && { kind: "go", ...go, sha512: this.#hash.digest("hex") };
+  }
+
+  /** The mark is also in programs that look for it; the real one is aligned and has a header. */
+  #findGo(edge: Buffer, piece: Buffer): void {
+    const before = edge.indexOf(GO);
+    if (before >= 0 && before < this.#rest.length) {
+      this.#keep(Buffer.concat([edge.subarray(before, this.#rest.length), piece]));
+      return;
+    }
+    const at = piece.indexOf(GO);
+    if (at >= 0) this.#keep(Buffer.from(piece.subarray(at)));
   }
 
   #keep(bytes: Buffer): void {

@@ -11,7 +11,7 @@ export interface RpmFile {
 
 export interface RpmPackage {
   readonly name: string;
-  /** "" if there is none, which sorts like "0". */
+  /** "" if there is none, or 0, which is the same to rpm. */
   readonly epoch: string;
   readonly version: string;
   readonly release: string;
@@ -80,7 +80,7 @@ export function readRpmHeader(blob: Buffer): RpmPackage {
   const [epoch] = header.integers(TAG.epoch);
   return {
     name,
-    epoch: epoch === undefined ? "" : String(epoch),
+    epoch: epoch ? String(epoch) : "",
     version,
     release,
     architecture,

@@ -130,7 +130,7 @@ export class TarReader {
 
   #header(): void {
     const block = this.#block;
-    if (block.every((byte) => byte === 0)) {
+    if (block[0] === 0 && block.every((byte) => byte === 0)) {
       this.#zeroBlocks += 1;
       return;
     }
@@ -276,14 +276,16 @@ function headerPath(block: Buffer): string {
 /** POSIX sums the bytes as unsigned; some old archivers summed them as signed, and Go takes both. */
 function checksumMatches(block: Buffer): boolean {
   const wanted = parseNumber(block.subarray(148, 156));
-  let unsigned = 0;
-  let signed = 0;
+  // The checksum's own eight bytes count as spaces.
+  let unsigned = 8 * 0x20;
+  let high = 0;
   for (let i = 0; i < BLOCK_BYTES; i += 1) {
-    const byte = i >= 148 && i < 156 ? 0x20 : (block[i] as number);
+    if (i === 148) i = 156;
+    const byte = block[i] as number;
     unsigned += byte;
-    signed += byte < 0x80 ? byte : byte - 0x100;
+    high += byte >> 7;
   }
-  return wanted === unsigned || wanted === signed;
+  return wanted === unsigned || wanted === unsigned - 0x100 * high;
 }
 
 /** A number in octal, or in GNU's base-256 form; undefined if it is neither, negative, or above 2^53 - 1. */
