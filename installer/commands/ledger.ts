@@ -114,8 +114,11 @@ export const ledgerVerify: Command = {
       length: ledger.entries.length,
       authorizations: audit.authorizations,
       witnesses: witnesses.map(({ name, length }) => ({ name, length })),
-      notChecked: [...(witnesses.length === 0 ? ["rewind", "rewrite"] : []), ...own.notChecked],
-      auditLogEntries: own.compared,
+      notChecked: [
+        ...(witnesses.length === 0 ? ["rewind", "rewrite"] : []),
+        ...(own.notChecked.length > 0 ? ["audit-log"] : []),
+      ],
+      auditLog: { entries: own.compared, notChecked: own.notChecked },
       tornBytes: ledger.tornBytes,
       findings,
     });

@@ -343,8 +343,8 @@ function suite(): void {
     assert.deepEqual([agreed.exit, holds, findings], [0, true, []], agreed.stdout);
     assert.ok(Number(ledgerEntries) > 5, String(ledgerEntries));
     const whole = await site.run("ledger", "verify", "--json");
-    const { auditLogEntries } = JSON.parse(whole.stdout) as Record<string, unknown>;
-    assert.deepEqual([whole.exit, auditLogEntries], [0, ledgerEntries], whole.stdout);
+    const { auditLog } = JSON.parse(whole.stdout) as { auditLog: { entries: number } };
+    assert.deepEqual([whole.exit, auditLog.entries], [0, ledgerEntries], whole.stdout);
 
     // Root takes the last change out of the ledger: the chain holds, and the log knows better.
     const path = join(site.site.state, "ledger");
