@@ -1,15 +1,16 @@
 import { DOCUMENT_MAX_BYTES, readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
 import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
 import { plain } from "../../bundles/model/plain-text.ts";
-import { parseSbom, parseSbomJson, type SbomComponent } from "../../sbom/document.ts";
+import { parseSbom, parseSbomJson } from "../../sbom/document.ts";
 import { sbomError } from "../../sbom/error.ts";
+import { sbomLines } from "../../sbom/show-text.ts";
 import { type Command, optionalOption, positionals } from "./command.ts";
 
 export const sbomShow: Command = {
   name: "sbom show",
   summary: "print the SBOMs that a bundle carries; verifies their digests, and no signature",
   usage: "BUNDLE [--image NAME]",
-  details: ["--image NAME     this image only"],
+  details: ["--image NAME     this image only", "Cut to 80 columns; --json has each document as it is."],
   options: { image: { type: "string" } },
   run: async (invocation) => {
     const [path = ""] = positionals(invocation, "sbom show", "BUNDLE");
@@ -41,12 +42,9 @@ export const sbomShow: Command = {
         })),
       });
       for (const { name, digest, document } of shown) {
-        const { components, specVersion, timestamp } = document;
-        terminal.result(`image ${name}  ${digest}`);
-        terminal.result(
-          `  CycloneDX ${specVersion}, ${plain(timestamp ?? "undated")}, ${components.length} components`,
-        );
-        for (const line of components.map(lineOf).sort()) terminal.result(`  ${plain(line)}`);
+        terminal.result(`image ${name}`);
+        terminal.result(`  ${digest}`);
+        for (const line of sbomLines(document)) terminal.result(line);
       }
       terminal.result(`Not verified: no signature was checked. Next: sealift verify ${plain(path)}`);
       return 0;
@@ -55,7 +53,3 @@ export const sbomShow: Command = {
     }
   },
 };
-
-function lineOf({ type, group, name, version, purl }: SbomComponent): string {
-  return purl ?? `${type} ${group ? `${group}/` : ""}${name}${version ? ` ${version}` : ""}`;
-}
