@@ -11,6 +11,7 @@ import { writeNew } from "../host/write-new.ts";
 import { openSiteForVerify, siteStandards, verifyForSite } from "../lifecycle/site-verify.ts";
 import { verdictSummary } from "../ui/verdict-summary.ts";
 import { type Command, optionalOption, positionals, usageError } from "./command.ts";
+import { RECORDS_OPTION, withImportedRecords } from "./records-option.ts";
 import { readSigningKey, SIGNING_KEY_DETAILS, SIGNING_KEY_OPTIONS } from "./signing-key-options.ts";
 
 const NAME = "approve";
@@ -19,11 +20,12 @@ const REASON_MAX_LENGTH = 1024;
 export const approve: Command = {
   name: NAME,
   summary: "verify a bundle by the site's own trust and policy, then sign that it passed (a SLSA VSA)",
-  usage: "BUNDLE (--key K | --signer COMMAND --public-key PUB) [--reason TEXT] [--out FILE] [--state DIR]",
+  usage: "BUNDLE (--key K | --signer COMMAND --public-key PUB) [--reason TEXT] [--out FILE] [--db FILE] [--state DIR]",
   details: [
     ...SIGNING_KEY_DETAILS,
     "--reason TEXT       why, in your words; it is signed with the rest",
     "--out FILE          default: BUNDLE.approval-….json beside the bundle, where `verify` looks for it",
+    "--db FILE           newer OSV records than the release carries; FILE.sigstore.json of the security role beside it",
     "--state DIR         the site's state directory (default /var/lib/sealift)",
     "Signed is the release's digest, with policy, trust and every signature that was verified, each by digest.",
     "A policy may demand approvals (`sealift schema policy`); that these are missing does not hinder yours.",
@@ -33,6 +35,7 @@ export const approve: Command = {
     ...SIGNING_KEY_OPTIONS,
     reason: { type: "string" },
     out: { type: "string" },
+    ...RECORDS_OPTION,
     state: { type: "string" },
   },
   run: async (invocation) => {
@@ -42,8 +45,10 @@ export const approve: Command = {
     const site = openSiteForVerify(optionalOption(invocation, "state"));
     const { policyBytes } = siteStandards(site);
     const progress = terminal.progress("verifying");
-    const { verdict, close } = await verifyForSite(site, path, (done, total) =>
-      progress.update(`${Math.round(done / 1e6)} of ${Math.round(total / 1e6)} MB hashed`),
+    const onProgress = (done: number, total: number): void =>
+      progress.update(`${Math.round(done / 1e6)} of ${Math.round(total / 1e6)} MB hashed`);
+    const { verdict, close } = await withImportedRecords(invocation, (imported) =>
+      verifyForSite(site, path, onProgress, { imported }),
     );
     close();
     progress.done(verdict.decision === "allow" ? "allowed" : "denied");

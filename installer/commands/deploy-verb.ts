@@ -1,5 +1,4 @@
 /** What install, upgrade, rollback and `config apply` have in common: verify, plan, authorize, execute. */
-import { closeSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { closeStore } from "../../bundles/layout/layout.ts";
@@ -34,7 +33,7 @@ import { storedPath } from "../site/store.ts";
 import { showCredentials } from "../ui/show-credentials.ts";
 import { type OperationReport, stepReport } from "../ui/step-report.ts";
 import type { Invocation } from "./command.ts";
-import { importedRecords } from "./records-option.ts";
+import { withImportedRecords } from "./records-option.ts";
 import { withSiteEngine } from "./site-engine.ts";
 import {
   AUTHORIZATION_DETAILS,
@@ -65,11 +64,10 @@ export async function withPrepared<Value>(
   const confirms = invocation.options["confirm-clock"] === true ? ["CLOCK_BACKWARDS", "CLOCK_JUMPED"] : [];
   const onProgress = (done: number, total: number): void =>
     progress.update(`${Math.round(done / 1e6)} of ${Math.round(total / 1e6)} MB hashed`);
-  const imported = importedRecords(invocation);
   const earlier = openCurrentRelease(site, path);
-  const question = { confirms, imported, ...(earlier && { describe: { earlier } }) };
-  const verification = await verifyForSite(site, path, onProgress, question).finally(() => {
-    if (imported) closeSync(imported.fd);
+  const verification = await withImportedRecords(invocation, (imported) =>
+    verifyForSite(site, path, onProgress, { confirms, imported, ...(earlier && { describe: { earlier } }) }),
+  ).finally(() => {
     if (earlier) closeStore(earlier.store);
   });
   try {

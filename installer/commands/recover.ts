@@ -22,6 +22,7 @@ import { showCredentials } from "../ui/show-credentials.ts";
 import { stepReport } from "../ui/step-report.ts";
 import type { Terminal } from "../ui/terminal.ts";
 import { type Command, type Invocation, optionalOption, positionals } from "./command.ts";
+import { RECORDS_DETAIL, RECORDS_OPTION, withImportedRecords } from "./records-option.ts";
 import { withLazyEngine } from "./site-engine.ts";
 import { STATE_OPTION, stateDirectory, tellLedger } from "./site-options.ts";
 
@@ -43,16 +44,17 @@ const DENIED = 3;
 export const recover: Command = {
   name: "recover",
   summary: "end an operation that was cut off: back before its commit, forward after it",
-  usage: "[--bundle BUNDLE] [--damaged-journal] [--state DIR]",
+  usage: "[--bundle BUNDLE] [--db FILE] [--damaged-journal] [--state DIR]",
   details: [
     "needs no authorization: it only ends what was authorized. Run it again if it was cut off itself.",
     "",
     "--bundle BUNDLE       first verify it and copy it into the site's store, where its copy is damaged or lost;",
     "                      only a release that this site runs, may return to, or was on its way to",
+    RECORDS_DETAIL,
     "--damaged-journal     the record of the operation is damaged: go by its beginning and by what the site is. The",
     "                      damaged file is kept in journal/. Copy the state directory away before",
   ],
-  options: { bundle: { type: "string" }, "damaged-journal": { type: "boolean" }, ...STATE_OPTION },
+  options: { bundle: { type: "string" }, ...RECORDS_OPTION, "damaged-journal": { type: "boolean" }, ...STATE_OPTION },
   run: async (invocation) => {
     positionals(invocation, "recover");
     const { terminal } = invocation;
@@ -109,15 +111,16 @@ function mend(terminal: Terminal, site: Site): void {
 
 /** Returns what is in the store again; undefined if the bundle is denied, after saying why. */
 async function bringBack(
-  { terminal }: Invocation,
+  invocation: Invocation,
   site: Site,
   bundle: string,
 ): Promise<{ readonly release: string; readonly version: string } | undefined> {
+  const { terminal } = invocation;
   const megabytes = (done: number, total: number): string =>
     `${Math.round(done / 1e6)} of ${Math.round(total / 1e6)} MB`;
   const verifying = terminal.progress("verifying");
-  const verification = await verifyForSite(site, bundle, (...bytes) =>
-    verifying.update(`${megabytes(...bytes)} hashed`),
+  const verification = await withImportedRecords(invocation, (imported) =>
+    verifyForSite(site, bundle, (...bytes) => verifying.update(`${megabytes(...bytes)} hashed`), { imported }),
   );
   try {
     const { verdict, allowed } = verification;

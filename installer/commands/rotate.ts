@@ -7,6 +7,7 @@ import type { Site } from "../lifecycle/site.ts";
 import { readDeployments } from "../site/deployment.ts";
 import { type Command, positionals, usageError } from "./command.ts";
 import { carryOut, DEPLOY_DETAILS, DEPLOY_OPTIONS, storedBundle, withPrepared } from "./deploy-verb.ts";
+import { RECORDS_DETAIL, RECORDS_OPTION } from "./records-option.ts";
 import { withSite } from "./site-options.ts";
 
 const USAGE = "--key K | --request FILE --authorization FILE.sig… [--plan] [--state DIR]";
@@ -27,8 +28,8 @@ function rotating(wish: RotationWish, summary: string, details: readonly string[
     name,
     summary,
     usage: USAGE,
-    details: [...details, ...DEPLOY_DETAILS],
-    options: DEPLOY_OPTIONS,
+    details: [...details, RECORDS_DETAIL, ...DEPLOY_DETAILS],
+    options: { ...RECORDS_OPTION, ...DEPLOY_OPTIONS },
     run: async (invocation) => {
       positionals(invocation, name);
       return withSite(invocation, name, async (site) => {

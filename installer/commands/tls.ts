@@ -23,6 +23,7 @@ import { readStateFile, removeDurably, writeWhole } from "../site/disk.ts";
 import { publicNames, wantedNames } from "../site/secret-makers.ts";
 import { type Command, type Invocation, optionalOption, positionals, requiredOption, usageError } from "./command.ts";
 import { carryOut, DEPLOY_DETAILS, DEPLOY_OPTIONS, storedBundle, withPrepared } from "./deploy-verb.ts";
+import { RECORDS_DETAIL, RECORDS_OPTION } from "./records-option.ts";
 import { STATE_OPTION, withSite } from "./site-options.ts";
 
 const FILE_MAX_BYTES = 64 * 1024;
@@ -35,9 +36,10 @@ export const tlsRenew: Command = {
   usage: "--key K | --request FILE --authorization FILE.sig… [--plan] [--state DIR]",
   details: [
     "The plan says whether clients must trust another authority: it may vouch for the names of its day only.",
+    RECORDS_DETAIL,
     ...DEPLOY_DETAILS,
   ],
-  options: DEPLOY_OPTIONS,
+  options: { ...RECORDS_OPTION, ...DEPLOY_OPTIONS },
   run: async (invocation) => change(invocation, "tls renew", ["renew", ...invocation.args]),
 };
 
@@ -48,9 +50,10 @@ export const tlsImport: Command = {
   details: [
     "CHAIN                 PEM: the server's certificate, then each issuer; the root may be left out",
     "--tls-key FILE        its private key, PEM without a password; else the one that `tls csr` made",
+    RECORDS_DETAIL,
     ...DEPLOY_DETAILS,
   ],
-  options: { ...TLS_OPTIONS, ...DEPLOY_OPTIONS },
+  options: { ...TLS_OPTIONS, ...RECORDS_OPTION, ...DEPLOY_OPTIONS },
   run: async (invocation) => change(invocation, "tls import", ["import", ...invocation.args]),
 };
 

@@ -1,4 +1,3 @@
-import { closeSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { closeStore, openStore } from "../../bundles/layout/layout.ts";
 import { plainJson } from "../../bundles/model/plain-text.ts";
@@ -12,7 +11,7 @@ import { installerError } from "../error.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { sealiftVersion } from "../host/this-host.ts";
 import { type Command, type Invocation, optionalOption, positionals, usageError } from "./command.ts";
-import { importedRecords } from "./records-option.ts";
+import { withImportedRecords } from "./records-option.ts";
 
 /** Each of them makes the verdict one that authorizes nothing. */
 const ADVISORY_OPTIONS = ["trust", "policy", "at"];
@@ -116,18 +115,15 @@ async function withQuestion(
   isDescribed: boolean,
   work: (question: Question) => Promise<Judged>,
 ): Promise<Judged> {
-  const imported = importedRecords(invocation);
-  try {
-    if (!isDescribed) return await work({ imported });
+  return withImportedRecords(invocation, async (imported) => {
+    if (!isDescribed) return work({ imported });
     const earlier = await openEarlier(invocation, path);
     try {
       return await work({ imported, describe: { earlier } });
     } finally {
       if (earlier) closeStore(earlier.store);
     }
-  } finally {
-    if (imported) closeSync(imported.fd);
-  }
+  });
 }
 
 /** What --against names, or else what runs at the site, if there is one. */
