@@ -7,6 +7,7 @@ import { after, before, describe, it, type TestContext } from "node:test";
 import { dockerCall } from "../../compose/engine/engine.ts";
 import { runCall } from "../../compose/engine/run-call.ts";
 import { sealift } from "../support/command-line.ts";
+import { random } from "../support/faulty-disk.ts";
 import { type KillPoint, runKilledAt } from "../support/kill-at.ts";
 import { inOwnMachine } from "../support/own-engine.ts";
 import { prepareReleases, realRelease } from "../support/real-release.ts";
@@ -16,16 +17,15 @@ import { scratch } from "../support/scratch.ts";
 
 const PORT = 18_743;
 const MODEL = "sealift-test-model";
-/**
- * `begin`, the order's intent, its outcome: then the key's intent and outcome, or at once the end. A task of the
- * appliance takes about half a second, so the delays lie before its container, in it, and behind it.
- */
-const POINTS: readonly KillPoint[] = [
-  { journalWrite: 2, when: "before" },
-  ...[0, 60, 120, 180, 240, 300, 400].map((delayMs) => ({ journalWrite: 2, when: "after", delayMs }) as const),
-  { journalWrite: 3, when: "before" },
-  { journalWrite: 3, when: "after" },
-];
+const SEED = Number(process.env["SEALIFT_TEST_SEED"] ?? 1);
+const DELAY_MAX_MS = 400;
+const next = random(SEED);
+/** In the middle of the task, which takes about half a second: before its container, in it, or behind it. */
+const within = (): KillPoint => ({ journalWrite: 2, when: "after", delayMs: Math.floor(next() * DELAY_MAX_MS) });
+/** `begin`, the order's intent, its outcome: then the key's intent and outcome, or at once the end. */
+const BEFORE: KillPoint = { journalWrite: 2, when: "before" };
+const DONE: KillPoint = { journalWrite: 3, when: "before" };
+const RECORDED: KillPoint = { journalWrite: 3, when: "after" };
 
 inOwnMachine(
   import.meta.url,
@@ -80,9 +80,9 @@ function suite(): void {
   const told = (t: TestContext, point: KillPoint, { result }: Recovered): void =>
     t.diagnostic(`${JSON.stringify(point)}: ${result}`);
 
-  it("tenant add: the whole tenant is there, or nothing of it, as the ledger says", async (t) => {
+  it(`tenant add: the whole tenant is there, or nothing of it, as the ledger says, seed ${SEED}`, async (t) => {
     const results = new Set<unknown>();
-    for (const [i, point] of POINTS.entries()) {
+    for (const [i, point] of [BEFORE, within(), within(), DONE].entries()) {
       const name = `tenant-${i}`;
       const { wasKilled, exit, stderr } = await runKilledAt(site.signed("tenant", "add", name), point);
       // On a quick machine a late kill comes too late.
@@ -103,8 +103,8 @@ function suite(): void {
     assert.equal((await site.run("ledger", "verify")).exit, 0);
   });
 
-  it("api-key add: there is a key, and recover shows one that opens; or there is none", async (t) => {
-    for (const [i, point] of POINTS.entries()) {
+  it(`api-key add: there is a key, and recover shows one; or there is none, seed ${SEED}`, async (t) => {
+    for (const [i, point] of [within(), DONE, RECORDED].entries()) {
       const holder = `robot-${i}`;
       const add = site.signed("api-key", "add", "--tenant", "default", "--for", holder);
       const { wasKilled, exit, stderr } = await runKilledAt(add, point);
