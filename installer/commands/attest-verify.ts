@@ -1,4 +1,3 @@
-import type { ReferenceValues } from "../../verify/attestation/appraise.ts";
 import { appraiseInCage } from "../../verify/attestation/appraise-in-cage.ts";
 import { ATTESTATION_POLICY_MAX_BYTES } from "../../verify/attestation/attestation-policy.ts";
 import type { AttestationVerdict } from "../../verify/attestation/attestation-verdict.ts";
@@ -8,6 +7,7 @@ import { EVIDENCE_MAX_BYTES } from "../../verify/attestation/evidence.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { readCollateralDirectory, readNonce, readTime } from "./attest-input.ts";
 import { type Command, optionalOption, positionals, requiredOption, usageError } from "./command.ts";
+import type { ReleaseReference } from "./release-reference.ts";
 
 const NAME = "attest verify";
 
@@ -55,23 +55,32 @@ export const attestVerify: Command = {
     if (release === undefined && optionalOption(invocation, "trust") !== undefined) {
       throw usageError(NAME, "--trust is for --release");
     }
+    const reference = release === undefined ? null : await referenceOf(invocation, release, time);
     const verdict = await appraiseInCage({
       evidence: await readBoundedFile(evidencePath, EVIDENCE_MAX_BYTES),
       collateral: await readCollateralDirectory(directory),
       policyBytes: await readBoundedFile(policyPath, ATTESTATION_POLICY_MAX_BYTES),
       nonce,
       challenge: challengePath === undefined ? null : await readBoundedFile(challengePath, CHALLENGE_MAX_BYTES),
-      reference: release === undefined ? null : await referenceOf(invocation, release, time),
+      reference,
       time,
     });
     const { terminal } = invocation;
     for (const line of renderAttestationVerdict(verdict)) terminal.result(line);
+    for (const line of explanation(verdict, reference)) terminal.note(line);
     terminal.document(verdict);
     return verdict.decision === "allow" ? 0 : 3;
   },
 };
 
+/** Which input differs from the release's, if it is the launch digest that is not one of them. */
+function explanation({ claims, findings }: AttestationVerdict, reference: ReleaseReference | null): readonly string[] {
+  const reported = claims?.["measurement"];
+  const failed = findings.some(({ check, status }) => check === "measurement" && status === "fail");
+  return failed && reference !== null && typeof reported === "string" ? reference.explain(reported) : [];
+}
+
 /** Loaded only for a release: its parsers take longer to load than an appraisal. */
 const referenceOf = async (
   ...question: Parameters<typeof import("./release-reference.ts")["releaseReference"]>
-): Promise<ReferenceValues> => (await import("./release-reference.ts")).releaseReference(...question);
+): Promise<ReleaseReference> => (await import("./release-reference.ts")).releaseReference(...question);

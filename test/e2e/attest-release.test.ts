@@ -3,12 +3,15 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
+import { readOvmf } from "../../bundles/model/ovmf.ts";
+import { measureProcessors } from "../../bundles/model/release-attestation.ts";
 import type { AttestationVerdict } from "../../verify/attestation/attestation-verdict.ts";
 import { measuredRelease } from "../support/bad-bundles.ts";
 import { sealift } from "../support/command-line.ts";
 import { scratch } from "../support/scratch.ts";
 import { SMALL_NOW, signedBundle, signedFiles, writeTrustFiles } from "../support/signed-bundle.ts";
 import { renderTar, type SmallReleaseOptions, smallRelease } from "../support/small-bundle.ts";
+import { smallOvmf } from "../support/small-ovmf.ts";
 import { simulatedCollateral, simulatedPolicy, simulator } from "../verify/attestation/evidence.ts";
 
 /** A signed release, and evidence of a VM that was started with its launch digest or another. */
@@ -44,6 +47,21 @@ test("attest verify --release: the launch digest must be one of a release that i
   const denied = JSON.parse((await other.verify(...other.release)).stdout) as AttestationVerdict;
   assert.equal(denied.decision, "deny");
   assert.equal(denied.findings.find(({ check }) => check === "measurement")?.code, "ATTEST_MEASUREMENT_UNKNOWN");
+});
+
+test("attest verify --release: of a launch digest that is not the release's it says which input differs", async (t) => {
+  const [launch] = measuredRelease().release?.attestation?.sevSnp ?? [];
+  assert.ok(launch);
+  const [larger] = measureProcessors(launch, readOvmf(smallOvmf()), [{ vcpus: 6, cpu: "EPYC-Milan" }]);
+  const { release, verify } = await setting(t, measuredRelease(), larger?.digest as string);
+  const { exit, stderr } = await verify(...release);
+  assert.equal(exit, 3);
+  assert.match(stderr, /launch 1 of the release \(2 × EPYC-Milan\) with:\n\s+processors: 6, not 2/);
+  const other = await setting(t, measuredRelease(), "0a".repeat(48));
+  assert.match(
+    (await other.verify(...other.release)).stderr,
+    /a file or the command line differs, or it is another VM/,
+  );
 });
 
 test("attest verify --release: a release that is denied, or has no launch digests, gives none", async (t) => {
