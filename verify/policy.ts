@@ -47,6 +47,11 @@ export interface Policy {
   readonly buildTypes?: readonly string[];
   /** How the URI of each input of a build must begin, e.g. `pkg:deb/debian/`; any if absent. */
   readonly sources?: readonly string[];
+  /**
+   * Every input of a build must be in the release's lock, by digest, but those whose URI begins with one of these: the
+   * sources themselves, e.g. `compose/`. Not asked if absent.
+   */
+  readonly unlockedInputs?: readonly string[];
   /** Reviewers who must have approved the release (`sealift approve`); none if absent. */
   readonly approvals?: {
     /** How many of them. */
@@ -120,6 +125,7 @@ export const policySchema: JsonSchema = {
     builders: texts,
     buildTypes: texts,
     sources: texts,
+    unlockedInputs: { ...texts, minItems: 0 },
     approvals: {
       type: "object",
       additionalProperties: false,

@@ -746,6 +746,15 @@ badRelease(
     sources: ["pkg:deb/debian/"],
   },
 );
+badRelease(
+  "provenance",
+  "PROVENANCE_UNLOCKED_INPUT",
+  "an input that is neither in the lock nor excepted by the policy",
+  {},
+  {
+    unlockedInputs: ["compose/"],
+  },
+);
 for (const digest of [{ md5: "0".repeat(32) }, { sha1: "0".repeat(40) }, { sha256: "0" }, { sha256: 7 }]) {
   badRelease("provenance", "PROVENANCE_WEAK_DIGEST", `provenance with an input by ${JSON.stringify(digest)}`, {
     provenance: (value) => ({

@@ -8,6 +8,7 @@ import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
 import { parseSbom } from "../../sbom/document.ts";
 import type { Policy } from "../policy.ts";
 import { type Finding, failed, passed } from "../verdict.ts";
+import { lockedDigests } from "./locked-inputs.ts";
 
 /** Whether the SBOM names the image by digest and lists something. What it lists is not compared with the layers. */
 export function checkSboms(layout: Layout, release: BundleRelease): Finding[] {
@@ -84,6 +85,8 @@ function hasStrongDigest({ digest }: Dependency): boolean {
  * inputs are ones that the policy accepts. That the inputs were good is not judged.
  */
 export function checkProvenance(layout: Layout, release: BundleRelease, policy: Policy): Finding[] {
+  const locked = lockedDigests(layout, release.manifest.lock);
+  const isLocked = ({ digest }: Dependency): boolean => Object.values(digest).some((hex) => locked.has(String(hex)));
   return release.manifest.images.map((image: ReleaseImage) => {
     const { name } = image;
     const refuse = (code: string, what: string): Finding => failed("provenance", name, code, what);
@@ -118,8 +121,21 @@ export function checkProvenance(layout: Layout, release: BundleRelease, policy: 
         `${name}: input ${JSON.stringify(foreign.uri)} is of no source that the policy accepts`,
       );
     }
+    const { unlockedInputs } = policy;
+    const stray =
+      unlockedInputs &&
+      resolvedDependencies.find(
+        (input) => !isLocked(input) && !unlockedInputs.some((uri) => input.uri.startsWith(uri)),
+      );
+    if (stray) {
+      return refuse(
+        "PROVENANCE_UNLOCKED_INPUT",
+        `${name}: input ${JSON.stringify(stray.uri)} is not in the release's lock, and the policy does not except it`,
+      );
+    }
     // L2 asks for a hosted build platform and L3 for a hardened one; a key's signature shows neither.
-    const inputs = `${resolvedDependencies.length} inputs, each with a digest`;
+    const count = resolvedDependencies.filter(isLocked).length;
+    const inputs = `${resolvedDependencies.length} inputs, each with a digest, ${count} of them in the release's lock`;
     return passed("provenance", name, `SLSA Build L1: built by ${id} from ${inputs}`);
   });
 }
