@@ -1,48 +1,45 @@
-import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { CHALLENGE_MAX_BYTES } from "../../verify/attestation/challenge.ts";
 import type { CollectedReport } from "../../verify/attestation/collect-evidence.ts";
 import { writeCollectedEvidence } from "../../verify/attestation/evidence.ts";
 import { reportDataOf } from "../../verify/attestation/report-data.ts";
-import { simulatedPolicyFor } from "../../verify/attestation/simulated-policy.ts";
-import { Simulator } from "../../verify/attestation/simulator.ts";
 import { installerError } from "../error.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { writeNew } from "../host/write-new.ts";
 import { answerChallenge } from "../lifecycle/answer-challenge.ts";
 import { RUN_DETAILS, RUN_OPTIONS, readNonce, runDirectory } from "./attest-input.ts";
 import { type Command, type Invocation, optionalOption, positionals, requiredOption, usageError } from "./command.ts";
+import { type SimulatedMachine, simulatedSnp, simulatedTdx } from "./simulated-machine.ts";
 import { withSite } from "./site-options.ts";
 
 const NAME = "attest simulate";
-const DAY_MS = 24 * 60 * 60 * 1000;
 const WAIT_MAX_MS = 10 * 60_000;
 const WAIT_STEP_MS = 200;
-const SIMULATED = "SIMULATED – NOT AMD: this evidence proves nothing about any machine";
 
 export const attestSimulate: Command = {
   name: NAME,
   summary: "make evidence of a processor that is none, to try the way without the hardware",
-  usage: "--out DIR [--nonce HEX | --challenge FILE [--state DIR] [--run DIR]] [--impostor]",
+  usage: "--out DIR [--nonce HEX | --challenge FILE [--state DIR] [--run DIR]] [--tdx] [--impostor]",
   details: [
     "--out DIR    a new directory: evidence.json, collateral/ and policy.json",
     "--nonce HEX  16 to 64 bytes; the policy then asks for it",
     "--challenge F  writes policy and collateral, then waits up to ten minutes for this file, because a challenge is",
     "             made for a policy; then answers it as attest collect does on a site",
     ...RUN_DETAILS,
-    "--impostor   with AMD's own names, to see that nothing but the pinned keys keeps it out",
-    "SIMULATED – NOT AMD: the keys are made in this run and thrown away, the certificates say what they are,",
+    "--tdx        a platform with Intel TDX instead of a processor with SEV-SNP",
+    "--impostor   with AMD's or Intel's own names, to see that nothing but the pinned keys keeps it out",
+    "SIMULATED – NOT AMD, NOT INTEL: the keys are made in this run and thrown away, the certificates say what they are,",
     "and no policy for real machines takes them. attest verify ends with 3 for this evidence, always.",
   ],
   options: {
     out: { type: "string" },
     nonce: { type: "string" },
     challenge: { type: "string" },
+    tdx: { type: "boolean" },
     impostor: { type: "boolean" },
     ...RUN_OPTIONS,
   },
@@ -52,15 +49,16 @@ export const attestSimulate: Command = {
     const nonce = readNonce(NAME, optionalOption(invocation, "nonce"));
     const challenge = optionalOption(invocation, "challenge");
     if (nonce !== null && challenge !== undefined) throw usageError(NAME, "give --nonce or --challenge, not both");
-    const machine = new Machine(invocation.options["impostor"] === true);
+    const make = invocation.options["tdx"] === true ? simulatedTdx : simulatedSnp;
+    const machine = make(invocation.options["impostor"] === true);
     const files = machine.files(nonce !== null || challenge !== undefined);
     await makeDirectories(directory);
     for (const [name, bytes] of files) await writeNew(join(directory, name), bytes);
     const { terminal } = invocation;
-    terminal.result(SIMULATED);
+    terminal.result(`${machine.name}: this evidence proves nothing about any machine`);
     const evidence =
       challenge === undefined
-        ? machine.evidence(nonce)
+        ? evidenceOf(machine, nonce)
         : await answer(invocation, challenge, (reportData) => machine.collect(reportData));
     await writeNew(join(directory, "evidence.json"), evidence);
     const question = nonce === null ? challenge && ` --challenge ${challenge}` : ` --nonce ${nonce.toString("hex")}`;
@@ -81,42 +79,9 @@ async function makeDirectories(directory: string): Promise<void> {
   });
 }
 
-/** The processor that is none, and the one guest that it has started. */
-class Machine {
-  readonly #now = new Date();
-  readonly #simulator: Simulator;
-  readonly #measurement = createHash("sha384").update("a guest that never was").digest();
-
-  constructor(impostor: boolean) {
-    this.#simulator = new Simulator({ notBefore: new Date(this.#now.getTime() - DAY_MS), impostor });
-  }
-
-  files(withNonce: boolean): readonly (readonly [string, Uint8Array])[] {
-    const by = this.#simulator;
-    const list = {
-      number: 1,
-      thisUpdate: new Date(this.#now.getTime() - DAY_MS),
-      nextUpdate: new Date(this.#now.getTime() + 46 * DAY_MS),
-    };
-    // The policy last: who waits for it finds the others.
-    return [
-      ["collateral/ark.der", by.rootCertificate],
-      ["collateral/ask.der", by.intermediateCertificate],
-      ["collateral/vcek.der", by.leafCertificate()],
-      ["collateral/ark.crl", by.revocationList(list)],
-      ["policy.json", canonicalJson(simulatedPolicyFor(by, this.#measurement, withNonce))],
-    ];
-  }
-
-  collect(reportData: Buffer): CollectedReport {
-    const report = this.#simulator.report({ measurement: this.#measurement, reportData });
-    return { provider: "simulator", report, certificateTable: Buffer.alloc(0), leftover: null };
-  }
-
-  evidence(nonce: Buffer | null): Buffer {
-    const { provider, report, certificateTable } = this.collect(nonce ? reportDataOf(nonce) : Buffer.alloc(64));
-    return writeCollectedEvidence(provider, report, certificateTable);
-  }
+function evidenceOf(machine: SimulatedMachine, nonce: Buffer | null): Buffer {
+  const { provider, report, certificateTable } = machine.collect(nonce ? reportDataOf(nonce) : Buffer.alloc(64));
+  return writeCollectedEvidence(provider, report, certificateTable);
 }
 
 async function answer(

@@ -40,6 +40,28 @@ test("attest verify: a TDX quote is appraised in the cage, and a simulated one i
   assert.match(refused.stdout, /tcb-info\.json.*\[ATTEST_COLLATERAL_MALFORMED\]/);
 });
 
+test("attest simulate --tdx makes what attest verify calls simulated, and an impostor that it denies", async (t) => {
+  const nonce = "00112233445566778899aabbccddeeff";
+  const directory = await scratch(t);
+  const judged = async (name: string, ...more: readonly string[]): Promise<AttestationVerdict> => {
+    const out = join(directory, name);
+    const made = await sealift(["attest", "simulate", "--tdx", "--out", out, "--nonce", nonce, ...more]);
+    assert.equal(made.exit, 0, made.stderr);
+    assert.match(made.stdout, /^SIMULATED – NOT INTEL/);
+    const files = ["--evidence", join(out, "evidence.json"), "--collateral", join(out, "collateral")];
+    const args = [...files, "--policy", join(out, "policy.json"), "--nonce", nonce, "--json"];
+    const { exit, stdout } = await sealift(["attest", "verify", ...args]);
+    assert.equal(exit, 3);
+    return JSON.parse(stdout) as AttestationVerdict;
+  };
+  assert.equal((await judged("simulated")).decision, "simulated");
+  const impostor = await judged("impostor", "--impostor");
+  assert.deepEqual(
+    [impostor.decision, impostor.findings.find(({ check }) => check === "chain")?.code],
+    ["deny", "ATTEST_ROOT_UNKNOWN"],
+  );
+});
+
 test("attest verify: an impostor with Intel's names is refused for its root, a weak policy before anything is read", async (t) => {
   const { args, policy, path } = await onDisk(t, {}, new TdxPlatform({ impostor: true }));
   const { exit, stdout } = await sealift(["attest", "verify", ...args, "--policy", policy]);
