@@ -49,6 +49,7 @@ export async function unseal(site: Site, run: string, bytes: Buffer, keyOut: str
   }
   const { now } = site.clock();
   const verifier = await checkReceiptSignature(rule, release.receiptBytes, release.signature, now);
+  requireOutsider(site, verifier);
   requireThisSite(site, rule, receipt);
   requireUnspent(site, run, receipt);
   const answer = readAnswer(run, siteId);
@@ -82,6 +83,16 @@ function entryOf({ receipt, receiptBytes, signature }: ReleaseFile, verifier: Ap
     signature: signature.toString("latin1"),
     verifier: { ...verifier },
   };
+}
+
+/** Somebody may have become an operator after the policy had named them a verifier. */
+function requireOutsider({ authority }: Site, { principal, fingerprint }: Approval): void {
+  const { operators, reviewers, recoveryKey } = authority;
+  const own = [...operators, ...reviewers].map(({ key }) => key.fingerprint);
+  if (!own.includes(fingerprint) && recoveryKey?.fingerprint !== fingerprint) return;
+  throw lifecycleError("ATTEST_VERIFIER_UNKNOWN", `receipt: ${principal} moves this site and cannot vouch for it`, {
+    hints: ["enrol a verifier's key that has no other power: sealift policy import FILE"],
+  });
 }
 
 function requireThisSite({ siteId }: Site, rule: AttestationRule, receipt: Receipt): void {

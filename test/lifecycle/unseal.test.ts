@@ -5,9 +5,17 @@ import test, { type TestContext } from "node:test";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { digestOf } from "../../bundles/model/digest.ts";
 import { attestationFindings, requireAttested } from "../../installer/lifecycle/attested.ts";
+import { checkAuthorization, spendAuthorization } from "../../installer/lifecycle/authorization.ts";
+import { execute } from "../../installer/lifecycle/execute.ts";
 import { auditLedger } from "../../installer/lifecycle/ledger-audit.ts";
+import {
+  operatorChange,
+  operatorChangeParameters,
+  planOperatorChange,
+} from "../../installer/lifecycle/operator-change.ts";
 import { readAnswer } from "../../installer/lifecycle/transport-key.ts";
 import { unseal } from "../../installer/lifecycle/unseal.ts";
+import { addOperators } from "../../installer/site/authority.ts";
 import { hostDisk } from "../../installer/site/disk.ts";
 import { readReleaseFile, writeReleaseFile } from "../../verify/attestation/release-file.ts";
 import {
@@ -25,9 +33,10 @@ import {
   type UnlockChanges,
   unlockFor,
 } from "../support/attested-site.ts";
+import { random } from "../support/faulty-disk.ts";
 import { scratch } from "../support/scratch.ts";
 import { sshSign } from "../support/ssh-signer.ts";
-import { HOUR_MS, makeTestSite } from "../support/test-site.ts";
+import { HOUR_MS, makeTestSite, request } from "../support/test-site.ts";
 
 const SKIP = existsSync("/dev/shm") ? false : "this machine has no /dev/shm";
 const code = (want: string) => (error: unknown) => (error as { code?: string }).code === want;
@@ -220,5 +229,40 @@ test("a key goes to no file on a disk", { skip: SKIP }, async (t) => {
   await assert.rejects(unseal(site.open(), site.run, file, onDisk), code("ATTEST_RUN_NOT_MEMORY"));
   const challenge = challengeFor(site.open());
   await assert.rejects(collectFor(site.open(), join(site.directory, "run"), challenge), code("ATTEST_RUN_NOT_MEMORY"));
+  await open(site, file);
+});
+
+test("a verifier who became an operator since vouches for nothing", { skip: SKIP }, async (t) => {
+  const site = await made(t);
+  const { principal, signer } = site.verifier;
+  const { authority, paths, disk } = site.open();
+  const after = addOperators(authority, [{ principal, key: signer.key }]);
+  const subject = planOperatorChange(authority, after);
+  const bytes = request(site.open(), subject);
+  const signatures = [{ name: "x", bytes: sshSign(site.alice, bytes) }];
+  const entry = spendAuthorization(site.open(), await checkAuthorization(site.open(), subject, bytes, signatures));
+  const ground = { paths, disk, clock: site.clock.read };
+  await execute(ground, operatorChange, ground, operatorChangeParameters(authority, after), entry);
+  await refused(site, await released(site), "ATTEST_VERIFIER_UNKNOWN");
+});
+
+test("a release of which one byte was changed is refused, wherever it is", { skip: SKIP }, async (t) => {
+  const site = await made(t);
+  const file = await released(site);
+  const next = random(20261121);
+  const codes = new Map<string, number>();
+  for (let i = 0; i < 120; i += 1) {
+    const changed = Buffer.from(file);
+    const at = Math.floor(next() * file.length);
+    changed.writeUInt8(changed.readUInt8(at) ^ (1 << Math.floor(next() * 8)), at);
+    await assert.rejects(open(site, changed), (error) => {
+      const { code: got = "none" } = error as { code?: string };
+      codes.set(got, (codes.get(got) ?? 0) + 1);
+      return got.startsWith("ATTEST_RE") || got === "ATTEST_VERIFIER_UNKNOWN";
+    });
+  }
+  t.diagnostic(JSON.stringify(Object.fromEntries(codes)));
+  assert.ok((codes.get("ATTEST_RECEIPT_SIGNATURE") ?? 0) > 10 && (codes.get("ATTEST_RELEASE_MALFORMED") ?? 0) > 10);
+  assert.equal(existsSync(site.keyOut), false);
   await open(site, file);
 });
