@@ -1,0 +1,125 @@
+/**
+ * `verify-blob` beside `cosign verify-blob` (2 and 3), each as a process of its own, in interleaved rounds: with
+ * everything in the page cache, from a disk that was not read (root only), and over 256 MiB. And `verify` of a
+ * bundle of 200 small images beside sha256sum over the same bytes. Writes test/evidence/bench-verify.json.
+ * `verify` of 1 GiB is in bench.ts. Needs ./sealift to have run once.
+ */
+import { execFileSync, spawnSync } from "node:child_process";
+import { randomFillSync } from "node:crypto";
+import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { availableParallelism, cpus, tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { requirePeer } from "../support/peers.ts";
+import { signedBundle, writeSignedBundle, writeTrustFiles } from "../support/signed-bundle.ts";
+import { smallRelease } from "../support/small-bundle.ts";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+const sealift = join(root, "sealift");
+const scratch = mkdtempSync(join(tmpdir(), "sealift-bench-verify-"));
+const at = (name: string): string => join(scratch, name);
+const environment = { ...process.env, COSIGN_PASSWORD: "" };
+
+/** Milliseconds, and MiB of the largest process, of a command that must end in 0. */
+function run(command: readonly string[]): { readonly ms: number; readonly peakMiB: number } {
+  const began = performance.now();
+  const { status, stderr } = spawnSync("/usr/bin/time", ["-f", "%M", ...command], {
+    encoding: "utf8",
+    stdio: ["ignore", "ignore", "pipe"],
+    env: environment,
+  });
+  const ms = performance.now() - began;
+  if (status !== 0) throw new Error(`${command.join(" ")}: exit ${status}\n${stderr}`);
+  return { ms, peakMiB: Number(stderr.trim().split("\n").at(-1)) / 1024 };
+}
+
+/** The page cache is dropped before each run, so that programs and files come from the disk. */
+function forgetPages(): void {
+  execFileSync("sync");
+  writeFileSync("/proc/sys/vm/drop_caches", "3");
+}
+
+const median = (values: readonly number[]): number =>
+  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number;
+
+function compare(commands: Readonly<Record<string, readonly string[]>>, rounds: number, before = (): void => {}) {
+  for (const command of Object.values(commands)) run(command);
+  const runs = Array.from({ length: rounds }, () =>
+    Object.fromEntries(
+      Object.entries(commands).map(([name, command]) => {
+        before();
+        return [name, run(command)] as const;
+      }),
+    ),
+  );
+  const each = (pick: (item: { ms: number; peakMiB: number }) => number, sum: (values: number[]) => number) =>
+    Object.fromEntries(
+      Object.keys(commands).map((name) => [
+        name,
+        Math.round(10 * sum(runs.map((item) => pick(item[name] as { ms: number; peakMiB: number })))) / 10,
+      ]),
+    );
+  return {
+    rounds,
+    medianMs: each(({ ms }) => ms, median),
+    leastMs: each(
+      ({ ms }) => ms,
+      (values) => Math.min(...values),
+    ),
+    peakMiB: each(
+      ({ peakMiB }) => peakMiB,
+      (values) => Math.max(...values),
+    ),
+  };
+}
+
+function signedFile(name: string, bytes: number): Record<string, string[]> {
+  const [file, bundle] = [at(name), at(`${name}.sigstore.json`)];
+  writeFileSync(file, randomFillSync(Buffer.alloc(bytes)));
+  const [cosign2, cosign3] = [requirePeer("cosign2"), requirePeer("cosign3")];
+  const offline = ["--use-signing-config=false", "--tlog-upload=false"];
+  execFileSync(cosign3, ["sign-blob", "--yes", "--key", at("cosign.key"), "--bundle", bundle, ...offline, file], {
+    env: environment,
+    stdio: "ignore",
+  });
+  const common = ["verify-blob", "--key", at("cosign.pub"), "--bundle", bundle];
+  return {
+    sealift: [sealift, ...common, file],
+    cosign2: [
+      ...[cosign2, ...common, "--new-bundle-format", "--insecure-ignore-tlog"],
+      ...["--trusted-root", at("root.json"), file],
+    ],
+    cosign3: [cosign3, ...common, "--insecure-ignore-tlog", file],
+  };
+}
+
+try {
+  execFileSync(requirePeer("cosign3"), ["generate-key-pair"], { cwd: scratch, env: environment, stdio: "ignore" });
+  writeFileSync(at("root.json"), '{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}');
+  const small = signedFile("small", 1024 * 1024);
+  const large = signedFile("large", 256 * 1024 * 1024);
+
+  const names = Array.from({ length: 200 }, (_, i) => ({ name: `image${i}` }));
+  const bundle = signedBundle({ small: smallRelease({ images: names }), now: new Date() });
+  await writeSignedBundle(at("bundle.tar"), bundle);
+  await writeTrustFiles(at("trust"), bundle.trustFiles);
+  const verify = [sealift, "verify", at("bundle.tar"), "--trust", at("trust")];
+
+  const evidence = {
+    commit: execFileSync("git", ["rev-parse", "HEAD"], { cwd: root, encoding: "utf8" }).trim(),
+    cores: availableParallelism(),
+    processor: cpus()[0]?.model ?? "unknown",
+    "verify-blob, 1 MiB": compare(small, 25),
+    "verify-blob, 1 MiB, nothing in the page cache":
+      process.getuid?.() === 0 ? compare(small, 7, forgetPages) : "not measured: needs root",
+    "verify-blob, 256 MiB": compare(large, 9),
+    "verify, 200 small images": {
+      bundleBytes: statSync(at("bundle.tar")).size,
+      ...compare({ sealift: verify, sha256sum: ["sha256sum", at("bundle.tar")] }, 9),
+    },
+  };
+  writeFileSync(join(root, "test/evidence/bench-verify.json"), `${JSON.stringify(evidence, null, 2)}\n`);
+  process.stdout.write(`${JSON.stringify(evidence, null, 2)}\n`);
+} finally {
+  rmSync(scratch, { recursive: true, force: true });
+}
