@@ -19,7 +19,7 @@ long() {
   sh test/support/peers.sh long
   find test/long -name '*.test.ts' | sort | xargs "$node" --test --test-concurrency=1 --test-reporter=spec
 }
-# Each alone, on a quiet machine: bench (verify), deploy, gateway, audit, pii, sbom.
+# Each alone, on a quiet machine: bench, verify, deploy, gateway, audit, pii, sbom.
 bench() {
   sh test/support/peers.sh
   # The scanners are half a gigabyte, which no other bench needs.
