@@ -44,6 +44,8 @@ const ENTRY_END_BYTES = 2 + GUID_BYTES;
 const METADATA_HEADER_BYTES = 16;
 const METADATA_ITEM_BYTES = 12;
 const SECTIONS_MAX = 64;
+/** All together; edk2's are below 1 MiB. Each page of them is hashed for each variant that is tried. */
+const SECTIONS_MAX_BYTES = 16 * 1024 * 1024;
 const SECTION_KINDS: Readonly<Record<number, OvmfSectionKind>> = {
   1: "memory",
   2: "secrets",
@@ -116,7 +118,7 @@ function readSections(image: Buffer, fromEnd: number): OvmfSection[] {
   ) {
     throw malformed(`got ${count} sections in ${length} bytes of metadata`);
   }
-  return Array.from({ length: count }, (_, i) => {
+  const sections = Array.from({ length: count }, (_, i) => {
     const item = start + METADATA_HEADER_BYTES + i * METADATA_ITEM_BYTES;
     const kind = SECTION_KINDS[image.readUInt32LE(item + 8)];
     if (kind === undefined)
@@ -125,8 +127,11 @@ function readSections(image: Buffer, fromEnd: number): OvmfSection[] {
     if (section.gpa % PAGE_BYTES !== 0 || section.bytes % PAGE_BYTES !== 0 || section.bytes === 0) {
       throw malformed(`section ${i} is not made of whole pages`);
     }
-    if (section.bytes > OVMF_MAX_BYTES)
-      throw malformed(`section ${i} has ${section.bytes} bytes, want at most ${OVMF_MAX_BYTES}`);
     return section;
   });
+  const bytes = sections.reduce((sum, section) => sum + section.bytes, 0);
+  if (bytes > SECTIONS_MAX_BYTES) {
+    throw malformed(`its sections have ${bytes} bytes, want at most ${SECTIONS_MAX_BYTES}`);
+  }
+  return sections;
 }

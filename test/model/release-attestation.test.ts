@@ -127,3 +127,9 @@ test("an appliance file names carried files for its launches, and models where t
     assert.throws(() => checkApplianceFile(value), { code: "APPLIANCE_MALFORMED" }, JSON.stringify(bad));
   }
 });
+
+test("firmware that has pages measured without end is refused before they are", () => {
+  readOvmf(smallOvmf({ memoryPages: 4000 }));
+  const malformed = { code: "ATTEST_OVMF_MALFORMED" };
+  for (const memoryPages of [4096, 2 ** 20 - 1]) assert.throws(() => readOvmf(smallOvmf({ memoryPages })), malformed);
+});

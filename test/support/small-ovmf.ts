@@ -8,12 +8,12 @@ const CPUID = 3;
 const KERNEL_HASHES = 16;
 const HASH_PAGE = 0x80_f000;
 
-/** `takesKernel`: with a place for the hash of a kernel, as OvmfPkg/AmdSev has it. `content` fills its first page. */
-export function smallOvmf({ takesKernel = true, content = "firmware" } = {}): Buffer {
+/** `memoryPages` of its first section. `takesKernel`: with a place for the hash of a kernel, as OvmfPkg/AmdSev has it. `content` fills its first page. */
+export function smallOvmf({ takesKernel = true, content = "firmware", memoryPages = 2 } = {}): Buffer {
   const image = Buffer.alloc(4 * PAGE_BYTES);
   image.fill(content, 0, PAGE_BYTES);
   const sections: readonly (readonly [gpa: number, bytes: number, kind: number])[] = [
-    [0x80_0000, 2 * PAGE_BYTES, MEMORY],
+    [0x80_0000, memoryPages * PAGE_BYTES, MEMORY],
     [0x80_d000, PAGE_BYTES, SECRETS],
     [0x80_e000, PAGE_BYTES, CPUID],
     ...(takesKernel ? ([[HASH_PAGE, PAGE_BYTES, KERNEL_HASHES]] as const) : []),
