@@ -13,12 +13,14 @@ import { availableParallelism, cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { fileURLToPath } from "node:url";
+import { ADVERSARIAL_IMAGES } from "../support/adversarial-images.ts";
 import { END, header } from "../support/layer-tar.ts";
 import { type ListedComponent, listedBy } from "../support/listed-by.ts";
 import { type OciArchive, writeOciArchive } from "../support/oci-archive.ts";
 import { type Ecosystem, makeTruthImages, type TruthImage } from "../support/truth-images.ts";
 
 const ROUNDS = 5;
+const ECOSYSTEMS: readonly Ecosystem[] = ["deb", "npm", "pypi", "maven", "rpm"];
 const LARGE_LAYER_BYTES = 3 * 1024 ** 3;
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const peers = join(root, "test/bench/peers/sbom");
@@ -177,6 +179,47 @@ function uncompressed({ image }: Prepared): number {
   );
 }
 
+/** How many of the images that are made to be misread a scanner reads rightly; which not. */
+async function misread(scanners: readonly string[]) {
+  const images = ADVERSARIAL_IMAGES.filter(
+    ({ expected, notCatalogued }) => !("code" in expected) && notCatalogued.length === 0,
+  );
+  const wrong = new Map(scanners.map((name) => [name, [] as string[]]));
+  for (const [i, { name, layers, expected }] of images.entries()) {
+    const directory = join(scratch, `misread-${i}`);
+    mkdirSync(directory);
+    const files = layers.map(({ bytes }, n) => {
+      const path = join(directory, `${n}.tar`);
+      writeFileSync(path, bytes);
+      return path;
+    });
+    const archive = await writeOciArchive(directory, `misread-${i}`, files);
+    for (const scanner of scanners) {
+      if (!(await readsRightly(scanner, archive, expected as readonly string[]))) wrong.get(scanner)?.push(name);
+    }
+  }
+  return Object.fromEntries(
+    [...wrong].map(([scanner, names]) => [
+      scanner,
+      { right: images.length - names.length, of: images.length, wrong: names },
+    ]),
+  );
+}
+
+async function readsRightly(scanner: string, archive: OciArchive, expected: readonly string[]): Promise<boolean> {
+  const image: TruthImage = { name: "misread", layers: [], root: "", truth: {} };
+  try {
+    const { listed } = (commands[scanner] as (typeof commands)[string])({ archive, image, root: "" });
+    const found = ECOSYSTEMS.flatMap((ecosystem) =>
+      // Of Maven's packages the images have no group.
+      listed(ecosystem).map((name) => `${ecosystem} ${name.replace(/^g\//, "")}`),
+    );
+    return [...found].sort().join() === [...expected].sort().join();
+  } catch {
+    return false;
+  }
+}
+
 /** One layer of large files, and a package, so that there is something to list. */
 async function largeLayer(directory: string): Promise<string> {
   const path = join(directory, "large.tar");
@@ -225,6 +268,8 @@ try {
   const races = Object.fromEntries(
     prepared.filter((one) => uncompressed(one) > 1e8).map((one) => [one.image.name, race(one)]),
   );
+  // One run of cdxgen for each would take minutes.
+  const adversarial = await misread(["sealift", "snyk-docker-plugin"]);
   const large = await writeOciArchive(join(scratch, "large"), "large", [await largeLayer(scratch)]);
   const huge = run([sealift, "sbom", "generate", large.path]);
   const evidence = {
@@ -234,12 +279,13 @@ try {
     peers: (JSON.parse(readFileSync(join(peers, "package.json"), "utf8")) as { dependencies: object }).dependencies,
     rows,
     races,
+    adversarial,
     "one layer of 3 GiB": { seconds: round(huge.seconds), peakMiB: huge.peakMiB },
   };
   mkdirSync(join(root, "test/evidence"), { recursive: true });
   writeFileSync(join(root, "test/evidence/sbom-bench.json"), `${JSON.stringify(evidence, null, 2)}\n`);
   process.stdout.write(
-    `${table(rows)}\n${JSON.stringify({ races, large: evidence["one layer of 3 GiB"] }, null, 2)}\n`,
+    `${table(rows)}\n${JSON.stringify({ races, adversarial, large: evidence["one layer of 3 GiB"] }, null, 2)}\n`,
   );
 } finally {
   rmSync(scratch, { recursive: true, force: true });
