@@ -98,7 +98,8 @@ const NOTHING_EARLIER: Comparison = {
   against: "not checked: no earlier release was given",
   images: [],
   alarms: 0,
-  records: "",
+  isScanned: false,
+  records: "not checked",
 };
 
 async function compare(next: Described, earlier: Earlier, cut: Cut): Promise<Comparison> {
@@ -118,7 +119,10 @@ async function compare(next: Described, earlier: Earlier, cut: Cut): Promise<Com
         return { name, presence, unchanged, rows: cut.rows(changeRows(changes)) };
       }),
       alarms: diff.alarms,
-      records: report ? `newest of ${report.database.newest ?? "unknown"}, ${report.database.digest}` : "",
+      isScanned: report !== undefined,
+      records: report
+        ? `newest of ${report.database.newest ?? "unknown"}, ${report.database.digest}`
+        : cut.text(`not checked: ${next.notScanned}`),
     };
   } catch (cause) {
     const against = cut.text(`not checked: the earlier release cannot be read: ${reasonOf(cause)}`);

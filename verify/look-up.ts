@@ -77,7 +77,7 @@ async function scanUnjudged(
   report: Report,
   question: LookUp,
 ): Promise<{ readonly scanned: Scanned | undefined; readonly why: string }> {
-  if (!hasRecords(question)) return { scanned: undefined, why: "there are no vulnerability records to look in" };
+  if (!hasRecords(question)) return { scanned: undefined, why: "no vulnerability snapshot" };
   if (question.policy.scan) return { scanned: undefined, why: "the scan failed" };
   try {
     return { scanned: await scan(report, question), why: "" };

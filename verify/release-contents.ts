@@ -59,7 +59,9 @@ export interface Comparison {
   readonly images: readonly ImageChanges[];
   /** Packages of the same version with other bytes. */
   readonly alarms: number;
-  /** Where vulnerabilities were looked up: the time of the newest record, and a digest. Empty if nowhere. */
+  /** Whether both releases were looked up in vulnerability records. */
+  readonly isScanned: boolean;
+  /** In which: the time of the newest, and a digest; or why in none. */
   readonly records: string;
 }
 
@@ -132,6 +134,7 @@ export const releaseContentsSchema: JsonSchema = closed({
       }),
     },
     alarms: count,
+    isScanned: { type: "boolean" },
     records: cell,
   }),
   leftOut: count,

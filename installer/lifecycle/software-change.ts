@@ -10,7 +10,8 @@ export const NOT_COMPARED: Comparison = {
   against: "not checked: the verifier did not compare the releases",
   images: [],
   alarms: 0,
-  records: "",
+  isScanned: false,
+  records: "not checked",
 };
 
 const ALARM = "hash-changed";
@@ -24,8 +25,9 @@ const CHANGES_SHOWN = 200;
 const LINE_MAX_LENGTH = 400;
 
 /** For the plan: bounded in number and length, and in an order that depends on nothing but the comparison. */
-export function softwareLines({ against, images, alarms, records }: Comparison): string[] {
-  if (images.length === 0) return [short(`software: ${against}`), UNCHECKED];
+export function softwareLines({ against, images, alarms, isScanned, records }: Comparison): string[] {
+  const unscanned = `vulnerabilities fixed and new: ${records}`;
+  if (images.length === 0) return [`software: ${against}`, unscanned].map(short);
   const changed = images.filter(({ presence, rows }) => presence !== "both" || rows.some(isOfPackage));
   const lines = images.flatMap(imageLines);
   const shown = lines.slice(0, CHANGES_SHOWN);
@@ -38,11 +40,9 @@ export function softwareLines({ against, images, alarms, records }: Comparison):
     ...(lines.length > shown.length
       ? [`software: ${lines.length - shown.length} more lines: --plan --json, or sealift sbom diff OLD NEW`]
       : []),
-    records === "" ? UNCHECKED : vulnerabilityLine(images, records),
+    isScanned ? vulnerabilityLine(images, records) : unscanned,
   ].map(short);
 }
-
-const UNCHECKED = "vulnerabilities fixed and new: not checked: no vulnerability snapshot";
 
 function vulnerabilityLine(images: readonly ImageChanges[], records: string): string {
   const all = images.flatMap(({ rows }) => rows);

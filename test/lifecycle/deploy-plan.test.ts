@@ -233,7 +233,7 @@ test("the same site and the same wish give the same plan to sign", () => {
 
 test("what the upgrade changes in the software is in the plan that is signed, right after the images", () => {
   const image = { name: "gateway", presence: "both", unchanged: 1, rows: [] } as const;
-  const software = { against: "1.0.0", images: [image], alarms: 0, records: "" };
+  const software = { against: "1.0.0", images: [image], alarms: 0, isScanned: false, records: "" };
   const current = installed(release("1.0.0"));
   const { details } = planUpgrade({ ...current, software }, release("1.1.0"), {}).subject;
   assert.match(details[details.indexOf("software: the same packages in every image") - 1] ?? "", /^image postgres: /);

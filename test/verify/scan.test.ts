@@ -349,6 +349,7 @@ test("a description never changes the decision: an earlier release that is none 
   try {
     const broken = release({ files: [snapshot(["{"])] });
     const { verdict, contents } = await verify(context, broken, null, { describe: { earlier } });
+    assert.equal(contents?.comparison.isScanned, false);
     assert.equal(verdict.decision, "allow");
     assert.match(contents?.comparison.against ?? "", /^not checked: the earlier release cannot be read/);
     const unsigned = imported(context, Buffer.from("x"), [], (records) =>

@@ -150,6 +150,7 @@ const contents: ReleaseContents = {
       },
     ],
     alarms: 1,
+    isScanned: true,
     records: HOSTILE,
   },
   leftOut: 3,
