@@ -5,7 +5,7 @@
  */
 import type { BundleRelease } from "../bundles/layout/contents.ts";
 import type { Layout } from "../bundles/layout/layout.ts";
-import { OSV_SNAPSHOTS } from "../bundles/model/media-types.ts";
+import { OSV_SNAPSHOT_PREFIX } from "../bundles/model/media-types.ts";
 import { reasonOf } from "../bundles/model/sealift-error.ts";
 import { DEFAULT_SCAN_POLICY } from "../sbom/scan/scan-policy.ts";
 import type { ImportedRecords, Scanned } from "./checks/scan.ts";
@@ -87,7 +87,9 @@ async function scanUnjudged(
 }
 
 function hasRecords({ imported, release }: LookUp): boolean {
-  return imported !== undefined || release.manifest.files.some(({ mediaType }) => OSV_SNAPSHOTS.includes(mediaType));
+  return (
+    imported !== undefined || release.manifest.files.some(({ mediaType }) => mediaType.startsWith(OSV_SNAPSHOT_PREFIX))
+  );
 }
 
 async function scan(report: Report, question: LookUp): Promise<Scanned | undefined> {

@@ -36,12 +36,8 @@ export const OSV_SNAPSHOT_ZIP = "application/vnd.sealift.osv.v1+zip";
 export const OSV_SNAPSHOT_TAR = "application/vnd.sealift.osv.v1.tar";
 export const OSV_SNAPSHOT_TAR_GZIP = "application/vnd.sealift.osv.v1.tar+gzip";
 export const OSV_SNAPSHOT_TAR_ZSTD = "application/vnd.sealift.osv.v1.tar+zstd";
-export const OSV_SNAPSHOTS: readonly string[] = [
-  OSV_SNAPSHOT_ZIP,
-  OSV_SNAPSHOT_TAR,
-  OSV_SNAPSHOT_TAR_GZIP,
-  OSV_SNAPSHOT_TAR_ZSTD,
-];
+/** Of all of them; a form that Sealift does not know is refused, and not passed over. */
+export const OSV_SNAPSHOT_PREFIX = "application/vnd.sealift.osv.";
 export const VEX_STATEMENTS = "application/vnd.sealift.vex.v1+json";
 export const WAIVERS = "application/vnd.sealift.waivers.v1+json";
 

@@ -6,6 +6,7 @@ import { type BundleRelease, DOCUMENT_MAX_BYTES } from "../../bundles/layout/con
 import type { Layout } from "../../bundles/layout/layout.ts";
 import type { Digest } from "../../bundles/model/digest.ts";
 import {
+  OSV_SNAPSHOT_PREFIX,
   OSV_SNAPSHOT_TAR,
   OSV_SNAPSHOT_TAR_GZIP,
   OSV_SNAPSHOT_TAR_ZSTD,
@@ -13,6 +14,7 @@ import {
   VEX_STATEMENTS,
   WAIVERS,
 } from "../../bundles/model/media-types.ts";
+import { sbomError } from "../error.ts";
 import type { SnapshotFile, SnapshotSource } from "./snapshot.ts";
 import type { SnapshotKind } from "./snapshot-kind.ts";
 import type { Claims } from "./statements.ts";
@@ -26,12 +28,21 @@ const SNAPSHOT_KINDS: Readonly<Record<string, SnapshotKind>> = {
   [OSV_SNAPSHOT_ZIP]: "zip",
 };
 
-/** All snapshots that the release carries, as one; undefined if there is none. Each byte is checked as it is read. */
+/**
+ * All snapshots that the release carries, as one; undefined if there is none. Each byte is checked as it is read.
+ * @throws SCAN_DATABASE_UNREADABLE for one in a form that this version does not know
+ */
 export function carriedSnapshot(layout: Layout, release: BundleRelease): SnapshotSource | undefined {
-  const files = release.manifest.files.flatMap(({ name, mediaType }): SnapshotFile[] => {
-    const kind = Object.hasOwn(SNAPSHOT_KINDS, mediaType) ? SNAPSHOT_KINDS[mediaType] : undefined;
-    return kind === undefined ? [] : [snapshotFile(layout, contentDigest(release, name), name, kind)];
-  });
+  const files = release.manifest.files
+    .filter(({ mediaType }) => mediaType.startsWith(OSV_SNAPSHOT_PREFIX))
+    .map(({ name, mediaType }) => {
+      const kind = Object.hasOwn(SNAPSHOT_KINDS, mediaType) ? SNAPSHOT_KINDS[mediaType] : undefined;
+      if (kind !== undefined) return snapshotFile(layout, contentDigest(release, name), name, kind);
+      throw sbomError(
+        "SCAN_DATABASE_UNREADABLE",
+        `vulnerability records ${name}: got ${JSON.stringify(mediaType)}, want one of ${Object.keys(SNAPSHOT_KINDS).join(", ")}`,
+      );
+    });
   return files.length === 0 ? undefined : { location: "carried by the release", isDirectory: false, files };
 }
 

@@ -164,6 +164,12 @@ const REFUSED: readonly (readonly [string, Release, Partial<ScanPolicy>, string]
     "SCAN_DATABASE_UNREADABLE",
   ],
   [
+    "a snapshot in a form that nobody knows",
+    { files: [snapshot(), { ...snapshot(), name: "more", mediaType: "application/vnd.sealift.osv.v1.tar+xz" }] },
+    {},
+    "SCAN_DATABASE_UNREADABLE",
+  ],
+  [
     "a snapshot that is no archive",
     { files: [{ ...snapshot(), mediaType: OSV_SNAPSHOT_ZIP }] },
     {},
