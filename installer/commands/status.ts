@@ -1,5 +1,6 @@
 import { plain } from "../../bundles/model/plain-text.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
+import { attestationFindings } from "../lifecycle/attested.ts";
 import { clockFinding, openSite, type Site } from "../lifecycle/site.ts";
 import { type SiteStatus, siteStatus } from "../lifecycle/site-status.ts";
 import { errorLines } from "../ui/terminal.ts";
@@ -41,6 +42,9 @@ export const status: Command = {
     const clock = clockFinding(site);
     // It stops nothing that runs; the next change of the site asks an operator about it.
     if (clock) terminal.note(`note: ${clock.code}: ${clock.message}`);
+    const [attestation] = attestationFindings(site, current?.release ?? null);
+    if (attestation?.status === "pass") terminal.result(`  attestation: ${plain(attestation.message)}`);
+    else if (attestation) terminal.note(`note: ${attestation.code}: ${plain(attestation.message)}`);
     for (const problem of problems) terminal.result(`  PROBLEM ${plain(problem)}`);
     for (const warning of warnings) terminal.result(`  soon: ${plain(warning)}`);
     if (state === "degraded") terminal.note(DEGRADED_HINT);
@@ -54,6 +58,7 @@ export const status: Command = {
       problems,
       warnings,
       clock: clock ?? null,
+      attestation: attestation ?? null,
       containers: containers.map(({ project, service, healthy, restarts, text }) => ({
         ...{ project, service, healthy, restarts, text },
       })),

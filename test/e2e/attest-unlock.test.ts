@@ -135,6 +135,7 @@ test("challenge, evidence and release go the three ways; what is simulated is sp
   };
   await enrol(story, "state", 1, attestation);
   assert.match(await on("state", 3, "verify", at("medium/bundle.tar")), /\[ATTEST_REQUIRED\]/);
+  assert.match(await on("state", 4, "status"), /note: ATTEST_REQUIRED/);
   const denied = await on("state", 3, "install", at("medium/bundle.tar"), "--key", at("alice"));
   assert.match(denied, /ATTEST_REQUIRED/, "denied before an engine is even looked for");
 
