@@ -2,13 +2,16 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
+import { renderCertificateBundle } from "../../bundles/layout/certificate-bundle.ts";
 import { renderSigstoreReferrer } from "../../bundles/layout/signature-object.ts";
 import { identityFingerprint } from "../../bundles/model/certificate-identity.ts";
 import type { Digest } from "../../bundles/model/digest.ts";
+import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { objectsFrom } from "../../bundles/sign/attach.ts";
 import { parseDetachedFile } from "../../bundles/sign/detached-file.ts";
 import { signStatementKeyless } from "../../bundles/sign/keyless.ts";
 import { releaseStatement, signReleaseKeyless } from "../../bundles/sign/sign-release.ts";
+import { keylessVerifier } from "../../verify/signature/keyless-statement.ts";
 import { loadTrust } from "../../verify/trust/trust.ts";
 import { type FakeOptions, FakeSigstore, identityToken } from "../support/fake-sigstore.ts";
 import { judge, wrongCodes } from "../support/judge.ts";
@@ -201,5 +204,104 @@ test("a service that refuses, answers nonsense or too much, and a token that is 
   }
   for (const bad of ["", "a.b.c", "a.e30.c"]) {
     await assert.rejects(signStatementKeyless(statement, bad, services), coded("KEYLESS_TOKEN_MALFORMED"));
+  }
+});
+
+/** Members of a bundle whose bytes nobody signed; they decide nothing, and are bounded in size (SECURITY.md). */
+const UNSIGNED = [".verificationMaterial.timestampVerificationData.rfc3161Timestamps.0.signedTimestamp"];
+
+test("no bit of a certificate's bundle can be flipped, but in what frames a timestamp", async (t) => {
+  for (const rekorVersion of [1, 2] as const) {
+    const fake = new FakeSigstore();
+    const services = await fake.serve(t, rekorVersion);
+    const statement = releaseStatement(descriptor.digest);
+    const bundle = await signStatementKeyless(statement, identityToken(ROB.identity), services);
+    const verify = keylessVerifier(fake.trustedRoot());
+    const who = [{ ...ROB, fingerprint: identityFingerprint(ROB) }];
+    const accepted = new Set<string>();
+    let tried = 0;
+    for (const { path, mutant } of flipped(bundle, SAMPLE_STEP)) {
+      const rendered = renderCertificateBundle(mutant);
+      tried += 1;
+      if (!rendered || rendered.equals(bundle)) continue;
+      try {
+        verify(rendered, who);
+        accepted.add(path);
+      } catch (cause) {
+        assert.ok(cause instanceof SealiftError, `${path}: ${String(cause)}`);
+      }
+    }
+    assert.ok(tried > 150);
+    assert.deepEqual(
+      [...accepted].filter((path) => !UNSIGNED.includes(path)),
+      [],
+    );
+  }
+});
+
+const SAMPLE_STEP = 23;
+
+/** Every `step`th byte of each text in the bundle with one bit flipped; of base64, of what it stands for. */
+function* flipped(bundle: Buffer, step: number): Generator<{ readonly path: string; readonly mutant: Buffer }> {
+  const parsed = JSON.parse(bundle.toString()) as Record<string, unknown>;
+  const leaves = [...leavesOf(parsed, "")];
+  for (const { path, holder, key, text } of leaves) {
+    const isBase64 = text.length > 8 && Buffer.from(text, "base64").toString("base64") === text;
+    const bytes = Buffer.from(text, isBase64 ? "base64" : "utf8");
+    for (let at = 0; at < bytes.length; at += bytes.length > 40 ? step : 1) {
+      const changed = Buffer.from(bytes);
+      changed[at] = (changed[at] as number) ^ 1;
+      holder[key] = changed.toString(isBase64 ? "base64" : "utf8");
+      yield { path, mutant: Buffer.from(JSON.stringify(parsed)) };
+    }
+    holder[key] = text;
+  }
+}
+
+interface Leaf {
+  readonly path: string;
+  readonly holder: Record<string, unknown>;
+  readonly key: string;
+  readonly text: string;
+}
+
+function* leavesOf(holder: Record<string, unknown>, path: string): Generator<Leaf> {
+  for (const [key, value] of Object.entries(holder)) {
+    if (typeof value === "object" && value !== null) {
+      yield* leavesOf(value as Record<string, unknown>, `${path}.${key}`);
+    } else if (typeof value === "string") yield { path: `${path}.${key}`, holder, key, text: value };
+  }
+}
+
+test("more witnesses than one signature needs, or a timestamp that carries a freight, is malformed", async (t) => {
+  const fake = new FakeSigstore();
+  const services = await fake.serve(t);
+  const statement = releaseStatement(descriptor.digest);
+  const bundle = await signStatementKeyless(statement, identityToken(ROB.identity), services);
+  const verify = keylessVerifier(fake.trustedRoot());
+  const who = [{ ...ROB, fingerprint: identityFingerprint(ROB) }];
+  interface Material {
+    verificationMaterial: {
+      tlogEntries: { inclusionProof: { checkpoint: { envelope: string }; hashes: string[] } }[];
+      timestampVerificationData: { rfc3161Timestamps: { signedTimestamp: string }[] };
+    };
+  }
+  const changes: ((material: Material["verificationMaterial"]) => void)[] = [
+    ({ tlogEntries }) => tlogEntries.push(...Array(4).fill(tlogEntries[0])),
+    ({ timestampVerificationData: { rfc3161Timestamps: all } }) => all.push(...Array(4).fill(all[0])),
+    ({ timestampVerificationData: { rfc3161Timestamps: all } }) => {
+      const first = Buffer.from(all[0]?.signedTimestamp ?? "", "base64");
+      all[0] = { signedTimestamp: Buffer.concat([first, Buffer.alloc(16 * 1024)]).toString("base64") };
+    },
+    ({ tlogEntries: [first] }) => {
+      if (first) first.inclusionProof.checkpoint.envelope += "\u2014 witness AAAAAAAA\n".repeat(1000);
+    },
+    ({ tlogEntries: [first] }) => first?.inclusionProof.hashes.push(...Array(64).fill("AAAA")),
+  ];
+  for (const change of changes) {
+    const parsed = JSON.parse(bundle.toString()) as Material;
+    change(parsed.verificationMaterial);
+    const rendered = renderCertificateBundle(Buffer.from(JSON.stringify(parsed))) ?? Buffer.alloc(0);
+    assert.throws(() => verify(rendered, who), coded("SIGNATURE_MALFORMED"));
   }
 });

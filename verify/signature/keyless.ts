@@ -10,7 +10,7 @@
  */
 import { X509Certificate as NodeCertificate } from "node:crypto";
 import type { Bundle } from "@sigstore/bundle";
-import type { ASN1Obj } from "@sigstore/core";
+import { ASN1Obj } from "@sigstore/core";
 import type { TrustedRoot } from "@sigstore/protobuf-specs";
 import { type SignedEntity, toTrustMaterial, VerificationError, Verifier } from "@sigstore/verify";
 import type { CertificateIdentity } from "../../bundles/model/certificate-identity.ts";
@@ -114,12 +114,29 @@ function requireForCode({ verificationMaterial: { content } }: Bundle): void {
         ? content.x509CertificateChain.certificates[0]?.rawBytes
         : undefined;
   const certificate = new NodeCertificate(der ?? Buffer.alloc(0));
+  requireSignedAlgorithm(certificate.raw);
   if (certificate.ca || !certificate.keyUsage?.includes(CODE_SIGNING)) {
     throw signatureError(
       "SIGNATURE_CERTIFICATE_REFUSED",
       "Sigstore bundle: its certificate is not one for signing code",
     );
   }
+}
+
+/** Index of `signature` in TBSCertificate (RFC 5280, section 4.1), and of the two parts behind it in Certificate. */
+const TBS_ALGORITHM = 2;
+const ALGORITHM = 1;
+const SIGNATURE = 2;
+
+/**
+ * The algorithm stands in a certificate twice, and only the first is signed. @sigstore/verify reads the other, and does
+ * not compare (RFC 5280, section 4.1.1.2, demands it); nor does it look at how many bits of the signature are none.
+ */
+function requireSignedAlgorithm(der: Buffer): void {
+  const { subs } = ASN1Obj.parseBuffer(Buffer.from(der));
+  const signed = subs[0]?.subs[TBS_ALGORITHM]?.toDER() ?? Buffer.alloc(0);
+  if (subs[ALGORITHM]?.toDER().equals(signed) && subs[SIGNATURE]?.value[0] === 0) return;
+  throw signatureError("SIGNATURE_CERTIFICATE_REFUSED", "Sigstore bundle: its certificate names two algorithms");
 }
 
 /** An integrated time counts only where the log promised it; Rekor 2 promises none. */
