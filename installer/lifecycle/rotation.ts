@@ -29,7 +29,7 @@ export type RotationWish = (typeof ROTATIONS)[number];
 /** In the journal; no value is. */
 export interface Rotation {
   readonly wish: RotationWish;
-  /** Below secrets/, in the order in which they are numbered beside it. */
+  /** Below secrets/. */
   readonly files: readonly RotatedFile[];
   /** Services of the base that are started anew before the other colour starts, and when the old one is gone. */
   readonly between: readonly string[];
@@ -150,8 +150,9 @@ function besides({ directory }: StatePaths): string {
   return join(directory, "site", "rotation");
 }
 
-function numbered(paths: StatePaths, which: "before" | "after", index: number): string {
-  return join(besides(paths), which, String(index));
+/** `path` as one name: no path of a secret has a `+`. */
+function copyOf(paths: StatePaths, which: "before" | "after", path: string): string {
+  return join(besides(paths), which, path.replaceAll("/", "+"));
 }
 
 /** Nobody but this operation reads the root, so its file changes when all is over. */
@@ -171,11 +172,11 @@ export function beginRotation(site: SecretSite, template: ComposeTemplate, { wis
     makeDirectory(disk, path);
   }
   if (values.root) writeSecret(disk, nextRoot(paths), values.root, 0);
-  for (const [index, { path }] of files.entries()) {
+  for (const { path } of files) {
     const value = values.files.get(path);
     if (!value) throw new TypeError(`no value for ${path}`);
-    writeSecret(disk, numbered(paths, "before", index), readSecretFile(paths, path), 0);
-    writeSecret(disk, numbered(paths, "after", index), value.after, 0);
+    writeSecret(disk, copyOf(paths, "before", path), readSecretFile(paths, path), 0);
+    writeSecret(disk, copyOf(paths, "after", path), value.after, 0);
   }
   for (const { path, uid } of files) {
     writeSecret(disk, secretPath(paths, path), values.files.get(path)?.between as Buffer, uid);
@@ -184,8 +185,8 @@ export function beginRotation(site: SecretSite, template: ComposeTemplate, { wis
 
 /** Puts back what was before, whole or half. Returns whether anything may have been replaced. */
 export function restoreRotation({ disk, paths }: SecretSite, { files }: Rotation): boolean {
-  const kept = files.flatMap(({ path, uid }, index) => {
-    const bytes = readStateFile(numbered(paths, "before", index), FILE_MAX_BYTES);
+  const kept = files.flatMap(({ path, uid }) => {
+    const bytes = readStateFile(copyOf(paths, "before", path), FILE_MAX_BYTES);
     return bytes ? [{ path, uid, bytes }] : [];
   });
   // The copies are whole before the first file is replaced.
@@ -196,8 +197,8 @@ export function restoreRotation({ disk, paths }: SecretSite, { files }: Rotation
 
 /** The old values count no more. May be done again. @throws STATE_DAMAGED if the new ones are not there any more */
 export function settleRotation({ disk, paths }: SecretSite, { wish, files }: Rotation): void {
-  for (const [index, { path, uid }] of files.entries()) {
-    const bytes = readStateFile(numbered(paths, "after", index), FILE_MAX_BYTES);
+  for (const { path, uid } of files) {
+    const bytes = readStateFile(copyOf(paths, "after", path), FILE_MAX_BYTES);
     if (!bytes) throw damaged(path);
     writeSecret(disk, secretPath(paths, path), bytes, uid);
   }
