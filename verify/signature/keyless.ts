@@ -17,6 +17,7 @@ import type { CertificateIdentity } from "../../bundles/model/certificate-identi
 import type { Digest } from "../../bundles/model/digest.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import { signatureError } from "./error.ts";
+import { requireWitnessForm } from "./witness-form.ts";
 import { signedEntity } from "./witnesses.ts";
 
 /** A time that somebody other than the signer vouches for. */
@@ -48,6 +49,7 @@ export function verifyKeyless(
   who: CertificateIdentity,
   root: TrustedRoot,
 ): readonly WitnessedTime[] {
+  requireWitnessForm(bundle);
   try {
     const entity = signedEntity(bundle, artifact);
     if (entity.key.$case !== "certificate") {
