@@ -12,6 +12,8 @@ const os = apt ? parseOsRelease(readFileSync("/etc/os-release", "utf8")) : undef
 const supported = os !== undefined && ["debian 12", "debian 13", "ubuntu 24.04"].includes(`${os.id} ${os.version}`);
 const root = process.getuid?.() === 0;
 
+const PID_FILE = "/var/run/docker.pid";
+
 /** With traps in the environment that must change nothing. */
 function sealift(...args: string[]) {
   const env = { ...process.env, DOCKER_HOST: "tcp://127.0.0.1:1", DOCKER_CONTEXT: "elsewhere" };
@@ -40,7 +42,11 @@ const install =
       ? "this machine has no engine; SEALIFT_TEST_HOST_SETUP=1 allows the test to install one"
       : false;
 
-it("makes an engine that answers, and then has nothing to do", { skip: install, timeout: 900_000 }, () => {
+it("makes an engine that answers, and then has nothing to do", { skip: install, timeout: 900_000 }, (t) => {
+  const ranBefore = spawnSync("pidof", ["dockerd"]).status === 0;
+  t.after(() => {
+    if (!ranBefore && existsSync(PID_FILE)) process.kill(Number(readFileSync(PID_FILE, "utf8")), "SIGTERM");
+  });
   const first = sealift("host", "setup", "--yes");
   assert.equal(first.status, 0, first.stderr);
   const docker = firstExecutable(DOCKER_PATHS);
