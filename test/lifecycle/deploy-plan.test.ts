@@ -8,12 +8,14 @@ import { type Digest, digestOf } from "../../bundles/model/digest.ts";
 import type { ReleaseManifest } from "../../bundles/model/release-manifest.ts";
 import type { JsonSchema } from "../../bundles/model/schema.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
+import { parseDeployParameters } from "../../installer/lifecycle/deploy-context.ts";
 import {
   type DeployPlan,
   type PlanFacts,
   planConfig,
   planInstall,
   planRollback,
+  planRotate,
   planUpgrade,
 } from "../../installer/lifecycle/deploy-plan.ts";
 import type { ReleaseParts } from "../../installer/lifecycle/stored-release.ts";
@@ -286,6 +288,41 @@ test("a change of the configuration leaves the way back open", () => {
   const { parameters } = planConfig(upgraded, next, { clientPort: 9443 });
   assert.equal(parameters.after.previous?.version, "1.0.0");
   assert.equal(parameters.parts.base, true);
+});
+
+/** The same release, whose gateway and Postgres share a password that may be replaced. */
+function withPassword(of: ReleaseParts): ReleaseParts {
+  const files = { "gateway/password": 10_001, "postgres/password": 10_070 };
+  const rules: ApplianceRules = { ...of.rules, secrets: [{ kind: "password", rotates: true, files }] };
+  const { gateway, postgres, ...others } = of.template.services;
+  if (!gateway || !postgres) throw new TypeError("no such services");
+  const services = {
+    ...others,
+    gateway: { ...gateway, secrets: ["own"] },
+    postgres: { ...postgres, secrets: ["its"] },
+  };
+  const at = (path: string): object => ({ file: `\${SEALIFT_SECRETS}/${path}` });
+  const secrets = { own: at("gateway/password"), its: at("postgres/password") };
+  return { ...of, rules, template: { ...of.template, "x-sealift": rules, services, secrets } };
+}
+
+test("a rotation is the same release in the other colour, leaves the way back open, and says who is started anew", () => {
+  const [first, next] = [release("1.0.0"), withPassword(release("1.1.0"))];
+  const upgraded = after(planUpgrade(installed(first), next, defaults), next);
+  const { parameters, subject } = planRotate(upgraded, next, defaults, "secrets");
+  assert.equal(parameters.to.release, parameters.before.current?.release);
+  assert.notEqual(parameters.to.colour, parameters.before.current?.colour);
+  assert.equal(parameters.after.previous?.version, "1.0.0");
+  const { base, stage, migrate, backup } = parameters.parts;
+  assert.deepEqual([base, stage, migrate, backup], [false, false, false, false]);
+  assert.deepEqual(parameters.rotation?.after, ["postgres"]);
+  assert.equal(subject.action, "rotate");
+  const details = subject.details.join("\n");
+  assert.match(details, /another value for gateway\/password, postgres\/password/);
+  assert.match(details, /predicted pause: at most 3 s each; started anew: postgres/);
+  assert.deepEqual(parseDeployParameters({ ...parameters }), parameters, "what recover reads in the journal");
+  assert.throws(() => planRotate(facts(EMPTY), next, defaults, "secrets"), code("SITE_NOT_INSTALLED"));
+  assert.throws(() => planRotate(upgraded, next, defaults, "certificates"), code("ROTATION_NOT_HERE"));
 });
 
 test("nothing is installed twice, nor moved where nothing is", () => {
