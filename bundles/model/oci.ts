@@ -12,6 +12,8 @@ import { DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST } from "
 import { type JsonSchema, schemaProblem } from "./schema.ts";
 
 /** A manifest or index larger than this is refused: 4 MiB, the limit registries agree on. */
+/** Of a release document: an SBOM and a provenance for each of up to 256 images, and what the release has once. */
+const LAYERS_MAX = 1024;
 export const MANIFEST_MAX_BYTES = 4 * 1024 * 1024;
 export const CONFIG_MAX_BYTES = 4 * 1024 * 1024;
 
@@ -46,7 +48,7 @@ const manifestSchema: JsonSchema = {
     mediaType: { enum: [OCI_MANIFEST, DOCKER_MANIFEST] },
     artifactType: { type: "string" },
     config: descriptorSchema,
-    layers: { type: "array", items: descriptorSchema, maxItems: 256 },
+    layers: { type: "array", items: descriptorSchema, maxItems: LAYERS_MAX },
     subject: descriptorSchema,
     annotations: stringMap,
   },
