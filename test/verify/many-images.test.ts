@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import test from "node:test";
-import { judge, wrong } from "../support/judge.ts";
+import { judge, wrong, wrongCodes } from "../support/judge.ts";
 import { scratch } from "../support/scratch.ts";
 import { signedBundle, writeSignedBundle } from "../support/signed-bundle.ts";
 import { smallRelease } from "../support/small-bundle.ts";
@@ -15,5 +15,7 @@ test("a release of 255 images is verified, and one of 257 is none", async (t) =>
   const verdict = await judge(path, bundle);
   assert.deepEqual(wrong(verdict), []);
   assert.equal(verdict.decision, "allow");
-  assert.throws(() => smallRelease({ images: images(257) }), { code: "RELEASE_MALFORMED" });
+  const tooMany = signedBundle({ small: smallRelease({ images: images(257) }) });
+  await writeSignedBundle(path, tooMany);
+  assert.deepEqual(wrongCodes(await judge(path, tooMany)), ["RELEASE_MALFORMED"]);
 });
