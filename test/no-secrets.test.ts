@@ -5,6 +5,7 @@ import { join, relative } from "node:path";
 import test from "node:test";
 import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
+import { SECRET_KINDS, secretsIn } from "./support/secret-patterns.ts";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 const PUBLISHED = ["bundles", "compose", "installer", "runbooks", "sbom", "verify"];
@@ -20,25 +21,6 @@ const FILES = [
 const SKIPPED = ["node_modules", ".git"];
 const MAX_BYTES = 8 * 1024 * 1024;
 
-/** As each of these looks where it is a real one. */
-const SECRETS: Readonly<Record<string, RegExp>> = {
-  "a private key": /-----BEGIN (?:[A-Z]+ )?(?:ENCRYPTED )?PRIVATE KEY-----\s+[A-Za-z0-9+/=\s]{40,}/,
-  "an OpenSSH key": /-----BEGIN OPENSSH PRIVATE KEY-----\s+[A-Za-z0-9+/=\s]{40,}/,
-  "an age key": /AGE-SECRET-KEY-1[0-9A-Z]{58}/,
-  "an API key of the gateway": /\bslk_[a-z2-7]{12}_[A-Za-z0-9_-]{43}\b/,
-  "a key of AWS": /\bAKIA[0-9A-Z]{16}\b/,
-  "a token of GitHub": /\bgh[pousr]_[A-Za-z0-9]{36}\b/,
-  "a token of npm": /\bnpm_[A-Za-z0-9]{36}\b/,
-  "a token of Slack": /\bxox[abprs]-[A-Za-z0-9-]{10,}/,
-  "a key of OpenAI": /\bsk-[A-Za-z0-9]{32,}\b/,
-  "a JSON Web Token": /\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{20,}/,
-  "a password in an address": /\b[a-z]+:\/\/[^\s:/@]+:[^\s:/@{}$<>"'`]{3,}@[a-z0-9]/,
-};
-
-function found(text: string): string[] {
-  return Object.entries(SECRETS).flatMap(([name, pattern]) => (pattern.test(text) ? [name] : []));
-}
-
 function filesIn(directory: string): string[] {
   return readdirSync(directory, { withFileTypes: true }).flatMap((entry) => {
     if (SKIPPED.includes(entry.name)) return [];
@@ -53,7 +35,7 @@ test("no file that is published has a secret in it", () => {
   const bad = files.flatMap((path) => {
     const bytes = readFileSync(path);
     assert.ok(bytes.length < MAX_BYTES, path);
-    return found(bytes.toString("latin1")).map((what) => `${relative(ROOT, path)}: ${what}`);
+    return secretsIn(bytes.toString("latin1")).map((what) => `${relative(ROOT, path)}: ${what}`);
   });
   assert.deepEqual(bad, []);
 });
@@ -73,8 +55,8 @@ test("the scan finds what it looks for", () => {
     "a JSON Web Token": ["eyJhbGciOiJIUzI1NiJ9", "eyJzdWIiOiIxMjM0NTY3ODkwIn0", "a".repeat(43)].join("."),
     "a password in an address": `postgres://gateway:${"hunter2"}@db`,
   };
-  assert.deepEqual(Object.keys(samples), Object.keys(SECRETS));
-  for (const [what, sample] of Object.entries(samples)) assert.ok(found(`x ${sample} y`).includes(what), what);
+  assert.deepEqual(Object.keys(samples), SECRET_KINDS);
+  for (const [what, sample] of Object.entries(samples)) assert.ok(secretsIn(`x ${sample} y`).includes(what), what);
 });
 
 test("no setting of a container is a secret: secrets are files", () => {
