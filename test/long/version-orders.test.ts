@@ -63,6 +63,8 @@ const OWNERS: Readonly<
     }
   >
 > = {
+  // Much the faster one.
+  rpm: { skip: skipWithout("rpm"), parts: RPM_PARTS, orders: rpmOrders, ours: compareRpmVersions },
   dpkg: {
     skip: skipWithoutDpkg(),
     parts: [...DPKG_PARTS, "2:", ":"],
@@ -72,7 +74,6 @@ const OWNERS: Readonly<
       return x && y ? compareDebianVersions(x, y) : undefined;
     },
   },
-  rpm: { skip: skipWithout("rpm"), parts: RPM_PARTS, orders: rpmOrders, ours: compareRpmVersions },
 };
 
 for (const [name, { skip, parts, orders, ours }] of Object.entries(OWNERS) as [Owner, (typeof OWNERS)[Owner]][]) {
