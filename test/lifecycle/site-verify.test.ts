@@ -2,7 +2,10 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
-import { verifyForSite } from "../../installer/lifecycle/site-verify.ts";
+import { closeStore } from "../../bundles/layout/layout.ts";
+import { digestOf } from "../../bundles/model/digest.ts";
+import { openCurrentRelease, verifyForSite } from "../../installer/lifecycle/site-verify.ts";
+import { type Deployment, NOTHING_DEPLOYED, writeDeployments } from "../../installer/site/deployment.ts";
 import { hostDisk } from "../../installer/site/disk.ts";
 import { stageRelease, storedPath } from "../../installer/site/store.ts";
 import { importTrust } from "../support/enrolled-site.ts";
@@ -40,6 +43,46 @@ test("a site's own verdict allows, and staging reads the verified file even if a
   const again = await verifyForSite(open(), storedPath(directory, digest), quiet);
   assert.equal(again.allowed?.release.descriptor.digest, digest);
   again.close();
+});
+
+test("a site's verification compares the bundle with the release that runs, in the cage, from the site's own store", async (t) => {
+  const { directory, open, path } = await enrolled(t);
+  const site = open();
+  assert.equal(openCurrentRelease(site, path), undefined, "nothing runs yet");
+  const first = await verifyForSite(site, path, quiet);
+  assert.ok(first.allowed);
+  await stageRelease(hostDisk, directory, first.allowed);
+  first.close();
+  const { digest } = bundle.small.release.descriptor;
+  const rendered = digestOf("rendered");
+  const current: Deployment = {
+    id: "0".repeat(32),
+    release: digest,
+    appliance: "demo",
+    version: "1.0.0",
+    colour: "blue",
+    config: rendered,
+    base: rendered,
+    containers: rendered,
+  };
+  writeDeployments(hostDisk, site.paths, { ...NOTHING_DEPLOYED, current });
+  assert.equal(openCurrentRelease(site, storedPath(directory, digest)), undefined, "it is the same");
+  const images = [{ name: "gateway", layers: [{ "app/x": "1" }] }, { name: "audit" }];
+  const small = smallRelease({ version: "1.1.0", images });
+  const next = join(directory, "..", "next");
+  await writeSignedBundle(next, signedBundle({ small, signers: bundle.signers }));
+  const earlier = openCurrentRelease(site, next);
+  assert.ok(earlier);
+  const { contents, close } = await verifyForSite(site, next, quiet, { describe: { earlier } });
+  close();
+  closeStore(earlier.store);
+  const { against = "", images: compared = [], records } = contents?.comparison ?? {};
+  assert.equal(against, `demo 1.0.0, ${digest}`);
+  assert.deepEqual(
+    compared.map(({ name, presence }) => `${name} ${presence}`),
+    ["audit both", "gateway both"],
+  );
+  assert.equal(records, "not checked: no vulnerability snapshot");
 });
 
 test("a release of a publisher whom the site does not trust is denied, and nothing is allowed", async (t) => {
