@@ -15,7 +15,8 @@ import { verifyError } from "../../verify/error.ts";
 import { DEFAULT_POLICY_BYTES } from "../../verify/policy.ts";
 import { goodExhibit } from "../support/bad-bundles.ts";
 import { scratch } from "../support/scratch.ts";
-import { SMALL_NOW } from "../support/signed-bundle.ts";
+import { SMALL_NOW, signedBundle, writeSignedBundle } from "../support/signed-bundle.ts";
+import { smallRelease } from "../support/small-bundle.ts";
 
 const PROBE = "../../test/support/cage-probe.js";
 const PROBE_FILE = new URL("../support/cage-probe.js", import.meta.url);
@@ -224,6 +225,19 @@ for (const how of [
     await assert.rejects(judging, { code: "CAGE_FAILED", exit: 1 });
   });
 }
+
+test("a verdict that is larger than what a pipe holds comes back whole", async (t) => {
+  const { directory, options } = await goodBundle(t);
+  const images = Array.from({ length: 200 }, (_, i) => ({ name: `image${i}` }));
+  const bundle = signedBundle({ small: smallRelease({ images }) });
+  const path = join(directory, "many");
+  await writeSignedBundle(path, bundle);
+  const store = openStore(path);
+  t.after(() => closeStore(store));
+  const judged = await verifyInCage({ ...options, store, trustFiles: bundle.trustFiles });
+  assert.equal(judged.decision, "allow");
+  assert.ok(JSON.stringify(judged).length > 300_000);
+});
 
 test("a policy that is none is refused, whatever the judge says", async (t) => {
   const { options } = await goodBundle(t);

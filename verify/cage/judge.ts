@@ -17,7 +17,10 @@ async function nextLine(): Promise<string> {
   return value;
 }
 
-const write = (value: unknown): boolean => process.stdout.write(`${plainJson(value, 0)}\n`);
+/** Done when the parent has it all: a verdict on many images is larger than what a pipe holds. */
+function write(value: unknown): Promise<void> {
+  return new Promise((resolve) => process.stdout.write(`${plainJson(value, 0)}\n`, () => resolve()));
+}
 
 /** No tasks if the store cannot be read as a layout; verifyRelease finds out why and says so. */
 function tasksOf(store: Store): HashTask[] {
@@ -29,7 +32,7 @@ function tasksOf(store: Store): HashTask[] {
 }
 
 const question = JSON.parse(await nextLine()) as Case;
-write({ tasks: tasksOf(question.store) });
+await write({ tasks: tasksOf(question.store) });
 const { verifyRelease } = await import("../verify.ts");
 const { verdict, contents } = await verifyRelease({
   ...question,
@@ -45,5 +48,5 @@ const { verdict, contents } = await verifyRelease({
     return new Map(Object.entries(got));
   },
 });
-write({ nonce: question.nonce, verdict, contents } satisfies Judgement);
+await write({ nonce: question.nonce, verdict, contents } satisfies Judgement);
 process.exit(0);
