@@ -203,7 +203,10 @@ const HARDENING = "test/e2e/hardening.test.ts";
 export const ELSEWHERE: Readonly<Record<string, { readonly title: string; readonly how: string }>> = {
   "4.2": { title: "trusted base images", how: "`verify`: signed provenance names every input by digest" },
   "4.3": { title: "no needless packages", how: "`test/e2e/images.test.ts`: each image's packages are its recipe's" },
-  "4.4": { title: "images are scanned and rebuilt", how: "`sealift sbom scan`; `sealift bundle rebuild`" },
+  "4.4": {
+    title: "images are scanned and rebuilt",
+    how: "`sealift verify` by a policy with `scan` ([policy.md](policy.md)); `sealift bundle rebuild`",
+  },
   "4.5": {
     title: "content trust of Docker",
     how: "does not apply: nothing is pulled from a registry; `verify` checks cosign's signatures before the engine sees an image",
