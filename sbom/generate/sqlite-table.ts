@@ -1,7 +1,7 @@
 /**
  * The blobs of one table of an SQLite database (sqlite.org/fileformat2.html), read without SQLite: an
  * image's database is a stranger's bytes, and a schema can hold views and expressions that run for ever
- * (ADR 0028). Every page is read at most once, so work and memory are bounded by the file's size.
+ * (ADR 0026). Every page is read at most once, so work and memory are bounded by the file's size.
  *
  * Not read: a write-ahead log beside the file, tables without row ids, text that is not UTF-8.
  */
