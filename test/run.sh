@@ -4,6 +4,8 @@ set -eu
 cd "$(dirname "$0")/.."
 ./sealift --version
 node=node_modules/.bin/node
+# Brought by the launcher where the host has none.
+if [ -e node_modules/.library/libatomic.so.1 ]; then export LD_LIBRARY_PATH="$PWD/node_modules/.library"; fi
 unit() {
   # One process: 0.8 s instead of 40 s for 200 small files. What needs its own process is under test/e2e.
   find test -name '*.test.ts' -not -path '*/node_modules/*' -not -path 'test/e2e/*' -not -path 'test/long/*' | sort | xargs \

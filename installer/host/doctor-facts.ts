@@ -51,6 +51,7 @@ export async function gatherDoctorFacts(
     servicesDenied: existsSync("/usr/sbin/policy-rc.d"),
     systemd: existsSync("/run/systemd/system"),
     appArmor: appArmor(readHostFile("/sys/module/apparmor/parameters/enabled")),
+    sshKeygen: firstExecutable(["/usr/bin/ssh-keygen", "/usr/local/bin/ssh-keygen"]),
     iptables: firstExecutable(["/usr/sbin/iptables", "/sbin/iptables", "/usr/bin/iptables"]),
     entropyBits: Number.isFinite(entropy) ? entropy : undefined,
   };

@@ -37,6 +37,7 @@ export interface DoctorFacts {
   readonly servicesDenied: boolean;
   readonly systemd: boolean;
   readonly appArmor: "enabled" | "disabled" | "absent";
+  readonly sshKeygen: string | undefined;
   readonly iptables: string | undefined;
   /** Of the site on this host, if there is one: what is or will soon be wrong with the certificate that clients see. */
   readonly clientCertificate:
@@ -175,6 +176,13 @@ const checks: Readonly<Record<string, Check>> = {
     appArmor === "enabled"
       ? pass("enabled")
       : skipped("confinement by AppArmor", appArmor === "absent" ? "the kernel has none" : "it is switched off"),
+  "ssh-keygen": ({ sshKeygen }) =>
+    sshKeygen
+      ? pass(sshKeygen)
+      : fail(
+          "ssh-keygen is not on this host; no operator's signature can be checked",
+          "apt-get install openssh-client",
+        ),
   firewall: ({ iptables }) =>
     iptables ? pass(iptables) : fail("iptables is not on this host; the engine cannot connect networks", SETUP),
   random: ({ entropyBits }) => {

@@ -74,16 +74,18 @@ export const DAEMON_LOG = "/var/log/sealift-dockerd.log";
 const ENGINE_SUITE = "trixie";
 const ENGINE_PACKAGES = ["docker.io", "docker-cli", "docker-compose"];
 const COMMON_PACKAGES = ["iptables", "ca-certificates"];
+/** Its ssh-keygen checks operators' signatures. A kit does not carry it: most hosts have it, and it needs a dozen others. */
+const OPERATORS_PACKAGE = "openssh-client";
 
 /** The packages that make an engine on this distribution, and whether they come from the newer suite. */
 function packagesFor(os: SetupFacts["os"]): { readonly names: readonly string[]; readonly foreign: boolean } {
   switch (`${os.id} ${os.version}`) {
     case "debian 12":
-      return { names: [...ENGINE_PACKAGES, ...COMMON_PACKAGES], foreign: true };
+      return { names: [...ENGINE_PACKAGES, ...COMMON_PACKAGES, OPERATORS_PACKAGE], foreign: true };
     case "debian 13":
-      return { names: [...ENGINE_PACKAGES, ...COMMON_PACKAGES], foreign: false };
+      return { names: [...ENGINE_PACKAGES, ...COMMON_PACKAGES, OPERATORS_PACKAGE], foreign: false };
     case "ubuntu 24.04":
-      return { names: ["docker.io", "docker-compose-v2", ...COMMON_PACKAGES], foreign: false };
+      return { names: ["docker.io", "docker-compose-v2", ...COMMON_PACKAGES, OPERATORS_PACKAGE], foreign: false };
     default:
       throw hostError("HOST_UNSUPPORTED", `host: got ${JSON.stringify(`${os.id} ${os.version}`)}`, {
         hints: [
@@ -121,7 +123,11 @@ export function planSetup(facts: SetupFacts): SetupPlan {
   const notes: string[] = [];
   if (facts.dpkgInterrupted && missing.length > 0) steps.push({ kind: "repair-packages" });
   if (missing.length > 0 && facts.debs) {
-    steps.push({ kind: "install-debs", debs: usableDebs(facts.debs.files, missing, facts) });
+    const needed = missing.filter((name) => name !== OPERATORS_PACKAGE);
+    if (needed.length > 0) steps.push({ kind: "install-debs", debs: usableDebs(facts.debs.files, needed, facts) });
+    if (missing.includes(OPERATORS_PACKAGE) && !facts.debs.files.some((deb) => deb.package === OPERATORS_PACKAGE)) {
+      notes.push(`${OPERATORS_PACKAGE} is not among them: bring it too, or no operator's signature can be checked`);
+    }
     notes.push(
       facts.debs.from === "kit"
         ? "nothing is fetched; the packages are those of this kit, whose signature you checked before you unpacked it"

@@ -29,10 +29,11 @@ import type { Case } from "./protocol.ts";
 
 /** Everything that the caged code imports lies below this. */
 const CODE_ROOT = fileURLToPath(new URL("../../", import.meta.url));
-/** The cage's environment: empty, but where the launcher had to give Node the kit's own libatomic. */
-const KIT_LIBRARY_DIRECTORY = join(CODE_ROOT, "lib");
-const KIT_LIBRARIES: NodeJS.ProcessEnv =
-  process.env["LD_LIBRARY_PATH"] === KIT_LIBRARY_DIRECTORY ? { LD_LIBRARY_PATH: KIT_LIBRARY_DIRECTORY } : {};
+/** The cage's environment: empty, but where the launcher had to give Node a libatomic, of the kit or brought. */
+const LIBRARY_DIRECTORY = ["lib", "node_modules/.library"]
+  .map((name) => join(CODE_ROOT, name))
+  .find((directory) => directory === process.env["LD_LIBRARY_PATH"]);
+const KIT_LIBRARIES: NodeJS.ProcessEnv = LIBRARY_DIRECTORY ? { LD_LIBRARY_PATH: LIBRARY_DIRECTORY } : {};
 const NOBODY = 65534;
 const STDERR_MAX_BYTES = 16 * 1024;
 /** Of everything that one caged process says: a verdict with all its findings is below 70 MiB. */

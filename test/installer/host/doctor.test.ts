@@ -39,6 +39,7 @@ const healthy: DoctorFacts = {
   servicesDenied: false,
   systemd: true,
   appArmor: "enabled",
+  sshKeygen: "/usr/bin/ssh-keygen",
   iptables: "/usr/sbin/iptables",
   entropyBits: 256,
   clientCertificate: { state: "none" },
@@ -95,6 +96,7 @@ describe("doctor", () => {
     ["clock", { now: new Date("2041-06-01T00:00:00Z") }],
     ["leftover-containers", { containers: ["/44b983740d11_site-audit-1"] }],
     ["firewall", { iptables: undefined }],
+    ["ssh-keygen", { sshKeygen: undefined }],
     ["random", { entropyBits: 12 }],
   ];
   for (const [check, change] of failures) {

@@ -49,7 +49,7 @@ describe("the plan of host setup", () => {
       source?.kind === "write-file" && source.path === SOURCE_FILE && source.content.includes(`URIs: ${archive}\n`),
     );
     assert.ok(install?.kind === "install");
-    assert.deepEqual(install.packages, everything);
+    assert.deepEqual(install.packages, [...everything, "openssh-client"]);
     assert.ok(steps.every((step) => stepText(step) !== ""));
   });
 
@@ -71,7 +71,7 @@ describe("the plan of host setup", () => {
       ),
     );
     assert.deepEqual(kinds({ files, dpkgInterrupted: true }).slice(0, 2), ["repair-packages", "update-lists"]);
-    const installed = new Map([...everything, "ca-certificates"].map((name) => [name, "1"]));
+    const installed = new Map([...everything, "ca-certificates", "openssh-client"].map((name) => [name, "1"]));
     assert.deepEqual(kinds({ files, installed, dockerd: "/usr/sbin/dockerd" }), ["start-service", "check"]);
   });
 
@@ -116,6 +116,13 @@ describe("the plan of host setup", () => {
     const notes = (from: "kit" | "option") => planSetup({ ...fresh, debs: { from, files } }).notes.join();
     assert.match(notes("kit"), /of this kit/);
     assert.match(notes("option"), /nobody but you/);
+    assert.match(notes("kit"), /openssh-client is not among them/);
+    const there = new Map([...everything, "ca-certificates"].map((name) => [name, "1"]));
+    const engine = { ...fresh, installed: there, debs: { from: "kit" as const, files } };
+    assert.ok(
+      !planSetup(engine).steps.some(({ kind }) => kind === "install-debs"),
+      "nothing that the kit has is missing",
+    );
   });
 
   it("refuses another system, a user who is not root, and sources that it cannot read", () => {
