@@ -90,7 +90,7 @@ async function lookAtHost(journey: Journey): Promise<void> {
       });
     }
     await verbs.sealift(["host", "setup", "--yes"]);
-    story.fact("Docker Engine is installed; it stays when the demo is removed");
+    story.fact("Docker Engine is installed and runs; it stays when the demo is removed");
     report = (await verbs.sealift(["doctor"], [0, 4])) as DoctorReport;
   }
   tellHost(story, report);

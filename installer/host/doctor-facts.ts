@@ -88,7 +88,9 @@ async function engineState(
     return { engine: { state: "good", facts: engine.facts, compose }, containers };
   } catch (cause) {
     if (!(cause instanceof SealiftError)) throw cause;
-    const fix = cause.hints.at(-1) ?? "sealift host setup";
+    // Its own hint is to run doctor. An engine that is there and does not run is started.
+    const silent = cause.code === "ENGINE_UNREACHABLE";
+    const fix = (silent ? undefined : cause.hints.at(-1)) ?? "sealift host setup";
     return { engine: { state: "refused", code: cause.code, message: cause.message, fix }, containers: undefined };
   }
 }
