@@ -18,6 +18,8 @@ export const SYSTEM_ENV = {
   DEBIAN_FRONTEND: "noninteractive",
 };
 const DEBS_MAX = 64;
+const TARGETS_FORMAT = "$(ORIGIN)|$(LABEL)|$(REPO_URI)|$(CODENAME)|$(RELEASE)|$(COMPONENT)";
+
 /** A command of the host's own, by the fixed search path of SYSTEM_ENV. */
 export function systemCall(name: string, args: readonly string[]): ToolCall {
   const file = SYSTEM_ENV.PATH.split(":")
@@ -34,11 +36,13 @@ export function parseOsRelease(text: string): SetupFacts["os"] {
   return { id: value("ID"), version: value("VERSION_ID"), codename: value("VERSION_CODENAME") };
 }
 
-/** Lines of `apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)|$(CODENAME)'`. */
+/** Lines of `apt-get indextargets --format` with TARGETS_FORMAT. What apt does not know it leaves as it stands there. */
 export function parseAptTargets(text: string): AptTarget[] {
   return text.split("\n").flatMap((line) => {
-    const [origin = "", label = "", uri = "", codename = ""] = line.split("|");
-    return uri === "" ? [] : [{ origin, label, uri, codename }];
+    const [origin = "", label = "", uri = "", codename = "", suite = "", component = ""] = line
+      .split("|")
+      .map((value) => (value.startsWith("$(") ? "" : value));
+    return uri === "" ? [] : [{ origin, label, uri, codename, suite, component }];
   });
 }
 
@@ -68,8 +72,8 @@ export async function gatherSetupFacts(options: SetupFactsOptions): Promise<Setu
   const fromKit = options.debs === undefined && engine.state !== "good" && existsSync(carried);
   const debs = fromKit ? carried : options.debs;
   const query = await output("dpkg-query", ["-W", "-f", "${Package}\\t${Version}\\t${db:Status-Status}\\n"]);
-  const format = "$(ORIGIN)|$(LABEL)|$(REPO_URI)|$(CODENAME)";
-  const targets = await output("apt-get", ["indextargets", "--format", format, "Created-By: Packages"]);
+  const targets = async (...more: string[]): Promise<string> =>
+    output("apt-get", ["indextargets", ...more, "--format", TARGETS_FORMAT, "Created-By: Packages"]);
   const files = [SOURCE_FILE, PIN_FILE].flatMap((path): [string, string][] => {
     const content = readHostFile(path);
     return content === undefined ? [] : [[path, content]];
@@ -84,7 +88,8 @@ export async function gatherSetupFacts(options: SetupFactsOptions): Promise<Setu
     dockerd: firstExecutable(["/usr/sbin/dockerd", "/usr/bin/dockerd", "/usr/local/bin/dockerd"]),
     systemd: existsSync("/run/systemd/system"),
     servicesDenied: existsSync("/usr/sbin/policy-rc.d"),
-    aptTargets: parseAptTargets(targets),
+    // Before the first apt-get update nothing is known but the sources themselves.
+    aptTargets: parseAptTargets((await targets()) || (await targets("--no-release-info"))),
     archiveKeyring: existsSync(DEBIAN_KEYRING),
     files: new Map(files),
     debs: debs === undefined ? undefined : { from: fromKit ? "kit" : "option", files: await readDebs(debs) },

@@ -8,11 +8,15 @@ import { engineError } from "../../compose/engine/error.ts";
 import { compareDebianVersions, parseDebianVersion } from "../../sbom/debian-version.ts";
 import { hostError } from "./error.ts";
 
+/** Origin, label and codename are the archive's own words, empty before its lists were ever fetched. */
 export interface AptTarget {
   readonly origin: string;
   readonly label: string;
   readonly uri: string;
   readonly codename: string;
+  /** As the host's sources name them. */
+  readonly suite: string;
+  readonly component: string;
 }
 
 export interface DebFile {
@@ -182,8 +186,13 @@ function isAsNew(installed: string | undefined, wanted: string): boolean {
 }
 
 function sourceFiles(facts: SetupFacts, names: readonly string[]): SetupStep[] {
-  const main = facts.aptTargets.find(
-    (target) => target.origin === "Debian" && target.label === "Debian" && target.codename === facts.os.codename,
+  const { aptTargets, os } = facts;
+  const isFetched = aptTargets.some(({ origin }) => origin !== "");
+  const main = aptTargets.find(({ origin, label, codename, suite, component }) =>
+    isFetched
+      ? origin === "Debian" && label === "Debian" && codename === os.codename
+      : // Another's archive of these names would not be signed by Debian, which the file below asks of it.
+        suite === os.codename && component === "main",
   );
   const hints = ["name a Debian archive in /etc/apt/sources.list.d, or give the packages: --engine-debs DIR"];
   // What goes into apt's files must be one line and an address that apt reads as one.

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { parseAptTargets, parseInstalled, parseOsRelease } from "../../../installer/host/setup-facts.ts";
 import {
+  type AptTarget,
   type DebFile,
   PIN_FILE,
   planSetup,
@@ -21,7 +22,16 @@ const fresh: SetupFacts = {
   dockerd: undefined,
   systemd: true,
   servicesDenied: false,
-  aptTargets: [{ origin: "Debian", label: "Debian", uri: archive, codename: "bookworm" }],
+  aptTargets: [
+    {
+      origin: "Debian",
+      label: "Debian",
+      uri: archive,
+      codename: "bookworm",
+      suite: "bookworm",
+      component: "main",
+    },
+  ],
   archiveKeyring: true,
   files: new Map(),
   debs: undefined,
@@ -51,6 +61,16 @@ describe("the plan of host setup", () => {
     assert.ok(install?.kind === "install");
     assert.deepEqual(install.packages, [...everything, "openssh-client"]);
     assert.ok(steps.every((step) => stepText(step) !== ""));
+  });
+
+  it("knows the archive by the host's sources before its lists were ever fetched, and only then", () => {
+    const unfetched = parseAptTargets(
+      `$(ORIGIN)|$(LABEL)|http://other.invalid/|$(CODENAME)|bookworm|stable\n$(ORIGIN)|$(LABEL)|${archive}|$(CODENAME)|bookworm|main\n`,
+    );
+    const source = planSetup({ ...fresh, aptTargets: unfetched }).steps[1];
+    assert.ok(source?.kind === "write-file" && source.content.includes(`URIs: ${archive}\n`));
+    const other = { ...unfetched[1], origin: "Other", label: "Other", codename: "bookworm" } as AptTarget;
+    assert.throws(() => kinds({ aptTargets: [other] }), { code: "HOST_SOURCES_UNKNOWN" });
   });
 
   it("takes the distribution's own packages on Debian 13 and Ubuntu 24.04", () => {
@@ -131,7 +151,9 @@ describe("the plan of host setup", () => {
     assert.throws(() => kinds({ aptTargets: [] }), { code: "HOST_SOURCES_UNKNOWN" });
     assert.throws(() => kinds({ archiveKeyring: false }), { code: "HOST_SOURCES_UNKNOWN" });
     const uri = "http://x.invalid/\nTrusted: yes";
-    const aptTargets = [{ origin: "Debian", label: "Debian", uri, codename: "bookworm" }];
+    const aptTargets = [
+      { origin: "Debian", label: "Debian", uri, codename: "bookworm", suite: "stable", component: "main" },
+    ];
     assert.throws(() => kinds({ aptTargets }), { code: "HOST_SOURCES_UNKNOWN" });
   });
 });
@@ -139,7 +161,7 @@ describe("the plan of host setup", () => {
 describe("the facts of host setup", () => {
   it("are read from what the host's tools print", () => {
     assert.deepEqual(parseOsRelease('ID=debian\nVERSION_ID="12"\nVERSION_CODENAME=bookworm\n'), fresh.os);
-    assert.deepEqual(parseAptTargets(`Debian|Debian|${archive}|bookworm\n\n`), fresh.aptTargets);
+    assert.deepEqual(parseAptTargets(`Debian|Debian|${archive}|bookworm|bookworm|main\n\n`), fresh.aptTargets);
     const printed = "docker.io\t26\tinstalled\niptables\t1\thalf-configured\ndocker-cli\t\tnot-installed\n";
     assert.deepEqual([...parseInstalled(printed).keys()], ["docker.io"]);
   });
