@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { access, chmod, copyFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { after, before, type TestContext } from "node:test";
@@ -746,6 +747,95 @@ test("usage is summed by key, model and day, and read by its tenant alone", { sk
     { day, keyId: two.keyId, model: "model-a", requests: 25, inputTokens: 25, outputTokens: 25 },
   ]);
 });
+
+test("a database that stands still for a while ends nothing: what waits fails in time, and all goes on", {
+  skip,
+}, async (t) => {
+  const { db, database: direct } = await migrated(t);
+  const { key } = await makeTenant(db, direct);
+  const proof = proveApiKey(key, PEPPER) ?? assert.fail();
+  const line = await StandingLine.to(db.port);
+  t.after(() => line.close());
+  const database = await openService(t, { ...db, port: line.port });
+  const login = (await database.login(proof)) ?? assert.fail();
+  const recorder = recordUsage(database, { log: testLog, flushMs: 20 });
+  let asked = 0;
+  let isOver = false;
+  const asking = Array.from({ length: 8 }, async () => {
+    while (!isOver) {
+      recorder.add(login, "model-a", { inputTokens: 1, outputTokens: 1 });
+      asked += 1;
+      await database.login(proof).catch(() => {});
+      await sleep(5);
+    }
+  });
+  for (const milliseconds of [2_500, 6_000]) {
+    await sleep(300);
+    line.stand();
+    await sleep(milliseconds);
+    line.goOn();
+  }
+  isOver = true;
+  await Promise.all(asking);
+  assert.ok(await database.login(proof));
+  await recorder.stop();
+  const [used] = await readUsage(database, login, 1);
+  assert.ok((used?.requests ?? 0) >= asked, "no usage is lost; what was only not answered may count twice");
+});
+
+/** A way to the database on which at times nothing moves, as when its disk stands still. */
+class StandingLine {
+  readonly #server = createServer((client) => this.#join(client));
+  readonly #sockets = new Set<Socket>();
+  readonly #to: number;
+  #stands = false;
+
+  static async to(port: number): Promise<StandingLine> {
+    const line = new StandingLine(port);
+    await new Promise<void>((resolve) => line.#server.listen(0, "127.0.0.1", resolve));
+    return line;
+  }
+
+  private constructor(to: number) {
+    this.#to = to;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  stand(): void {
+    this.#stands = true;
+    for (const socket of this.#sockets) socket.pause();
+  }
+
+  goOn(): void {
+    this.#stands = false;
+    for (const socket of this.#sockets) socket.resume();
+  }
+
+  async close(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  #join(client: Socket): void {
+    const server = connect(this.#to, "127.0.0.1");
+    for (const [from, to] of [
+      [client, server],
+      [server, client],
+    ] as const) {
+      this.#sockets.add(from);
+      from.on("data", (bytes) => to.write(bytes));
+      from.on("error", () => to.destroy());
+      from.on("close", () => {
+        this.#sockets.delete(from);
+        to.destroy();
+      });
+      if (this.#stands) from.pause();
+    }
+  }
+}
 
 test("token keys are renewed and forgotten by themselves, and a crash makes logins end, not leak", {
   skip,

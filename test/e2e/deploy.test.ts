@@ -56,6 +56,21 @@ function suite(store: ImageStore): void {
       return stdout.trim();
     };
 
+    /** How often each gateway was started, and its last words. */
+    async function gatewaysSay(): Promise<string> {
+      const ids = (
+        await docker("ps", "--all", "--quiet", "--filter", "label=com.docker.compose.service=gateway")
+      ).split("\n");
+      const said = ids.map(async (id) => {
+        const state = await docker("inspect", "--format", "{{.Name}} {{.RestartCount}} {{json .State}}", id);
+        const { stdout, stderr } = await runCall(dockerCall(site.engine.engine, ["logs", "--tail", "40", id]), {
+          timeoutMs: 60_000,
+        });
+        return `${state}\n${stdout}\n${stderr}`;
+      });
+      return (await Promise.all(said)).join("\n");
+    }
+
     /** Requests by the clock while `work` goes on, with `streams` of 30 s too; none may be lost. Returns which releases answered. */
     async function underLoad(work: () => Promise<unknown>, streams: boolean): Promise<string[]> {
       const ask = (stream: boolean): LoadRequest => ({
@@ -79,7 +94,7 @@ function suite(store: ImageStore): void {
       } finally {
         report = await load.stop();
       }
-      assert.equal(failedRequests(report), 0, JSON.stringify(report));
+      if (failedRequests(report) > 0) assert.fail(`${JSON.stringify(report)}\n${await gatewaysSay()}`);
       assert.ok(report.kinds.kept.completed > 100, JSON.stringify(report.kinds));
       if (streams) assert.ok(report.kinds.stream.completed > 3, JSON.stringify(report.kinds));
       return Object.keys(report.releases).sort();
