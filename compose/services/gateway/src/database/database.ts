@@ -186,6 +186,10 @@ async function inTransaction<Result>(
   login: Login,
   work: (query: Query) => Promise<Result>,
 ): Promise<Result> {
+  // The pool listens to idle ones only. A connection that breaks in here makes the next query reject; without a
+  // listener it would end the process.
+  const ignore = (): void => {};
+  client.on("error", ignore);
   try {
     await client.query("BEGIN");
     // For this transaction only: the next user of the connection has no token.
@@ -207,5 +211,7 @@ async function inTransaction<Result>(
     );
     client.release(!undone);
     throw cause;
+  } finally {
+    client.off("error", ignore);
   }
 }
