@@ -5,15 +5,8 @@
  */
 import { verify as verifySignature } from "node:crypto";
 import type { Digest } from "../../bundles/model/digest.ts";
-import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { isAmdRoot } from "./amd-roots.ts";
-import {
-  type AttestationFinding,
-  attestationFailed,
-  attestationPassed,
-  attestationUnchecked,
-  GENUINENESS_CHECKS,
-} from "./attestation-verdict.ts";
+import { type AttestationFinding, attestationUnchecked, GENUINENESS_CHECKS } from "./attestation-verdict.ts";
 import {
   isIssuedBy,
   isSignedBy,
@@ -23,6 +16,7 @@ import {
   smallInteger,
 } from "./certificate.ts";
 import { attestationError } from "./error.ts";
+import { Genuineness } from "./genuineness.ts";
 import {
   hardwareIdBytes,
   readTcb,
@@ -75,50 +69,30 @@ export function verifySnpReport(
   at: Date,
   authority: Authority,
 ): { readonly findings: readonly AttestationFinding[]; readonly genuine: GenuineReport | null } {
-  const found: AttestationFinding[] = [];
-  const check = <T>(
-    name: (typeof GENUINENESS_CHECKS)[number],
-    look: () => readonly [message: string, value: T],
-  ): T | null => {
-    try {
-      const [message, value] = look();
-      found.push(attestationPassed(name, message));
-      return value;
-    } catch (cause) {
-      if (!(cause instanceof SealiftError)) throw cause;
-      found.push(attestationFailed(name, cause.code, cause.message));
-      return null;
-    }
-  };
-  const leaf = check("signer", () => findLeaf(report, collateral.certificates));
-  const chain = leaf && check("chain", () => findChain(leaf, report.signer, collateral.certificates, at, authority));
-  if (!chain) return { findings: completed(found), genuine: null };
-  check("product", () => [productAgrees(report, chain), true]);
-  check("chip", () => [chipAgrees(report, chain), true]);
-  const tcb = check("tcb-certified", () => tcbAgrees(report, chain));
-  check("signature", () => [signatureHolds(report, chain.leaf), true]);
+  const looked = new Genuineness();
+  const findings = (): AttestationFinding[] =>
+    looked.findings(GENUINENESS_CHECKS, "the certificates do not lead to the pinned root");
+  const leaf = looked.check("signer", () => findLeaf(report, collateral.certificates));
+  const chain =
+    leaf && looked.check("chain", () => findChain(leaf, report.signer, collateral.certificates, at, authority));
+  if (!chain) return { findings: findings(), genuine: null };
+  looked.check("product", () => [productAgrees(report, chain), true]);
+  looked.check("chip", () => [chipAgrees(report, chain), true]);
+  const tcb = looked.check("tcb-certified", () => tcbAgrees(report, chain));
+  looked.check("signature", () => [signatureHolds(report, chain.leaf), true]);
   const lists = collateral.revocationLists.filter((list) => list.issuerCommonName === chain.root.commonName);
   const newest = lists.toSorted((a, b) => (a.number < b.number ? 1 : -1))[0] ?? null;
   if (newest === null) {
-    found.push(attestationUnchecked("revocation", `there is no revocation list of ${chain.root.commonName}`));
-  } else check("revocation", () => [notRevoked(chain, lists), true]);
-  const genuine = tcb !== null && found.every(({ status }) => status !== "fail");
+    looked.add(attestationUnchecked("revocation", `there is no revocation list of ${chain.root.commonName}`));
+  } else looked.check("revocation", () => [notRevoked(chain, lists), true]);
+  const genuine = tcb !== null && !looked.hasFailed;
   const certificates = [chain.leaf, chain.intermediate, chain.root];
   const keys = certificates.map(({ keyDigest }) => keyDigest);
   const certifiedUntil = new Date(Math.min(...certificates.map(({ notAfter }) => notAfter.getTime())));
   return {
-    findings: completed(found),
+    findings: findings(),
     genuine: genuine ? { report, product: chain.product, tcb, keys, certifiedUntil, revocation: newest } : null,
   };
-}
-
-/** Says of each check that was not reached that it was not. */
-function completed(found: readonly AttestationFinding[]): AttestationFinding[] {
-  return GENUINENESS_CHECKS.filter((name) => name !== "evidence").map(
-    (name) =>
-      found.find((finding) => finding.check === name) ??
-      attestationUnchecked(name, "the certificates do not lead to the pinned root"),
-  );
 }
 
 export const LEAF_NAMES: Readonly<Record<SnpSigner, string>> = { vcek: "SEV-VCEK", vlek: "SEV-VLEK" };

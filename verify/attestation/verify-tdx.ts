@@ -5,14 +5,7 @@
  */
 import { createHash, createPublicKey, type KeyObject, verify as verifySignature } from "node:crypto";
 import type { Digest } from "../../bundles/model/digest.ts";
-import { SealiftError } from "../../bundles/model/sealift-error.ts";
-import {
-  type AttestationFinding,
-  attestationFailed,
-  attestationPassed,
-  attestationUnchecked,
-  TDX_GENUINENESS_CHECKS,
-} from "./attestation-verdict.ts";
+import { type AttestationFinding, attestationUnchecked, TDX_GENUINENESS_CHECKS } from "./attestation-verdict.ts";
 import {
   ECDSA_SHA256,
   isIssuedBy,
@@ -22,6 +15,7 @@ import {
   readCertificates,
 } from "./certificate.ts";
 import { attestationError } from "./error.ts";
+import { Genuineness } from "./genuineness.ts";
 import { isIntelRoot } from "./intel-root.ts";
 import { type PlatformCertificate, readSgxExtension, SGX_EXTENSION } from "./sgx-extension.ts";
 import type { EnclaveIdentity, IntelDocument, Signed, TcbInfo } from "./tdx-collateral.ts";
@@ -33,8 +27,6 @@ export type TdxAuthority = { readonly kind: "intel" } | { readonly kind: "simula
 
 /** All simulated certificates bear it, and none with another name is taken for one of them. */
 export const SIMULATED_INTEL_NAME = "SIMULATED – NOT INTEL";
-
-type Check = Exclude<(typeof TDX_GENUINENESS_CHECKS)[number], "evidence">;
 
 export interface TdxCollateral {
   /** Of the TCB signing key, and whatever else; the platform's come with the quote, and only from there. */
@@ -104,52 +96,35 @@ export function verifyTdxQuote(
   at: Date,
   authority: TdxAuthority,
 ): { readonly findings: readonly AttestationFinding[]; readonly genuine: GenuineQuote | null } {
-  const found: AttestationFinding[] = [];
-  const check = <T>(name: Check, look: () => readonly [message: string, value: T]): T | null => {
-    try {
-      const [message, value] = look();
-      found.push(attestationPassed(name, message));
-      return value;
-    } catch (cause) {
-      if (!(cause instanceof SealiftError)) throw cause;
-      found.push(attestationFailed(name, cause.code, cause.message));
-      return null;
-    }
-  };
-  const chain = check("chain", () => findChain(quote, at, authority));
-  if (chain === null) return { findings: completed(found), genuine: null };
-  const documents = check("collateral", () => findDocuments(chain, collateral, at, authority));
-  check("quoting-enclave", () => [quotingEnclaveVouches(quote, chain, documents), true]);
-  check("signature", () => [signatureHolds(quote), true]);
-  if (documents === null) return { findings: completed(found), genuine: null };
+  const looked = new Genuineness();
+  const findings = (): AttestationFinding[] =>
+    looked.findings(TDX_GENUINENESS_CHECKS, "what it would need does not hold");
+  const chain = looked.check("chain", () => findChain(quote, at, authority));
+  if (chain === null) return { findings: findings(), genuine: null };
+  const documents = looked.check("collateral", () => findDocuments(chain, collateral, at, authority));
+  looked.check("quoting-enclave", () => [quotingEnclaveVouches(quote, chain, documents), true]);
+  looked.check("signature", () => [signatureHolds(quote), true]);
+  if (documents === null) return { findings: findings(), genuine: null };
   const { tcbInfo, identity, signing } = documents;
-  check("tdx-module", () => [moduleIsIntels(quote, tcbInfo), true]);
-  const tcb = check("tcb-certified", () => {
+  looked.check("tdx-module", () => [moduleIsIntels(quote, tcbInfo), true]);
+  const tcb = looked.check("tcb-certified", () => {
     const certified = certifyTcb(quote.td, chain.platform, quote.qe.report, tcbInfo, identity);
     return [tcbText(certified), certified];
   });
   const revocation = findLists(chain, collateral);
   if (revocation === null) {
     const both = `${chain.root.commonName} and ${chain.authority.commonName}`;
-    found.push(attestationUnchecked("revocation", `there is not a revocation list of each of ${both}`));
-  } else check("revocation", () => [notRevoked(chain, signing, collateral.revocationLists), true]);
+    looked.add(attestationUnchecked("revocation", `there is not a revocation list of each of ${both}`));
+  } else looked.check("revocation", () => [notRevoked(chain, signing, collateral.revocationLists), true]);
   const certificates = [chain.leaf, chain.authority, chain.root, signing];
-  const isGenuine = tcb !== null && found.every(({ status }) => status !== "fail");
+  const isGenuine = tcb !== null && !looked.hasFailed;
   const certifiedUntil = new Date(Math.min(...certificates.map(({ notAfter }) => notAfter.getTime())));
   const keys = certificates.map(({ keyDigest }) => keyDigest);
   const { platform } = chain;
   return {
-    findings: completed(found),
+    findings: findings(),
     genuine: isGenuine ? { quote, platform, tcb, tcbInfo, identity, keys, certifiedUntil, revocation } : null,
   };
-}
-
-/** Says of each check that was not reached that it was not. */
-function completed(found: readonly AttestationFinding[]): AttestationFinding[] {
-  return TDX_GENUINENESS_CHECKS.filter((name) => name !== "evidence").map(
-    (name) =>
-      found.find((finding) => finding.check === name) ?? attestationUnchecked(name, "what it would need does not hold"),
-  );
 }
 
 /** Exactly the three certificates of the quote: others can come from anywhere, and none of them is needed. */
