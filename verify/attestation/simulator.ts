@@ -5,21 +5,14 @@
  * allow. The impostor bears AMD's own names, so that it can be shown that only the pinned key keeps it out.
  */
 import { constants, createHash, generateKeyPairSync, type KeyObject, randomBytes, sign } from "node:crypto";
-import { AsnConvert, OctetString } from "@peculiar/asn1-schema";
+import { AsnConvert } from "@peculiar/asn1-schema";
 import {
   AlgorithmIdentifier,
-  AttributeTypeAndValue,
-  AttributeValue,
-  BasicConstraints,
   Certificate,
   CertificateList,
   CRLNumber,
-  Extension,
+  type Extension,
   Extensions,
-  KeyUsage,
-  KeyUsageFlags,
-  Name,
-  RelativeDistinguishedName,
   RevokedCertificate,
   SubjectPublicKeyInfo,
   TBSCertificate,
@@ -29,6 +22,7 @@ import {
   Version,
 } from "@peculiar/asn1-x509";
 import { type Digest, digestOf } from "../../bundles/model/digest.ts";
+import { authorityExtensions, extension, nameOf } from "./simulated-certificate.ts";
 import { hardwareIdBytes, type SnpProduct, type Tcb, tcbPartsOf, writeTcb } from "./snp-product.ts";
 import { SNP_REPORT_BYTES, SNP_SIGNED_BYTES, type SnpSigner } from "./snp-report.ts";
 import { AMD_OID, authorityNames, HARDWARE_ID, LEAF_NAMES, PRODUCT_NAME, TCB_OIDS } from "./verify-snp.ts";
@@ -244,23 +238,6 @@ function rsaPss(): AlgorithmIdentifier {
     algorithm: "1.2.840.113549.1.1.10",
     parameters: new Uint8Array(Buffer.from(parameters, "hex")).buffer,
   });
-}
-
-function nameOf(commonName: string): Name {
-  const value = new AttributeValue({ utf8String: commonName });
-  return new Name([new RelativeDistinguishedName([new AttributeTypeAndValue({ type: "2.5.4.3", value })])]);
-}
-
-function extension(extnID: string, value: Buffer, critical = false): Extension {
-  return new Extension({ extnID, critical, extnValue: new OctetString(value) });
-}
-
-function authorityExtensions(): Extension[] {
-  const keyUsage = new KeyUsage(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign);
-  return [
-    extension("2.5.29.19", Buffer.from(AsnConvert.serialize(new BasicConstraints({ cA: true }))), true),
-    extension("2.5.29.15", Buffer.from(AsnConvert.serialize(keyUsage)), true),
-  ];
 }
 
 function integer(value: number): Buffer {

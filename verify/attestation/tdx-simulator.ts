@@ -5,21 +5,14 @@
  * such a policy is never an allow. The impostor bears Intel's names: only the pinned key keeps it out.
  */
 import { createHash, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
-import { AsnConvert, OctetString } from "@peculiar/asn1-schema";
+import { AsnConvert } from "@peculiar/asn1-schema";
 import {
   AlgorithmIdentifier,
-  AttributeTypeAndValue,
-  AttributeValue,
-  BasicConstraints,
   Certificate,
   CertificateList,
   CRLNumber,
-  Extension,
+  type Extension,
   Extensions,
-  KeyUsage,
-  KeyUsageFlags,
-  Name,
-  RelativeDistinguishedName,
   RevokedCertificate,
   SubjectPublicKeyInfo,
   TBSCertificate,
@@ -31,6 +24,7 @@ import {
 import { type Digest, digestOf } from "../../bundles/model/digest.ts";
 import { ECDSA_SHA256 } from "./certificate.ts";
 import { SGX_EXTENSION } from "./sgx-extension.ts";
+import { authorityExtensions, extension, nameOf } from "./simulated-certificate.ts";
 import { tdxName } from "./verify-tdx.ts";
 
 type Json = Record<string, unknown>;
@@ -410,23 +404,6 @@ function enclaveReport(qe: NonNullable<QuoteFields["qe"]>, keyDigest: Buffer): B
 }
 
 const ecdsa = (): AlgorithmIdentifier => new AlgorithmIdentifier({ algorithm: ECDSA_SHA256 });
-
-function nameOf(commonName: string): Name {
-  const value = new AttributeValue({ utf8String: commonName });
-  return new Name([new RelativeDistinguishedName([new AttributeTypeAndValue({ type: "2.5.4.3", value })])]);
-}
-
-function extension(extnID: string, value: Buffer, critical = false): Extension {
-  return new Extension({ extnID, critical, extnValue: new OctetString(value) });
-}
-
-function authorityExtensions(): Extension[] {
-  const keyUsage = new KeyUsage(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign);
-  return [
-    extension("2.5.29.19", Buffer.from(AsnConvert.serialize(new BasicConstraints({ cA: true }))), true),
-    extension("2.5.29.15", Buffer.from(AsnConvert.serialize(keyUsage)), true),
-  ];
-}
 
 /** The extension of a platform's certificate, as Intel orders it. */
 export function sgxExtension({
