@@ -67,16 +67,8 @@ export async function loadImages(
   run: LoadRun = {},
 ): Promise<LoadedImage[]> {
   const docker = await connect(engine);
-  const { appliance, images } = release.manifest;
-  const meant = images.filter(({ name }) => run.only?.includes(name) ?? true);
-  const wanted = meant.map((image): Wanted => {
-    const entry = release.images.get(image.name);
-    if (!entry) throw new TypeError(`release ${release.descriptor.digest} has no manifest of ${image.name}`);
-    const reference = imageReference(appliance, `${image.name}@${image.digest}`);
-    const { layers } = entry.manifest;
-    const expected = expectedImage(layout, reference, image.digest, entry.manifest);
-    return { name: image.name, expected, tag: protectiveTag(appliance, image.name, image.digest), layers };
-  });
+  const { appliance } = release.manifest;
+  const wanted = wantedImages(layout, release).filter(({ name }) => run.only?.includes(name) ?? true);
   const inspected = await Promise.all(wanted.map(({ expected }) => inspect(engine, docker, expected.reference)));
   const absent = wanted.filter((_, index) => inspected[index] === undefined);
   if (absent.length > 0) await pullAll(engine, docker, layout, appliance, absent, run);
@@ -88,6 +80,57 @@ interface Wanted {
   readonly expected: ExpectedImage;
   readonly tag: { readonly repo: string; readonly tag: string };
   readonly layers: readonly Descriptor[];
+}
+
+function wantedImages(layout: Layout, release: BundleRelease): Wanted[] {
+  const { appliance, images } = release.manifest;
+  return images.map((image): Wanted => {
+    const entry = release.images.get(image.name);
+    if (!entry) throw new TypeError(`release ${release.descriptor.digest} has no manifest of ${image.name}`);
+    const reference = imageReference(appliance, `${image.name}@${image.digest}`);
+    const { layers } = entry.manifest;
+    const expected = expectedImage(layout, reference, image.digest, entry.manifest);
+    return { name: image.name, expected, tag: protectiveTag(appliance, image.name, image.digest), layers };
+  });
+}
+
+/** An image of a release as the engine has it now. */
+export interface SeenImage {
+  readonly name: string;
+  readonly reference: string;
+  readonly protectiveTag: string;
+  readonly isThere: boolean;
+  /** Its protective tag is there and names it. */
+  readonly isProtected: boolean;
+  /** What differs from the release (image-proof.ts), one sentence each. */
+  readonly differences: readonly string[];
+  /** What the release says of how it runs. */
+  readonly config: ImageConfig;
+}
+
+/** As `loadImages` compares them, and changes nothing. @throws ENGINE_UNREACHABLE | ENGINE_PERMISSION | LAYOUT_… */
+export async function seenImages(
+  engine: Pick<Engine, "socketPath" | "facts">,
+  layout: Layout,
+  release: BundleRelease,
+): Promise<SeenImage[]> {
+  const docker = await connect(engine);
+  return Promise.all(
+    wantedImages(layout, release).map(async ({ name, expected, tag }): Promise<SeenImage> => {
+      const { reference, config } = expected;
+      const protective = `${tag.repo}:${tag.tag}`;
+      const [found, tagged] = await Promise.all([reference, protective].map((one) => inspect(engine, docker, one)));
+      return {
+        name,
+        reference,
+        protectiveTag: protective,
+        isThere: found !== undefined,
+        isProtected: found !== undefined && tagged?.Id === found.Id,
+        differences: found ? imageDifferences(expected, found, engine.facts.store) : [],
+        config,
+      };
+    }),
+  );
 }
 
 function bytesOf({ layers }: Pick<Wanted, "layers">): number {

@@ -48,6 +48,15 @@ export function missingSecrets(directory: string, rules: readonly SecretRule[]):
 }
 
 /**
+ * That files of one rule which share a value do, and that a key is one; only of rules of which no file is
+ * missing. Nothing is written. @throws STATE_DAMAGED | STATE_UNREADABLE
+ */
+export function requireConsistentSecret(directory: string, rule: SecretRule): void {
+  if (rule.kind === "identity" || rule.kind === "server-certificate") return;
+  if (missingSecrets(directory, [rule]).length === 0) sharedValues(rule, directory, []);
+}
+
+/**
  * Makes what is missing and returns its names, relative to `directory`, which itself may be missing. A rule
  * of which a crash, or an older release, left only some files is completed with the value of those. Each
  * file is whole and on stable storage before its name appears. The owner is set by root only: others make
@@ -80,7 +89,7 @@ export async function generateSecrets(
   return made;
 }
 
-const SECRET_MODE = 0o400;
+export const SECRET_MODE = 0o400;
 
 /** Whole and on stable storage before its name appears. The owner is set by root only. @throws STATE_… */
 export function writeSecret(disk: Disk, path: string, bytes: Uint8Array, uid: number): void {

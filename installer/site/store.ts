@@ -179,8 +179,10 @@ interface StoredFile {
   readonly content: Digest | Buffer;
 }
 
-/** Every file of the release, with `index.json` as it must be. @throws LAYOUT_… */
-function planFiles({ layout, release }: AllowedRelease): StoredFile[] {
+type OpenRelease = Pick<AllowedRelease, "layout" | "release">;
+
+/** Every file of the release, with `index.json` as it must be; sizes of blobs as they are. @throws LAYOUT_… */
+function planFiles({ layout, release }: OpenRelease): StoredFile[] {
   const { others } = readLayoutIndex(layout);
   const objects = readSignatureObjects(layout, others);
   const index = renderIndexFile(release, objects);
@@ -206,20 +208,20 @@ function planFiles({ layout, release }: AllowedRelease): StoredFile[] {
 /** Whether `path` holds these files by name, size and mode, and no others. Their bytes are not read. */
 function holdsExactly(path: string, files: readonly StoredFile[]): boolean {
   try {
-    const found = ["", "blobs", BLOBS].flatMap((inner) =>
-      readdirSync(join(path, inner), { withFileTypes: true })
-        .filter((entry) => !entry.isDirectory())
-        .map(({ name }) => join(inner, name)),
-    );
-    const isRight = ({ name, size, mode }: StoredFile): boolean => {
-      const stat = lstatSync(join(path, name));
-      return stat.isFile() && stat.size === size && (stat.mode & 0o777) === mode;
-    };
-    return found.length === files.length && files.every(isRight);
+    return filesIn(path).length === files.length && files.every((file) => outerProblem(path, file) === undefined);
   } catch (cause) {
     if (systemCode(cause) === "ENOENT" || systemCode(cause) === "ENOTDIR") return false;
     throw unreadable(path, cause);
   }
+}
+
+/** Names within the layout at `path` of all that is no directory. */
+function filesIn(path: string): string[] {
+  return ["", "blobs", BLOBS].flatMap((inner) =>
+    readdirSync(join(path, inner), { withFileTypes: true })
+      .filter((entry) => !entry.isDirectory())
+      .map(({ name }) => join(inner, name)),
+  );
 }
 
 /** Whether the bytes of each of these files at `path` are the right ones. */
@@ -229,12 +231,71 @@ async function holdsBytes(
   onBytes: (doneBytes: number) => void,
 ): Promise<boolean> {
   const meter = new Meter(onBytes);
-  for (const { name, size, content } of files) {
-    const want = typeof content === "string" ? content : digestOf(content);
-    if ((await digestOfFile(join(path, name))) !== want) return false;
-    await meter.add(size);
+  for (const file of files) {
+    if (!(await holdsContent(path, file))) return false;
+    await meter.add(file.size);
   }
   return true;
+}
+
+async function holdsContent(path: string, { name, content }: StoredFile): Promise<boolean> {
+  return (await digestOfFile(join(path, name))) === (typeof content === "string" ? content : digestOf(content));
+}
+
+/** A file of a stored release that is not as it was put there. */
+export interface StoredDamage {
+  /** Within `store/<hex>`. */
+  readonly file: string;
+  readonly problem: string;
+}
+
+/**
+ * What is wrong with a release that lies in the site's store, `layout` and `release` being read from there: each
+ * of its files by name, kind, size and mode, and with `onProgress` by its bytes, read in chunks; and files that
+ * are not of the release. @throws LAYOUT_… if what says which files there are does not hold itself
+ */
+export async function storedDamage(
+  directory: string,
+  stored: OpenRelease,
+  onProgress?: StageProgress,
+): Promise<StoredDamage[]> {
+  const path = storedPath(directory, stored.release.descriptor.digest);
+  const sizes = declaredSizes(stored);
+  const files = planFiles(stored).map((file): StoredFile => ({ ...file, size: sizes.get(file.content) ?? file.size }));
+  const damage = files.flatMap((file) => {
+    const problem = outerProblem(path, file);
+    return problem === undefined ? [] : [{ file: file.name, problem }];
+  });
+  const names = new Set(files.map(({ name }) => name));
+  const foreign = filesIn(path).filter((name) => !names.has(name));
+  damage.push(...foreign.map((file) => ({ file, problem: "it is not of the release" })));
+  if (!onProgress) return damage;
+  const totalBytes = files.reduce((sum, { size }) => sum + size, 0);
+  const meter = new Meter((done) => onProgress(done, totalBytes));
+  for (const file of files) {
+    if (!damage.some((one) => one.file === file.name) && !(await holdsContent(path, file))) {
+      damage.push({ file: file.name, problem: "its bytes are not the ones that were put there" });
+    }
+    await meter.add(file.size);
+  }
+  return damage;
+}
+
+/** As the release's manifests have them: what a file that was cut off cannot say itself. */
+function declaredSizes({ release }: OpenRelease): ReadonlyMap<StoredFile["content"], number> {
+  const entries = [release.document, ...release.images.values(), ...release.files.values()];
+  const descriptors = entries.flatMap(({ descriptor, manifest }) => [descriptor, manifest.config, ...manifest.layers]);
+  return new Map([release.descriptor, ...descriptors].map(({ digest, size }) => [digest, size]));
+}
+
+/** What can be seen of a file without reading it; undefined if it is as it was put there. */
+function outerProblem(path: string, { name, size, mode }: StoredFile): string | undefined {
+  const stat = lstatSync(join(path, name), { throwIfNoEntry: false });
+  if (!stat) return "it is not there";
+  if (!stat.isFile()) return "it is not a regular file";
+  if (stat.size !== size) return `got ${stat.size} bytes, want ${size}`;
+  const got = stat.mode & 0o777;
+  return got === mode ? undefined : `got mode ${got.toString(8)}, want ${mode.toString(8)}`;
 }
 
 /**
