@@ -9,6 +9,8 @@ const PROJECT_LABEL = "com.docker.compose.project";
 const SERVICE_LABEL = "com.docker.compose.service";
 /** Of a process that SIGKILL ended: 128 and the signal's number. */
 const KILLED_EXIT = 137;
+/** What the engine may take to kill one that did not end, and to take note of it. */
+const KILL_MAX_S = 60;
 const TELL_MS = 1_000;
 /** As an engine answers for a container that is gone, or not running. */
 const QUIET = [304, 404];
@@ -37,7 +39,7 @@ export async function endProject(
 ): Promise<string[]> {
   const { services } = readComposeFile(project.file);
   try {
-    const docker = await connect(engine);
+    const docker = await connect(engine, 1000 * (seconds + KILL_MAX_S));
     const killed: string[] = [];
     for (let left = await running(docker, project.name); left.length > 0; ) {
       const needed = new Set(left.flatMap(({ service }) => Object.keys(services[service]?.depends_on ?? {})));

@@ -14,6 +14,10 @@ export const DEFAULT_SOCKET = "/var/run/docker.sock";
 /** zstd layers need Docker 23; 24 is the oldest that Sealift was designed for. */
 export const LEAST_ENGINE = "24.0.0";
 export const LEAST_COMPOSE = "2.26.0";
+/** An engine that works answers the first questions at once; after so long it stands still. */
+const FIRST_ANSWER_MAX_MS = 30_000;
+/** More than a pull may be silent, which has its own limit. */
+const SILENCE_MAX_MS = 240_000;
 
 /**
  * `classic`: the engine's own store, an image's Id is the digest of its configuration. `containerd`: the
@@ -91,15 +95,21 @@ function environment(engine: EngineTools): Record<string, string> {
 /**
  * dockerode at this engine's socket. It brings an SSH client with it, so it is loaded when first needed.
  *
+ * A question to which the engine says nothing for `silenceMaxMs` is given up, as if the connection were lost:
+ * an engine that stands still takes connections and never answers.
+ *
  * docker-modem prefers a DOCKER_HOST in the environment to the socket it is told, without a word
  * (docker-modem 5, `this.host` before `this.socketPath`), so it is made while there is none.
  */
-export async function connect(engine: Pick<Engine, "socketPath">): Promise<Docker> {
+export async function connect(
+  engine: Pick<Engine, "socketPath">,
+  silenceMaxMs: number = SILENCE_MAX_MS,
+): Promise<Docker> {
   const { default: Client } = await import("dockerode");
   const { DOCKER_HOST } = process.env;
   delete process.env["DOCKER_HOST"];
   try {
-    return new Client({ socketPath: engine.socketPath });
+    return new Client({ socketPath: engine.socketPath, timeout: silenceMaxMs });
   } finally {
     if (DOCKER_HOST !== undefined) process.env["DOCKER_HOST"] = DOCKER_HOST;
   }
@@ -221,14 +231,24 @@ function atLeast(version: string, least: string): boolean {
 }
 
 /** Asks the engine at `socketPath`. @throws ENGINE_UNREACHABLE | ENGINE_PERMISSION and `readEngineFacts`'s */
-export async function askEngine(socketPath: string): Promise<EngineFacts> {
-  const docker = await connect({ socketPath });
+export async function askEngine(socketPath: string, answerMaxMs: number = FIRST_ANSWER_MAX_MS): Promise<EngineFacts> {
+  const docker = await connect({ socketPath }, answerMaxMs);
+  const asked = performance.now();
   try {
     const [version, info] = await Promise.all([docker.version(), docker.info()]);
     return readEngineFacts(version, info);
   } catch (cause) {
+    if (performance.now() - asked >= answerMaxMs) throw standsStill(socketPath, answerMaxMs, cause);
     throw connectionError(socketPath, cause);
   }
+}
+
+function standsStill(socketPath: string, answerMaxMs: number, cause: unknown): Error {
+  const message = `engine at ${JSON.stringify(socketPath)}: no answer within ${answerMaxMs / 1000} s`;
+  return engineError("ENGINE_UNREACHABLE", message, {
+    cause,
+    hints: ["journalctl --unit docker shows what it does; systemctl restart docker starts it anew", "sealift doctor"],
+  });
 }
 
 /** What a failed question to the engine means. An error that is Sealift's own stays as it is. */

@@ -3,7 +3,7 @@ import { existsSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { availableParallelism, totalmem } from "node:os";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
-import { connect } from "../../compose/engine/engine.ts";
+import { connect, connectionError, type Engine } from "../../compose/engine/engine.ts";
 import { ENDPOINT_HOST, ENDPOINT_PORT } from "../../compose/image-reference.ts";
 import type { DoctorFacts } from "./doctor.ts";
 import { composeVersion, firstExecutable, openEngine } from "./engine.ts";
@@ -83,15 +83,22 @@ async function engineState(
   try {
     const engine = await openEngine({ configDirectory });
     const compose = (await composeVersion(engine)).trim();
-    const docker = await connect(engine);
-    const containers = (await docker.listContainers({ all: true })).flatMap((container) => container.Names);
-    return { engine: { state: "good", facts: engine.facts, compose }, containers };
+    return { engine: { state: "good", facts: engine.facts, compose }, containers: await containerNames(engine) };
   } catch (cause) {
     if (!(cause instanceof SealiftError)) throw cause;
     // Its own hint is to run doctor. An engine that is there and does not run is started.
     const silent = cause.code === "ENGINE_UNREACHABLE";
     const fix = (silent ? undefined : cause.hints.at(-1)) ?? "sealift host setup";
     return { engine: { state: "refused", code: cause.code, message: cause.message, fix }, containers: undefined };
+  }
+}
+
+async function containerNames(engine: Engine): Promise<string[]> {
+  try {
+    const docker = await connect(engine);
+    return (await docker.listContainers({ all: true })).flatMap((container) => container.Names);
+  } catch (cause) {
+    throw connectionError(engine.socketPath, cause);
   }
 }
 

@@ -2,14 +2,11 @@
  * Runs a real verb and ends it with SIGKILL at a chosen write to its operation's journal. Nothing in the
  * product knows of it: a module that Node loads first (kill-preload.ts) stands between it and node:fs.
  */
-import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import type { CommandResult } from "./command-line.ts";
+import { type CommandResult, endOf, startSealift } from "./command-line.ts";
 
-const MAIN = fileURLToPath(new URL("../../installer/main.ts", import.meta.url));
 const PRELOAD = new URL("./kill-preload.ts", import.meta.url).href;
 
 export interface KillPoint {
@@ -48,18 +45,6 @@ export async function countJournalWrites(args: readonly string[]): Promise<numbe
 }
 
 async function run(args: readonly string[], environment: NodeJS.ProcessEnv): Promise<KilledResult> {
-  const child = spawn(process.execPath, ["--import", PRELOAD, MAIN, ...args], {
-    stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, ...environment },
-  });
-  const output = { stdout: "", stderr: "" };
-  for (const name of ["stdout", "stderr"] as const) {
-    child[name].setEncoding("utf8").on("data", (text: string) => {
-      output[name] += text;
-    });
-  }
-  const ended = Promise.withResolvers<[number | null, NodeJS.Signals | null]>();
-  child.once("error", ended.reject).once("close", (code, signal) => ended.resolve([code, signal]));
-  const [exit, signal] = await ended.promise;
-  return { exit, ...output, wasKilled: signal === "SIGKILL" };
+  const { signal, ...result } = await endOf(startSealift(args, environment, ["--import", PRELOAD]), args);
+  return { ...result, wasKilled: signal === "SIGKILL" };
 }

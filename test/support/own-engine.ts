@@ -167,7 +167,7 @@ export interface OwnEngineOptions {
   readonly diskBytes?: number;
 }
 
-const STOP_MS = 60_000;
+const END_MAX_MS = 60_000;
 
 let engines = 0;
 
@@ -213,32 +213,32 @@ export async function startOwnEngine(directory: string, options: OwnEngineOption
   const end = async (signal: NodeJS.Signals): Promise<void> => {
     const running = child;
     if (!running || running.exitCode !== null || running.signalCode !== null) return;
-    const ended = new Promise((resolve) => running.once("close", resolve));
     running.ref();
     running.kill(signal);
-    await ended;
+    await until(() => running.exitCode !== null || running.signalCode !== null, `dockerd to end by ${signal}`);
   };
   const kill = async (): Promise<void> => {
     const containerd = readPid(at("exec/containerd/containerd.pid"));
     await end("SIGKILL");
     if (containerd === undefined) return;
     signalProcess(containerd, "SIGKILL");
-    while (existsSync(`/proc/${containerd}`)) await sleep(10);
+    await until(() => !existsSync(`/proc/${containerd}`), "containerd to end");
   };
   const cutPower = async (): Promise<void> => {
     const killed = end("SIGKILL");
     // Shims name their containerd's socket, which lies in the directory; containers have their control group.
     const isOurs = (pid: number): boolean =>
       readProcess(pid, "cmdline").includes(`${directory}/`) || readProcess(pid, "cgroup").includes(`/${group}/`);
-    for (let pids = processes().filter(isOurs); pids.length > 0; pids = processes().filter(isOurs)) {
+    await until(() => {
+      const pids = processes().filter(isOurs);
       for (const pid of pids) signalProcess(pid, "SIGKILL");
-      await sleep(20);
-    }
+      return pids.length === 0;
+    }, "all processes of the engine to end");
     await killed;
   };
   const stop = async (): Promise<void> => {
     // An engine that was harmed may never end by itself.
-    await Promise.race([end("SIGTERM"), sleep(STOP_MS, undefined, { ref: false })]);
+    await end("SIGTERM").catch(() => undefined);
     await cutPower();
     const mounts = readFileSync("/proc/mounts", "utf8").split("\n");
     const ours = mounts.map((line) => line.split(" ")[1] ?? "").filter((path) => path.startsWith(`${directory}/`));
@@ -266,6 +266,15 @@ async function load(engine: Engine, archive: Buffer): Promise<void> {
   let text = "";
   for await (const chunk of answer) text += String(chunk);
   if (text.includes('"error')) throw new Error(`docker load: ${text}`);
+}
+
+/** What waits for a process must not wait with it for ever. */
+async function until(condition: () => boolean, what: string): Promise<void> {
+  for (const started = performance.now(); !condition(); await sleep(20)) {
+    if (performance.now() - started < END_MAX_MS) continue;
+    const left = processes().map((pid) => `${pid} ${readProcess(pid, "stat")} ${readProcess(pid, "cmdline")}`);
+    throw new Error(`waited ${END_MAX_MS / 1000} s for ${what}\n${left.join("\n")}`);
+  }
 }
 
 function readPid(path: string): number | undefined {

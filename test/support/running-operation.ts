@@ -1,43 +1,31 @@
 /** A verb that changes a site, while it runs: where it is, and what is done to it there. */
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
-import type { CommandResult } from "./command-line.ts";
+import { endOf, type ProcessResult, startSealift } from "./command-line.ts";
 import type { RunningSite } from "./running-site.ts";
 
-const MAIN = fileURLToPath(new URL("../../installer/main.ts", import.meta.url));
 const PRELOAD = new URL("./kill-preload.ts", import.meta.url).href;
 const POLL_MS = 10;
 
 export class RunningOperation {
-  readonly ended: Promise<CommandResult & { readonly signal: NodeJS.Signals | null }>;
-  readonly #child: ChildProcess;
+  readonly ended: Promise<ProcessResult>;
+  readonly #child: ReturnType<typeof startSealift>;
   readonly #journal: string;
   #hasEnded = false;
 
   /** With the operator's signature. It pauses when `pauseStep` begins, until `resume`. */
   constructor(site: RunningSite, args: readonly string[], pauseStep?: string) {
     this.#journal = join(site.site.state, "journal/open");
-    const child = spawn(process.execPath, ["--import", PRELOAD, MAIN, ...site.signed(...args)], {
-      stdio: ["ignore", "pipe", "pipe"],
-      env: { ...process.env, ...(pauseStep !== undefined && { SEALIFT_TEST_PAUSE_STEP: pauseStep }) },
+    const environment = pauseStep === undefined ? {} : { SEALIFT_TEST_PAUSE_STEP: pauseStep };
+    const all = site.signed(...args);
+    this.#child = startSealift(all, environment, ["--import", PRELOAD]);
+    this.ended = endOf(this.#child, all).finally(() => {
+      this.#hasEnded = true;
     });
-    this.#child = child;
-    const output = { stdout: "", stderr: "" };
-    for (const name of ["stdout", "stderr"] as const) {
-      child[name].setEncoding("utf8").on("data", (text: string) => {
-        output[name] += text;
-      });
-    }
-    this.ended = new Promise((resolve, reject) => {
-      child.once("error", reject).once("close", (exit, signal) => {
-        this.#hasEnded = true;
-        resolve({ exit, signal, ...output });
-      });
-    });
+    // Whoever waits for a step hears of it there.
+    this.ended.catch(() => undefined);
   }
 
   /** Waits until `step` has begun, and `delayMs` more. @throws AssertionError if it ends before */

@@ -7,6 +7,7 @@ import {
   askEngine,
   composeCall,
   composeRefusal,
+  connect,
   connectionError,
   dockerCall,
   engineRefusals,
@@ -84,6 +85,25 @@ describe("an engine", () => {
     assert.equal((denied as { code?: string }).code, "ENGINE_PERMISSION");
     const failed = connectionError("/s", Object.assign(new Error("x"), { statusCode: 500 }));
     assert.equal((failed as { code?: string }).code, "ENGINE_CALL_FAILED");
+  });
+
+  it("that takes connections and never answers is given up, with a way to start it anew", async (context) => {
+    const path = join(await scratch(context), "d.sock");
+    const server = createServer(() => {}).listen(path);
+    await new Promise((resolve) => server.once("listening", resolve));
+    try {
+      await assert.rejects(askEngine(path, 50), (error: Error & { code?: string; hints?: readonly string[] }) => {
+        assert.equal(error.code, "ENGINE_UNREACHABLE");
+        assert.match(error.message, /no answer within 0\.05 s$/);
+        assert.match(error.hints?.[0] ?? "", /systemctl restart docker/);
+        return true;
+      });
+      const docker = await connect({ socketPath: path }, 50);
+      await assert.rejects(docker.listContainers(), { code: "ECONNRESET" });
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
   });
 
   it("is asked at its socket also when DOCKER_HOST names another", async (context) => {
