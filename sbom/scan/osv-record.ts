@@ -1,4 +1,5 @@
 /** One vulnerability record of OSV (OSV Schema 1.x, https://ossf.github.io/osv-schema/), as far as a scan decides by it. */
+import { cvesOfErratum, severityOfErratum } from "./rpm-errata.ts";
 import { type Severity, severityOf } from "./severity.ts";
 
 export const OSV_RECORD_MAX_BYTES = 16 * 1024 * 1024;
@@ -57,16 +58,19 @@ function read(value: unknown): OsvRecord {
   const id = record["id"];
   if (typeof id !== "string" || !ID.test(id)) throw new Unreadable("id is missing or is none");
   const affected = list(record["affected"], "affected").map((item, i) => object(item, `affected[${i}]`));
+  const stated = names(record["upstream"], "upstream");
+  const upstream = stated.length > 0 ? stated : cvesOfErratum(id, names(record["related"], "related"));
+  const summary = typeof record["summary"] === "string" ? record["summary"].slice(0, TEXT_MAX_LENGTH) : "";
   return {
     id,
     aliases: names(record["aliases"], "aliases"),
-    upstream: names(record["upstream"], "upstream"),
-    summary: typeof record["summary"] === "string" ? record["summary"].slice(0, TEXT_MAX_LENGTH) : "",
+    upstream,
+    summary,
     modified: time(record["modified"]),
     // Go's zero time stands in some exports where nothing was withdrawn.
     isWithdrawn: time(record["withdrawn"]) !== undefined,
     affected: affected.flatMap((item, i) => readAffected(item, `affected[${i}]`)),
-    severity: severityOf(record),
+    severity: severityOf(record) ?? severityOfErratum(id, summary, upstream),
   };
 }
 

@@ -7,6 +7,11 @@ export interface PackageIdentity {
   readonly ecosystem: string;
   /** Any of these releases is meant (`12`, `v3.20`); undefined where the ecosystem has none. */
   readonly releases: readonly string[] | undefined;
+  /** The package is affected if a record says so of any of these; the first is what a report calls it. */
+  readonly names: readonly [NamedVersion, ...NamedVersion[]];
+}
+
+export interface NamedVersion {
   readonly name: string;
   readonly version: string;
 }
@@ -79,15 +84,16 @@ export function identifyPackage(
   const version = parsed.version ?? undefined;
   if (version === undefined || version === "") return "no-version";
   if (parsed.type === "deb" || parsed.type === "apk") return identifyOsPackage(parsed, version, component, hasSources);
+  if (parsed.type === "rpm") return identifyRpmPackage(parsed, version, component, hasSources);
   const namespace = parsed.namespace ?? "";
   if (parsed.type === "generic" && namespace === "" && parsed.name === "node") {
-    return { ecosystem: "Bitnami", releases: undefined, name: "node", version };
+    return { ecosystem: "Bitnami", releases: undefined, names: [{ name: "node", version }] };
   }
   const plain = Object.hasOwn(PLAIN, parsed.type) ? PLAIN[parsed.type] : undefined;
   if (!plain) return "ecosystem-unknown";
   const [ecosystem, separator] = plain;
   const name = namespace === "" ? parsed.name : `${namespace}${separator}${parsed.name}`;
-  return { ecosystem, releases: undefined, name, version };
+  return { ecosystem, releases: undefined, names: [{ name, version }] };
 }
 
 function identifyOsPackage(
@@ -101,12 +107,59 @@ function identifyOsPackage(
   if (!distribution) return "distribution-unknown";
   const source = sourceOf(component, qualifiers);
   if (!source && !hasSources) return "source-unknown";
-  const { epoch } = qualifiers;
-  // Some tools put the epoch into a qualifier.
-  const own = epoch && epoch !== "0" && !version.includes(":") ? `${epoch}:${version}` : version;
+  const own = withEpoch(version, qualifiers);
   // A rebuild for one architecture ("+b1") changes the binary's version, not its source's.
   const derived = purl.type === "deb" ? own.replace(/\+b\d+$/, "") : own;
-  return { ...distribution, name: source?.name ?? purl.name, version: source?.version ?? derived };
+  return { ...distribution, names: [{ name: source?.name ?? purl.name, version: source?.version ?? derived }] };
+}
+
+/** Some tools put the epoch into a qualifier. */
+function withEpoch(version: string, { epoch }: Readonly<Record<string, string>>): string {
+  return epoch && epoch !== "0" && !version.includes(":") ? `${epoch}:${version}` : version;
+}
+
+/** OSV's ecosystems of rpm packages, by the namespaces that the common tools write. */
+const RPM: Readonly<Record<string, string>> = {
+  almalinux: "AlmaLinux",
+  alma: "AlmaLinux",
+  rocky: "Rocky Linux",
+  "rocky-linux": "Rocky Linux",
+  redhat: "Red Hat",
+  rhel: "Red Hat",
+};
+
+/**
+ * Records of AlmaLinux and Red Hat name packages as they are installed. Those of Rocky Linux named sources for years
+ * and name packages since: there both count.
+ */
+function identifyRpmPackage(
+  purl: PackageURL,
+  version: string,
+  component: SbomComponent,
+  hasSources: boolean,
+): PackageIdentity | NotIdentified {
+  const qualifiers: Readonly<Record<string, string>> = purl.qualifiers ?? {};
+  const vendor = (purl.namespace ?? "").toLowerCase();
+  const ecosystem = Object.hasOwn(RPM, vendor) ? RPM[vendor] : undefined;
+  const release = /^(?:[a-z][a-z-]*-)?(\d+)(?:\.\d+)*$/.exec((qualifiers["distro"] ?? "").toLowerCase())?.[1];
+  if (ecosystem === undefined || release === undefined) return "distribution-unknown";
+  const own = { name: purl.name, version: withEpoch(version, qualifiers) };
+  const identity = { ecosystem, releases: [release] };
+  if (ecosystem !== "Rocky Linux") return { ...identity, names: [own] };
+  const source = rpmSourceOf(component, qualifiers);
+  if (!source) return hasSources ? { ...identity, names: [own] } : "source-unknown";
+  const isSame = source.name === own.name && source.version === own.version;
+  return { ...identity, names: isSame ? [own] : [own, source] };
+}
+
+/** From a source package's file name, which has no epoch: it is that of what was built of it. */
+function rpmSourceOf(component: SbomComponent, qualifiers: Readonly<Record<string, string>>): NamedVersion | undefined {
+  const [, name, version] = /^(.+)-([^-]+-[^-]+)\.(?:no)?src\.rpm$/.exec(qualifiers["upstream"] ?? "") ?? [];
+  if (name !== undefined && version !== undefined) return { name, version: withEpoch(version, qualifiers) };
+  const source = sourceOf(component, {});
+  return source?.name !== undefined && source.version !== undefined
+    ? { name: source.name, version: source.version }
+    : undefined;
 }
 
 function releasesOf(purl: PackageURL, distro: string): Pick<PackageIdentity, "ecosystem" | "releases"> | undefined {

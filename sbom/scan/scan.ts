@@ -11,7 +11,7 @@ import { digestOf } from "../../bundles/model/digest.ts";
 import { parseSbom, type SbomComponent, type SbomDocument } from "../document.ts";
 import { sbomError } from "../error.ts";
 import { byText } from "../generate/catalog.ts";
-import { type Judgement, judgeVersion } from "./affected.ts";
+import type { Judgement } from "./affected.ts";
 import { ECOSYSTEMS, splitEcosystem } from "./ecosystems.ts";
 import { type OsvAffected, type OsvRecord, parseOsvRecord } from "./osv-record.ts";
 import { identifyPackage, type NotIdentified, namesSources, type PackageIdentity } from "./package-identity.ts";
@@ -78,13 +78,7 @@ const FUTURE_MS = DAY_MS;
  */
 export async function scanSboms(inputs: readonly ScanInput[], options: ScanOptions): Promise<ScanReport> {
   const subjects = inputs.map(planSubject);
-  const byName = new Map<string, Query[]>();
-  for (const query of subjects.flatMap(({ queries }) => queries)) {
-    const key = keyOf(query.identity.ecosystem, query.identity.name);
-    const list = byName.get(key);
-    if (list) list.push(query);
-    else byName.set(key, [query]);
-  }
+  const byName = lookupsOf(subjects.flatMap(({ queries }) => queries));
   const database = await readDatabase(options, byName);
   const scanned = subjects.map((subject) => describeSubject(subject, database, options));
   const denials = [
@@ -117,23 +111,25 @@ function planSubject(input: ScanInput): PlannedSubject {
   return { input, document, queries, notIdentified };
 }
 
-function scannedPackage(component: SbomComponent, identity: PackageIdentity): ScannedPackage {
-  return {
-    purl: component.purl ?? "",
-    bomRef: component.bomRef,
-    recordName: identity.name,
-    version: identity.version,
-  };
+function scannedPackage(component: SbomComponent, { names: [{ name, version }] }: PackageIdentity): ScannedPackage {
+  return { purl: component.purl ?? "", bomRef: component.bomRef, recordName: name, version };
+}
+
+/** What is asked of a record that names a package: of which, and in which version. */
+type Lookups = ReadonlyMap<string, readonly { readonly query: Query; readonly version: string }[]>;
+
+function lookupsOf(queries: readonly Query[]): Lookups {
+  const all = queries.flatMap((query) =>
+    query.identity.names.map(({ name, version }) => ({ key: keyOf(query.identity.ecosystem, name), query, version })),
+  );
+  return Map.groupBy(all, ({ key }) => key);
 }
 
 function keyOf(ecosystem: string, name: string): string {
   return `${ecosystem}\n${ECOSYSTEMS.get(ecosystem)?.spell(name) ?? name}`;
 }
 
-async function readDatabase(
-  options: ScanOptions,
-  byName: ReadonlyMap<string, readonly Query[]>,
-): Promise<DatabaseReport> {
+async function readDatabase(options: ScanOptions, byName: Lookups): Promise<DatabaseReport> {
   const snapshot = new Snapshot(options.database);
   const ecosystems = new Map<string, { records: number; newest: number }>();
   const unreadable: { name: string; reason: string }[] = [];
@@ -190,14 +186,14 @@ function timeText(time: number): string | null {
   return time === Number.NEGATIVE_INFINITY ? null : new Date(time).toISOString();
 }
 
-function collectHits(record: OsvRecord, byName: ReadonlyMap<string, readonly Query[]>): void {
+function collectHits(record: OsvRecord, byName: Lookups): void {
   for (const affected of record.affected) {
     const { base, release } = splitEcosystem(affected.ecosystem);
     const ecosystem = ECOSYSTEMS.get(base);
     if (!ecosystem) continue;
-    for (const query of byName.get(keyOf(base, affected.name)) ?? []) {
+    for (const { query, version } of byName.get(keyOf(base, affected.name)) ?? []) {
       if (!isRelease(query.identity, release)) continue;
-      const judgement = judgeVersion(query.identity.version, affected, ecosystem.compare);
+      const judgement = ecosystem.judge(version, affected);
       if (judgement.status !== "unaffected") query.hits.push({ record, affected, judgement });
     }
   }

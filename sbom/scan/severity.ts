@@ -16,10 +16,11 @@ export const UNKNOWN: Severity = { level: "unknown", score: undefined, vector: u
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** Words of GitHub's, Debian's and Ubuntu's databases. Debian's "unimportant" and "end-of-life" say nothing of how bad. */
+/** Words of GitHub's, Debian's, Ubuntu's and Red Hat's databases. Debian's "unimportant" and "end-of-life" say nothing of how bad. */
 const WORDS: Readonly<Record<string, Level>> = {
   critical: "critical",
   high: "high",
+  important: "high",
   moderate: "medium",
   medium: "medium",
   low: "low",

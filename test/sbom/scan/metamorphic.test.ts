@@ -4,7 +4,6 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { judgeVersion } from "../../../sbom/scan/affected.ts";
 import { ECOSYSTEMS, type Ecosystem } from "../../../sbom/scan/ecosystems.ts";
 import type { OsvAffected, OsvEvent } from "../../../sbom/scan/osv-record.ts";
 
@@ -14,6 +13,17 @@ type Events = readonly (readonly [OsvEvent, string])[];
 const CHAINS: Readonly<Record<string, readonly string[]>> = {
   Debian: ["1.0~~=1.00~~", "1.0~rc1", "1.0=0:1.0=1.0-0", "1.0-1~deb13u1", "1.0-1", "1.0-1+b1", "1.0a", "1.10", "1:0.1"],
   Alpine: ["1.0_alpha1", "1.0_beta2", "1.0_rc1", "1.0", "1.0-r1", "1.0_p1", "1.0a", "1.1-r0", "1.10-r0"],
+  AlmaLinux: [
+    "1.0~rc1-1.el9",
+    "1.0-1.el9=0:1.0-1.el9=1.0.-1.el9",
+    "1.0-1.el9_2=1.00-1.el9_02",
+    "1.0-1.el9_10",
+    "1.0-2.el8",
+    "1.0^git1-1.el9",
+    "1.0.1-1.el9",
+    "1.10-1.el9",
+    "1:0.1-1.el9",
+  ],
   npm: ["1.0.0-alpha.1", "1.0.0-alpha.beta", "1.0.0-rc.1", "1.0.0=1.0.0+build", "1.0.1", "1.2.0", "1.10.0", "2.0.0"],
   PyPI: ["1.0.dev1", "1.0a1", "1.0b2", "1.0rc1=1.0c1", "1.0=1=1.0.0", "1.0.post1", "1.1", "1.10", "1!0.1"],
   Go: [
@@ -65,7 +75,7 @@ function shuffled<T>(items: readonly T[], next: (below: number) => number): T[] 
 }
 
 for (const [name, chain] of Object.entries(CHAINS)) {
-  const { compare } = ECOSYSTEMS.get(name) as Ecosystem;
+  const ecosystem = ECOSYSTEMS.get(name) as Ecosystem;
   const spellings = chain.map((one) => one.split("="));
   const next = random(name.length * 7919);
   const spelled = (place: number): string => {
@@ -83,7 +93,7 @@ for (const [name, chain] of Object.entries(CHAINS)) {
   };
   const judge = (version: string, ranges: readonly Events[], versions: readonly string[] = []): string => {
     const affected: OsvAffected = { ecosystem: name, name: "x", versions, ranges, severity: undefined };
-    return judgeVersion(version, affected, compare).status;
+    return ecosystem.judge(version, affected).status;
   };
   const answers = (ranges: readonly Events[], versions: readonly string[] = []): string =>
     spellings.map((_, place) => judge(spelled(place), ranges, versions)).join();
