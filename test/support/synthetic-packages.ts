@@ -79,7 +79,9 @@ export async function startMirror(context: { after(work: () => Promise<void>): v
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const variables = ["SEALIFT_DEBIAN_MIRROR", "SEALIFT_DEBIAN_SECURITY_MIRROR", "SEALIFT_NPM_REGISTRY"];
+  const variables = ["DEBIAN_MIRROR", "DEBIAN_SECURITY_MIRROR", "UBUNTU_MIRROR", "NPM_REGISTRY"].map(
+    (name) => `SEALIFT_${name}`,
+  );
   const before = variables.map((name) => process.env[name]);
   for (const name of variables) process.env[name] = url;
   context.after(async () => {

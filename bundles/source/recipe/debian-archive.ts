@@ -1,7 +1,8 @@
 /**
- * Debian's archive as a source: which mirror the builder has, and which version of a package is newest in
- * a suite, its -updates and its -security. InRelease is checked with gpgv against Debian's own keyring, the
- * package lists against InRelease, so that a mirror can withhold packages but not change them.
+ * Debian's archive, and Ubuntu's of the same form, as a source: which mirror the builder has, and which version
+ * of a package is newest in a suite, its -updates and its -security. InRelease is checked with gpgv against the
+ * distribution's own keyring, the package lists against InRelease, so that a mirror can withhold packages but not
+ * change them.
  */
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -9,17 +10,71 @@ import { join } from "node:path";
 import { compareDebianVersions, type DebianVersion, parseDebianVersion } from "../../../sbom/debian-version.ts";
 import type { DebianInput } from "../../model/appliance.ts";
 import { digestFromHex } from "../../model/digest.ts";
+import { SealiftError } from "../../model/sealift-error.ts";
 import { fetchSmall, fetchToCache, withoutSecrets } from "./download.ts";
 import { recipeError } from "./error.ts";
 import { runTool } from "./run-tool.ts";
 
-export type ArchiveName = "debian" | "debian-security";
+export const ARCHIVES = ["debian", "debian-security", "ubuntu"] as const;
+export type ArchiveName = (typeof ARCHIVES)[number];
+export type Distribution = "debian" | "ubuntu";
 
-export const DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
-const LABELS: Readonly<Record<ArchiveName, string>> = { debian: "Debian", "debian-security": "Debian-Security" };
 const VARIABLES: Readonly<Record<ArchiveName, string>> = {
   debian: "SEALIFT_DEBIAN_MIRROR",
   "debian-security": "SEALIFT_DEBIAN_SECURITY_MIRROR",
+  ubuntu: "SEALIFT_UBUNTU_MIRROR",
+};
+/** Last components of the addresses in apt's sources; Ubuntu keeps what is not amd64 in an archive of its own. */
+const DIRECTORIES: Readonly<Record<ArchiveName, readonly string[]>> = {
+  debian: ["debian"],
+  "debian-security": ["debian-security"],
+  ubuntu: ["ubuntu", "ubuntu-ports"],
+};
+
+interface Pocket {
+  readonly suite: string;
+  readonly archive: ArchiveName;
+  /** What its Release file must say of itself. */
+  readonly says: Readonly<Record<string, string>>;
+}
+
+interface Conventions {
+  readonly keyring: string;
+  readonly keyringPackage: string;
+  readonly components: readonly string[];
+  readonly pockets: (suite: string) => readonly Pocket[];
+}
+
+const CONVENTIONS: Readonly<Record<Distribution, Conventions>> = {
+  debian: {
+    keyring: "/usr/share/keyrings/debian-archive-keyring.gpg",
+    keyringPackage: "debian-archive-keyring",
+    components: ["main"],
+    pockets: (suite) => [
+      ...[suite, `${suite}-updates`].map((name): Pocket => {
+        return { suite: name, archive: "debian", says: { Origin: "Debian", Label: "Debian", Codename: name } };
+      }),
+      {
+        suite: `${suite}-security`,
+        archive: "debian-security",
+        says: { Origin: "Debian", Label: "Debian-Security", Codename: `${suite}-security` },
+      },
+    ],
+  },
+  // Docker is in universe.
+  ubuntu: {
+    keyring: "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
+    keyringPackage: "ubuntu-keyring",
+    components: ["main", "universe"],
+    pockets: (suite) =>
+      [suite, `${suite}-updates`, `${suite}-security`].map((name) => {
+        return {
+          suite: name,
+          archive: "ubuntu",
+          says: { Origin: "Ubuntu", Label: "Ubuntu", Suite: name, Codename: suite },
+        };
+      }),
+  },
 };
 /** For a mirror that is kept as it was at a time, as an archive of snapshots is: its lists have all expired. */
 const SNAPSHOT_VARIABLE = "SEALIFT_DEBIAN_SNAPSHOT";
@@ -27,8 +82,9 @@ const RELEASE_MAX_BYTES = 4 * 1024 * 1024;
 const PACKAGES_MAX_BYTES = 256 * 1024 * 1024;
 
 /**
- * Addresses where `archive` may lie, best first, without a final slash: what SEALIFT_DEBIAN_MIRROR or
- * SEALIFT_DEBIAN_SECURITY_MIRROR says (several with spaces between), or else the builder's own apt sources.
+ * Addresses where `archive` may lie, best first, without a final slash: what SEALIFT_DEBIAN_MIRROR,
+ * SEALIFT_DEBIAN_SECURITY_MIRROR or SEALIFT_UBUNTU_MIRROR says (several with spaces between), or else the
+ * builder's own apt sources.
  * @throws SOURCE_MIRROR_UNKNOWN | SOURCE_TOOL_MISSING
  */
 export async function debianMirrors(archive: ArchiveName): Promise<readonly string[]> {
@@ -36,10 +92,16 @@ export async function debianMirrors(archive: ArchiveName): Promise<readonly stri
   const urls = said.length > 0 ? said : await aptMirrors(archive);
   if (urls.length === 0 || urls.some((url) => !/^https?:$/.test(URL.parse(url)?.protocol ?? ""))) {
     throw recipeError("SOURCE_MIRROR_UNKNOWN", `archive ${archive}: got no http address of a mirror`, {
-      hints: [`${VARIABLES[archive]}=URL sealift bundle lock --appliance FILE`],
+      hints: [mirrorHint(archive)],
     });
   }
   return urls.map((url) => url.replace(/\/+$/, ""));
+}
+
+/** Ubuntu's packages are for kits alone; images are made of Debian's. */
+function mirrorHint(archive: ArchiveName): string {
+  const verb = archive === "ubuntu" ? "kit lock" : "bundle lock --appliance FILE";
+  return `${VARIABLES[archive]}=URL sealift ${verb}`;
 }
 
 async function aptMirrors(archive: ArchiveName): Promise<string[]> {
@@ -51,12 +113,15 @@ async function aptMirrors(archive: ArchiveName): Promise<string[]> {
     if (base !== undefined) bases.add(base);
   }
   const named = (name: string): string[] => [...bases].filter((base) => base.endsWith(`/${name}`));
-  // A mirror that has one archive mostly has the other beside it.
-  const siblings = named("debian").map((base) => base.replace(/debian$/, archive));
-  return [...new Set([...named(archive), ...siblings])];
+  const own = DIRECTORIES[archive].flatMap(named);
+  // A mirror that has one archive of Debian's mostly has the other beside it.
+  const siblings = archive === "debian-security" ? named("debian").map((base) => `${base}-security`) : [];
+  return [...new Set([...own, ...siblings])];
 }
 
 export interface DebianQuery {
+  /** Debian if absent. */
+  readonly distribution?: Distribution;
   readonly suite: string;
   readonly packages: readonly string[];
   readonly architecture: string;
@@ -85,14 +150,9 @@ function isNewer(found: DebianInput, known: DebianInput): boolean {
 export async function newestPackages(query: DebianQuery): Promise<DebianInput[]> {
   const wanted = new Set(query.packages);
   const newest = new Map<string, DebianInput>();
-  const suites: [string, ArchiveName][] = [
-    [query.suite, "debian"],
-    [`${query.suite}-updates`, "debian"],
-    [`${query.suite}-security`, "debian-security"],
-  ];
-  for (const [suite, archive] of suites) {
-    query.onProgress(`package lists of ${suite}`);
-    for await (const found of packagesOf(suite, archive, wanted, query)) {
+  for (const pocket of CONVENTIONS[query.distribution ?? "debian"].pockets(query.suite)) {
+    query.onProgress(`package lists of ${pocket.suite}`);
+    for (const found of await packagesOf(pocket, wanted, query)) {
       const known = newest.get(found.package);
       if (!known || isNewer(found, known)) newest.set(found.package, found);
     }
@@ -107,48 +167,67 @@ export async function newestPackages(query: DebianQuery): Promise<DebianInput[]>
   return [...newest.values()].sort((a, b) => (a.package < b.package ? -1 : 1));
 }
 
-async function* packagesOf(
-  suite: string,
-  archive: ArchiveName,
+/** What the first mirror has that has the suite, with lists for the architecture. */
+async function packagesOf(
+  { suite, archive, says }: Pocket,
   wanted: ReadonlySet<string>,
   query: DebianQuery,
-): AsyncGenerator<DebianInput> {
+): Promise<DebianInput[]> {
+  const { keyring, keyringPackage, components } = CONVENTIONS[query.distribution ?? "debian"];
   const mirrors = await debianMirrors(archive);
+  let gone: unknown;
   for (const mirror of mirrors) {
     const what = `suite ${suite} on ${JSON.stringify(withoutSecrets(mirror))}`;
     const signed = await fetchSmall(`${mirror}/dists/${suite}/InRelease`, what, RELEASE_MAX_BYTES);
     if (signed === undefined) continue;
-    const release = await verifyRelease(signed, query.keyring ?? DEBIAN_KEYRING, what);
-    checkRelease(release, suite, archive, what);
-    const name = `main/binary-${query.architecture}/Packages.xz`;
-    const listed = release.files.get(name);
-    if (!listed) throw recipeError("SOURCE_ARCHIVE_UNTRUSTED", `${what}: InRelease names no ${name}`);
-    const file = await fetchToCache(
-      {
-        what: `${name} of ${suite}`,
-        // By hash first: a mirror replaces the lists while we read.
-        urls: async () => [
-          `${mirror}/dists/${suite}/main/binary-${query.architecture}/by-hash/SHA256/${listed.hex}`,
-          `${mirror}/dists/${suite}/${name}`,
-        ],
-        algorithm: "sha256",
-        hex: listed.hex,
-        size: listed.size,
-        maxBytes: PACKAGES_MAX_BYTES,
-      },
-      query.cacheDir,
-    );
-    const { status, stdout, stderr } = await runTool("xz", ["--decompress", "--stdout", file], {
-      maxBytes: PACKAGES_MAX_BYTES,
-      from: "xz-utils",
-    });
-    if (status !== 0) throw recipeError("SOURCE_ARCHIVE_UNTRUSTED", `${what}: ${name}: ${stderr.trim()}`);
-    yield* parsePackages(stdout, wanted, archive, what);
-    return;
+    const release = await verifyRelease(signed, query.keyring ?? keyring, what, keyringPackage);
+    checkRelease(release, says, what);
+    try {
+      const lists = components.map((component) => {
+        return listOf(`${mirror}/dists/${suite}`, `${component}/binary-${query.architecture}`, release, what, query);
+      });
+      const texts = await Promise.all(lists);
+      return texts.flatMap((text) => [...parsePackages(text, wanted, archive, what)]);
+    } catch (cause) {
+      // Ubuntu's Release files name lists of architectures that lie in its other archive.
+      if (!(cause instanceof SealiftError && cause.code === "SOURCE_PACKAGE_GONE")) throw cause;
+      gone = cause;
+    }
   }
+  if (gone !== undefined) throw gone;
   throw recipeError("SOURCE_MIRROR_UNKNOWN", `suite ${suite}: none of ${mirrors.length} mirrors has it`, {
-    hints: [`${VARIABLES[archive]}=URL sealift bundle lock --appliance FILE`],
+    hints: [mirrorHint(archive)],
   });
+}
+
+async function listOf(
+  base: string,
+  directory: string,
+  release: ReleaseFile,
+  what: string,
+  query: DebianQuery,
+): Promise<Buffer> {
+  const name = `${directory}/Packages.xz`;
+  const listed = release.files.get(name);
+  if (!listed) throw recipeError("SOURCE_ARCHIVE_UNTRUSTED", `${what}: InRelease names no ${name}`);
+  const file = await fetchToCache(
+    {
+      what: `${name} of ${what}`,
+      // By hash first: a mirror replaces the lists while we read.
+      urls: async () => [`${base}/${directory}/by-hash/SHA256/${listed.hex}`, `${base}/${name}`],
+      algorithm: "sha256",
+      hex: listed.hex,
+      size: listed.size,
+      maxBytes: PACKAGES_MAX_BYTES,
+    },
+    query.cacheDir,
+  );
+  const { status, stdout, stderr } = await runTool("xz", ["--decompress", "--stdout", file], {
+    maxBytes: PACKAGES_MAX_BYTES,
+    from: "xz-utils",
+  });
+  if (status !== 0) throw recipeError("SOURCE_ARCHIVE_UNTRUSTED", `${what}: ${name}: ${stderr.trim()}`);
+  return stdout;
 }
 
 export interface ReleaseFile {
@@ -162,7 +241,12 @@ export interface ReleaseFile {
  * enough, and any bad one refuses, as with apt: archives are signed by the keys of several releases.
  * @throws SOURCE_ARCHIVE_UNTRUSTED | SOURCE_TOOL_MISSING
  */
-export async function verifyRelease(signed: Buffer, keyring: string, what: string): Promise<ReleaseFile> {
+export async function verifyRelease(
+  signed: Buffer,
+  keyring: string,
+  what: string,
+  keyringPackage: string = CONVENTIONS.debian.keyringPackage,
+): Promise<ReleaseFile> {
   const directory = await mkdtemp(join(tmpdir(), "sealift-release-"));
   try {
     const [input, output] = [join(directory, "InRelease"), join(directory, "Release")];
@@ -175,7 +259,7 @@ export async function verifyRelease(signed: Buffer, keyring: string, what: strin
       .map((line) => /^\[GNUPG:\] (\S+)/.exec(line)?.[1]);
     if (/keyblock resource.*(?:No such file|general error)/i.test(stderr)) {
       throw recipeError("SOURCE_TOOL_MISSING", `keyring ${JSON.stringify(keyring)} is not on this machine`, {
-        hints: ["apt-get install debian-archive-keyring"],
+        hints: [`apt-get install ${keyringPackage}`],
       });
     }
     if (!statuses.includes("GOODSIG") || statuses.includes("BADSIG")) {
@@ -206,13 +290,8 @@ function parseRelease(text: string): ReleaseFile {
   return { fields, files };
 }
 
-function checkRelease({ fields }: ReleaseFile, suite: string, archive: ArchiveName, what: string): void {
-  const want: [string, string][] = [
-    ["Origin", "Debian"],
-    ["Label", LABELS[archive]],
-    ["Codename", suite],
-  ];
-  for (const [field, value] of want) {
+function checkRelease({ fields }: ReleaseFile, says: Pocket["says"], what: string): void {
+  for (const [field, value] of Object.entries(says)) {
     if (fields.get(field) !== value) {
       const got = JSON.stringify(fields.get(field));
       throw recipeError("SOURCE_ARCHIVE_UNTRUSTED", `${what}: ${field}: got ${got}, want ${JSON.stringify(value)}`);

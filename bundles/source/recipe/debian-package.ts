@@ -1,7 +1,7 @@
 /** Fetches .debs that a lock names, each by its digest, from whichever mirror the builder has. */
 import type { DebianInput } from "../../model/appliance.ts";
 import { hexOf } from "../../model/digest.ts";
-import { debianMirrors } from "./debian-archive.ts";
+import { ARCHIVES, debianMirrors } from "./debian-archive.ts";
 import { fetchToCache } from "./download.ts";
 
 /**
@@ -15,7 +15,7 @@ export function debianPackages(cacheDir: string): (input: DebianInput) => Promis
       {
         what: `package ${input.package} ${input.version}`,
         urls: async () => {
-          const archive = input.archive === "debian-security" ? "debian-security" : "debian";
+          const archive = ARCHIVES.find((known) => known === input.archive) ?? "debian";
           const asked = mirrors.get(archive) ?? debianMirrors(archive);
           mirrors.set(archive, asked);
           return (await asked).map((mirror) => `${mirror}/${input.path}`);

@@ -121,6 +121,18 @@ describe("the plan of host setup", () => {
     assert.throws(() => kinds({ debs: given(...everything), architecture: "arm64" }), { code: "HOST_DEBS_UNUSABLE" });
   });
 
+  it("installs ssh-keygen from files that have it, also where nothing else is missing", () => {
+    const debs = { from: "kit" as const, files: [...everything, "openssh-client"].map(deb) };
+    const chosen = (installed: ReadonlyMap<string, string>) => {
+      const { steps, notes } = planSetup({ ...fresh, installed, debs });
+      assert.doesNotMatch(notes.join(), /not among them/);
+      return steps.flatMap((step) => (step.kind === "install-debs" ? step.debs.map((one) => one.package) : []));
+    };
+    assert.deepEqual(chosen(fresh.installed), [...everything, "openssh-client"]);
+    const there = new Map([...everything, "ca-certificates"].map((name) => [name, "1"]));
+    assert.deepEqual(chosen(there), ["openssh-client"]);
+  });
+
   it("makes no package of the host older, and says whose packages they are", () => {
     const files = [...everything, "libxtables12"].map(deb);
     const installed = new Map([
