@@ -68,10 +68,15 @@ export async function loadImages(
 ): Promise<LoadedImage[]> {
   const docker = await connect(engine);
   const { appliance } = release.manifest;
-  const wanted = wantedImages(layout, release).filter(({ name }) => run.only?.includes(name) ?? true);
-  const inspected = await Promise.all(wanted.map(({ expected }) => inspect(engine, docker, expected.reference)));
-  const absent = wanted.filter((_, index) => inspected[index] === undefined);
-  if (absent.length > 0) await pullAll(engine, docker, layout, appliance, absent, run);
+  const all = wantedImages(layout, release);
+  const inspected = await Promise.all(all.map(({ expected }) => inspect(engine, docker, expected.reference)));
+  const present = new Set(all.filter((_, index) => inspected[index] !== undefined));
+  const wanted = all.filter(({ name }) => run.only?.includes(name) ?? true);
+  const absent = wanted.filter((image) => !present.has(image));
+  if (absent.length > 0) {
+    const there = new Set([...present].flatMap(({ layers }) => layers.map(({ digest }) => digest)));
+    await pullAll(engine, docker, layout, appliance, pullQueue(absent, there), run);
+  }
   return Promise.all(wanted.map((image) => prove(engine, docker, image, !absent.includes(image))));
 }
 
@@ -190,9 +195,10 @@ async function pullAll(
   docker: Docker,
   layout: Layout,
   appliance: string,
-  absent: readonly Wanted[],
+  queue: Wanted[][],
   run: LoadRun,
 ): Promise<void> {
+  const absent = queue.flat();
   const nonce = makeNonceImage(engine.facts.architecture);
   const stop = new AbortController();
   let damaged: string | undefined;
@@ -210,7 +216,6 @@ async function pullAll(
   try {
     await proveEndpoint(engine, docker, nonce.digest, stop.signal);
     const progress = new PullProgress(absent, run.onProgress);
-    const queue = pullQueue(absent);
     const worker = async (): Promise<void> => {
       for (let chain = queue.shift(); chain; chain = queue.shift()) {
         for (const image of chain) await pullWithRetries(docker, image, progress, stop.signal);
@@ -240,16 +245,21 @@ async function pullAll(
 }
 
 /**
- * Images that share a large layer are pulled one after the other: of two that come at once the containerd
- * store lets one wait for the other's layer, looking again ever later, and unpacks it twice. Each row here is
- * such images, the one with the most bytes first.
+ * Images that share a large layer which the engine does not have are pulled one after the other: of two that
+ * come at once the containerd store lets one wait for the other's layer, looking again ever later, and unpacks
+ * it twice. Each row here is such images, the one with the most bytes first. `there` are layers that it has.
  */
-export function pullQueue<Image extends Pick<Wanted, "layers">>(images: readonly Image[]): Image[][] {
+export function pullQueue<Image extends Pick<Wanted, "layers">>(
+  images: readonly Image[],
+  there: ReadonlySet<Digest> = new Set(),
+): Image[][] {
   const chains: Image[][] = [];
   for (const image of [...images].sort((a, b) => bytesOf(b) - bytesOf(a))) {
-    const large = image.layers.filter(({ size }) => size >= WAITED_LAYER_BYTES).map(({ digest }) => digest);
+    const awaited = image.layers
+      .filter(({ digest, size }) => size >= WAITED_LAYER_BYTES && !there.has(digest))
+      .map(({ digest }) => digest);
     const sharing = chains.filter((chain) =>
-      chain.some(({ layers }) => layers.some(({ digest }) => large.includes(digest))),
+      chain.some(({ layers }) => layers.some(({ digest }) => awaited.includes(digest))),
     );
     const [first, ...others] = sharing;
     if (!first) {

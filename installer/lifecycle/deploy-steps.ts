@@ -22,7 +22,7 @@ import {
   upProject,
 } from "../../compose/engine/project.ts";
 import { proveContainers } from "../../compose/engine/prove-containers.ts";
-import { type ComposeFile, parseComposeFile, servicesApart } from "../../compose/engine/start-waves.ts";
+import { type ComposeFile, parseComposeFile, servicesApart, startWaves } from "../../compose/engine/start-waves.ts";
 import { projectName } from "../../compose/render.ts";
 import { type Config, readConfigBytes } from "../site/config.ts";
 import { type Deployment, deploymentPaths, readDeployments, writeDeployments } from "../site/deployment.ts";
@@ -60,7 +60,7 @@ const WATCH_SLOW_MS = 2_000;
 export const RENDERED_MAX_BYTES = 4 * 1024 * 1024;
 
 interface LoadWish {
-  readonly among?: (rules: ApplianceRules) => readonly string[];
+  readonly among?: readonly string[];
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -99,10 +99,10 @@ class Deploying {
   load({ among, signal = this.context.signal }: LoadWish = {}): Promise<void> {
     const { engine, paths, report } = this.context;
     return this.withNext(async (parts) => {
-      const { layout, release, template, rules } = parts;
+      const { layout, release, template } = parts;
       // A release that was not staged was verified where it lies, every byte of it.
       if (this.parameters.parts.stage) await requireCarriedFiles(paths, parts);
-      const images = among?.(rules).map((service) => template.services[service]?.image.split("@")[0] ?? "");
+      const images = among?.map((service) => template.services[service]?.image.split("@")[0] ?? "");
       await loadImages(await engine(), layout, release, {
         onProgress: (detail) => report.detail(detail),
         ...(images && { only: images }),
@@ -176,7 +176,7 @@ export function deploySteps(context: DeployContext, parameters: DeployParameters
     secrets(deploying),
     parameters.certificate && certificate(deploying, parameters.certificate),
     render(deploying),
-    ...(isInstall ? [loadBase(deploying), firstBase(deploying)] : [load(deploying)]),
+    ...(isInstall ? [loadFirst(deploying), firstBase(deploying)] : [load(deploying)]),
     parts.backup && backup(deploying),
     parts.rehearse && rehearsal(deploying),
     !isInstall && parts.base && nextBase(deploying),
@@ -283,12 +283,19 @@ function load(deploying: Deploying): NewStep {
   };
 }
 
-function loadBase(deploying: Deploying): NewStep {
+/** Nothing runs yet: what starts first waits for no image but its own. */
+function loadFirst(deploying: Deploying): NewStep {
   return {
-    name: "load-base",
-    intent: "load the images of the base services into the engine",
-    do: () => deploying.load({ among: (rules) => rules.base }),
+    name: "load-first",
+    intent: "load the images of what starts first",
+    do: () => deploying.withNext(async ({ rules }) => deploying.load({ among: servicesFirst(deploying, rules) })),
   };
+}
+
+/** The database and what it depends on: all else waits for it. All base services, if there is none. */
+function servicesFirst(deploying: Deploying, { database }: ApplianceRules): readonly string[] {
+  const file = parseComposeFile(deploying.rendered(deploying.parameters.to, "base"));
+  return startWaves(file, database && [database.service]).flat();
 }
 
 function backup(deploying: Deploying): NewStep {
@@ -340,33 +347,33 @@ function rehearsal(deploying: Deploying): NewStep {
   };
 }
 
-/** Nothing runs yet: the base services come up while the other images are loaded. */
+/** The base services come up while images are loaded: first of the other base services, then all. */
 function firstBase(deploying: Deploying): NewStep {
   const { context, parameters } = deploying;
-  const { disk, paths, signal } = context;
+  const { disk, paths } = context;
   const { to, hasOldVolumes } = parameters;
   const project = baseProject(context, to);
+  // Whether the services work is asked by the first step that needs them.
+  const startBase = async (run: ProjectRun): Promise<void> =>
+    startProject(await context.engine(), project, START_SECONDS, { ...deploying.run, ...run });
   return {
     name: "base",
     intent: "start the base services, and load the other images meanwhile",
-    do: async () => {
-      deploying.rendered(to, "base");
-      writeSwitch(disk, paths, to.colour);
-      // Of two works neither goes on after the other has failed, and the step ends when both have.
-      const stop = new AbortController();
-      const either = AbortSignal.any([stop.signal, ...(signal ? [signal] : [])]);
-      const failures: unknown[] = [];
-      const stopOther = (cause: unknown): void => {
-        failures.push(cause);
-        stop.abort();
-      };
-      // Whether the services work is asked by the first step that needs them.
-      const start = context
-        .engine()
-        .then((engine) => startProject(engine, project, START_SECONDS, { ...deploying.run, signal: either }));
-      await Promise.all([start.catch(stopOther), deploying.load({ signal: either }).catch(stopOther)]);
-      if (failures.length > 0) throw failures[0];
-    },
+    do: () =>
+      deploying.withNext(async ({ rules }) => {
+        const first = servicesFirst(deploying, rules);
+        writeSwitch(disk, paths, to.colour);
+        await bothOrNone(
+          context.signal,
+          (signal) => startBase({ signal, services: first }),
+          (signal) => deploying.load({ signal, among: rules.base }),
+        );
+        await bothOrNone(
+          context.signal,
+          (signal) => startBase({ signal, started: first }),
+          (signal) => deploying.load({ signal }),
+        );
+      }),
     undo: async () => {
       const engine = await context.engine();
       await keepLogs(context, engine, project.name, to.id);
@@ -374,6 +381,22 @@ function firstBase(deploying: Deploying): NewStep {
       removeSwitch(disk, paths);
     },
   };
+}
+
+/** Of two works neither goes on after the other has failed; ends when both have. @throws what failed first */
+async function bothOrNone(
+  signal: AbortSignal | undefined,
+  ...works: readonly ((signal: AbortSignal) => Promise<void>)[]
+): Promise<void> {
+  const stop = new AbortController();
+  const either = AbortSignal.any([stop.signal, ...(signal ? [signal] : [])]);
+  const failures: unknown[] = [];
+  const stopOther = (cause: unknown): void => {
+    failures.push(cause);
+    stop.abort();
+  };
+  await Promise.all(works.map((work) => work(either).catch(stopOther)));
+  if (failures.length > 0) throw failures[0];
 }
 
 function nextBase(deploying: Deploying): NewStep {

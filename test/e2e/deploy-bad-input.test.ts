@@ -128,7 +128,7 @@ function defineTests(): void {
     const take = async (): Promise<void> => {
       late = await listen("127.83.76.1", 5000);
     };
-    await harmed(await installing(), "load-base", take, { exit: 5, says: /"load-base": ENGINE_PORT_BUSY: / });
+    await harmed(await installing(), "load-first", take, { exit: 5, says: /"load-first": ENGINE_PORT_BUSY: / });
     if (late) await close(late);
     await whole.assertWhole();
   });
@@ -178,9 +178,9 @@ function defineTests(): void {
     const { stderr } = await site.refused(4, "SITE_DISK_SHORT", ...(await installing()));
     assert.match(stderr, /hint: sealift prune/);
     disk.free();
-    await harmed(await installing(), "load-base", () => disk.leave(50_000_000), {
+    await harmed(await installing(), "load-first", () => disk.leave(50_000_000), {
       exit: 5,
-      says: /"load-base": ENGINE_DISK_FULL: /,
+      says: /"load-first": ENGINE_DISK_FULL: /,
     });
     disk.free();
     await whole.assertWhole();

@@ -42,3 +42,10 @@ it("an image that shares a layer with each of two joins them", () => {
     ["one", "two", "both"],
   ]);
 });
+
+it("a large layer that the engine has keeps none of them back", () => {
+  const runtime = ["runtime", 40 * MB] as const;
+  const images = [image("gateway", runtime, ["g", 2]), image("pii", runtime, ["i", 1])];
+  assert.equal(pullQueue(images).length, 1);
+  assert.equal(pullQueue(images, new Set([digestOf(Buffer.from("runtime"))])).length, 2);
+});
