@@ -52,7 +52,7 @@ for name in ${SEALIFT_DATABASES:-}; do
     read_password "postgres-$name-owner"
     owner_password=$password
     read_password "postgres-$name"
-    # What is there already is an error that does not matter; anything else that fails here fails below.
+    # What is there already is an error that does not matter; anything else that fails then fails after it.
     single -c log_min_messages=fatal <<END
 CREATE ROLE "$name";
 
@@ -60,8 +60,10 @@ CREATE ROLE "${name}_owner";
 
 CREATE DATABASE "$name";
 
-END
-    single -c exit_on_error=on <<END
+SET exit_on_error = on;
+
+SET log_min_messages = warning;
+
 ALTER ROLE "$name" LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOREPLICATION NOINHERIT PASSWORD '$password';
 
 ALTER ROLE "${name}_owner" LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOREPLICATION NOINHERIT PASSWORD '$owner_password';
