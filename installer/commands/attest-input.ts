@@ -6,6 +6,7 @@ import { CRL_MAX_BYTES } from "../../verify/attestation/certificate.ts";
 import { NONCE_MAX_BYTES, NONCE_MIN_BYTES } from "../../verify/attestation/report-data.ts";
 import { installerError } from "../error.ts";
 import { readBoundedFile } from "../host/read-file.ts";
+import { isUnfinished } from "../lifecycle/collateral-store.ts";
 import { DEFAULT_RUN } from "../lifecycle/transport-key.ts";
 import { type Invocation, optionalOption, usageError } from "./command.ts";
 
@@ -40,14 +41,17 @@ export function readNonce(verb: string, text: string | undefined): Buffer | null
   return Buffer.from(text, "hex");
 }
 
-/** Every file of the directory: one that is no certificate and no list makes the appraisal fail, and is named. */
+/**
+ * Every file of the directory: one that is no certificate and no list makes the appraisal fail, and is named. What an
+ * import that was cut off left unfinished is none of them.
+ */
 export async function readCollateralDirectory(directory: string): Promise<{ name: string; bytes: Buffer }[]> {
   const names = await readdir(directory).catch((cause: NodeJS.ErrnoException) => {
     const code = cause.code === "ENOENT" ? "FILE_NOT_FOUND" : "FILE_UNREADABLE";
     throw installerError(code, `${JSON.stringify(directory)}: ${reasonOf(cause)}`, { cause });
   });
   const files: { name: string; bytes: Buffer }[] = [];
-  for (const name of names.sort()) {
+  for (const name of names.filter((one) => !isUnfinished(one)).sort()) {
     files.push({ name, bytes: await readBoundedFile(join(directory, name), CRL_MAX_BYTES) });
   }
   return files;

@@ -4,6 +4,7 @@ import { renderAttestationVerdict } from "../../verify/attestation/attestation-v
 import { collectReport } from "../../verify/attestation/collect-evidence.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { SELF_CHECK } from "../lifecycle/attested.ts";
+import { siteCollateral } from "../lifecycle/collateral-store.ts";
 import { selfCheck } from "../lifecycle/self-check.ts";
 import { readCollateralDirectory, readHours } from "./attest-input.ts";
 import { type Command, optionalOption, positionals, requiredOption } from "./command.ts";
@@ -16,9 +17,9 @@ const HOURS_MAX = 168;
 export const attestSelfCheck: Command = {
   name: NAME,
   summary: "let this host judge itself, where the site's policy asks for no more: self-check, not proof",
-  usage: "--collateral DIR --policy FILE [--hours N] [--state DIR]",
+  usage: "--policy FILE [--collateral DIR] [--hours N] [--state DIR]",
   details: [
-    "--collateral D  certificates and revocation lists, as for attest verify",
+    "--collateral D  certificates and revocation lists, as for attest verify (default: what attest import brought here)",
     "--policy F      the attestation policy whose digest is in the site's policy",
     `--hours N       how long it counts, 1 to ${HOURS_MAX} (default ${DEFAULT_HOURS}), and for this boot only`,
     "--state DIR     the site's state directory (default /var/lib/sealift)",
@@ -29,8 +30,9 @@ export const attestSelfCheck: Command = {
     positionals(invocation, NAME);
     const hours = readHours(NAME, optionalOption(invocation, "hours"), DEFAULT_HOURS, HOURS_MAX);
     const policyBytes = await readBoundedFile(requiredOption(invocation, NAME, "policy"), ATTESTATION_POLICY_MAX_BYTES);
-    const collateral = await readCollateralDirectory(requiredOption(invocation, NAME, "collateral"));
+    const directory = optionalOption(invocation, "collateral");
     return withSite(invocation, NAME, async (site) => {
+      const collateral = await readCollateralDirectory(directory ?? siteCollateral(site.paths));
       const means = { collect: collectReport, appraise: appraiseInCage };
       const verdict = await selfCheck(site, policyBytes, collateral, hours, means);
       const { terminal } = invocation;

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,9 +7,10 @@ import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
 import { plain } from "../../bundles/model/plain-text.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { diskNeed } from "../../compose/engine/disk-need.ts";
-import { type DoctorFacts, diagnose } from "../host/doctor.ts";
+import { type DoctorFacts, diagnose, type SiteFact } from "../host/doctor.ts";
 import { gatherDoctorFacts } from "../host/doctor-facts.ts";
-import { openSite } from "../lifecycle/site.ts";
+import { collateralWarnings, siteCollateral } from "../lifecycle/collateral-store.ts";
+import { openSite, type Site } from "../lifecycle/site.ts";
 import { clientCertificate } from "../lifecycle/site-status.ts";
 import { readDeployments } from "../site/deployment.ts";
 import { type Command, type Invocation, optionalOption, positionals } from "./command.ts";
@@ -33,7 +35,7 @@ export const doctor: Command = {
     const directory = await mkdtemp(join(tmpdir(), "sealift-docker-"));
     try {
       const findings = diagnose(
-        await gatherDoctorFacts(join(directory, "config"), need, await certificateOf(invocation)),
+        await gatherDoctorFacts(join(directory, "config"), need, await factsOfSite(invocation)),
       );
       for (const { check, status, message, fix, reason } of findings) {
         terminal.result(
@@ -52,13 +54,28 @@ export const doctor: Command = {
   },
 };
 
-async function certificateOf(invocation: Invocation): Promise<DoctorFacts["clientCertificate"]> {
+async function factsOfSite(invocation: Invocation): Promise<Pick<DoctorFacts, "clientCertificate" | "collateral">> {
+  return {
+    clientCertificate: await siteFact(invocation, async (site) => {
+      const { current } = readDeployments(site.paths);
+      if (!current) return undefined;
+      const { problems, warnings } = await clientCertificate(site, current);
+      return [...problems, ...warnings];
+    }),
+    collateral: await siteFact(invocation, async (site) =>
+      existsSync(siteCollateral(site.paths)) ? collateralWarnings(site) : undefined,
+    ),
+  };
+}
+
+/** What `look` says is wrong with this host's site; undefined if it has no such thing. */
+async function siteFact(
+  invocation: Invocation,
+  look: (site: Site) => Promise<readonly string[] | undefined>,
+): Promise<SiteFact> {
   try {
-    const site = openSite(stateDirectory(invocation));
-    const { current } = readDeployments(site.paths);
-    if (!current) return { state: "none" };
-    const { problems, warnings } = await clientCertificate(site, current);
-    return { state: "known", problems: [...problems, ...warnings] };
+    const problems = await look(openSite(stateDirectory(invocation)));
+    return problems === undefined ? { state: "none" } : { state: "known", problems };
   } catch (cause) {
     if (!(cause instanceof SealiftError)) throw cause;
     return cause.code === "STATE_NOT_FOUND" ? { state: "none" } : { state: "unknown", reason: cause.message };

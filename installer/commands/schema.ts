@@ -8,6 +8,8 @@ import { waiversSchema } from "../../sbom/scan/waiver.ts";
 import { attestationPolicySchema } from "../../verify/attestation/attestation-policy.ts";
 import { attestationVerdictSchema } from "../../verify/attestation/attestation-verdict.ts";
 import { challengeSchema } from "../../verify/attestation/challenge.ts";
+import { collateralStatementSchema } from "../../verify/attestation/collateral-kit.ts";
+import { collateralRequestSchema } from "../../verify/attestation/collateral-request.ts";
 import { collectedEvidenceSchema } from "../../verify/attestation/evidence.ts";
 import { receiptSchema } from "../../verify/attestation/release-file.ts";
 import { tdxPolicySchema } from "../../verify/attestation/tdx-policy.ts";
@@ -23,6 +25,8 @@ const SCHEMAS: Readonly<Record<string, JsonSchema>> = {
   "attestation-policy-tdx": tdxPolicySchema,
   "attestation-receipt": receiptSchema,
   "attestation-verdict": attestationVerdictSchema,
+  collateral: collateralStatementSchema,
+  "collateral-needs": collateralRequestSchema,
   "licence-policy": licencePolicySchema,
   lock: applianceLockSchema,
   policy: policySchema,

@@ -1,6 +1,7 @@
 import { plain } from "../../bundles/model/plain-text.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { attestationFindings } from "../lifecycle/attested.ts";
+import { type CollateralForecast, collateralForecast } from "../lifecycle/collateral-store.ts";
 import { clockFinding, openSite, type Site } from "../lifecycle/site.ts";
 import { type SiteStatus, siteStatus } from "../lifecycle/site-status.ts";
 import { errorLines } from "../ui/terminal.ts";
@@ -45,6 +46,8 @@ export const status: Command = {
     const [attestation] = attestationFindings(site, current?.release ?? null);
     if (attestation?.status === "pass") terminal.result(`  attestation: ${plain(attestation.message)}`);
     else if (attestation) terminal.note(`note: ${attestation.code}: ${plain(attestation.message)}`);
+    const collateral = forecastOf(site);
+    if (collateral) terminal.result(`  collateral: ${plain(collateral.what)} until ${collateral.until}`);
     for (const problem of problems) terminal.result(`  PROBLEM ${plain(problem)}`);
     for (const warning of warnings) terminal.result(`  soon: ${plain(warning)}`);
     if (state === "degraded") terminal.note(DEGRADED_HINT);
@@ -59,6 +62,7 @@ export const status: Command = {
       warnings,
       clock: clock ?? null,
       attestation: attestation ?? null,
+      collateral: collateral ?? null,
       containers: containers.map(({ project, service, healthy, restarts, text }) => ({
         ...{ project, service, healthy, restarts, text },
       })),
@@ -66,6 +70,16 @@ export const status: Command = {
     return EXITS[state];
   },
 };
+
+/** Of what was imported here; what cannot be read is one of the warnings. */
+function forecastOf(site: Site): CollateralForecast | undefined {
+  try {
+    return collateralForecast(site);
+  } catch (cause) {
+    if (cause instanceof SealiftError) return undefined;
+    throw cause;
+  }
+}
 
 /** An engine that cannot be asked is something to report, not a reason to say nothing. */
 async function lookAt(site: Site): Promise<SiteStatus> {

@@ -17,7 +17,7 @@ const ENGINE_ROOT = "/var/lib/docker";
 export async function gatherDoctorFacts(
   configDirectory: string,
   need: DoctorFacts["need"],
-  clientCertificate: DoctorFacts["clientCertificate"],
+  ofSite: Pick<DoctorFacts, "clientCertificate" | "collateral">,
 ): Promise<DoctorFacts> {
   const found = await engineState(configDirectory);
   const { engine } = found;
@@ -25,7 +25,7 @@ export async function gatherDoctorFacts(
   const status = readHostFile("/proc/self/status") ?? "";
   const entropy = Number(readHostFile("/proc/sys/kernel/random/entropy_avail") ?? Number.NaN);
   return {
-    clientCertificate,
+    ...ofSite,
     os: parseOsRelease(readHostFile("/etc/os-release") ?? readHostFile("/usr/lib/os-release") ?? ""),
     architecture: process.arch,
     root: process.getuid?.() === 0,

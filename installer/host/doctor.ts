@@ -40,13 +40,18 @@ export interface DoctorFacts {
   readonly sshKeygen: string | undefined;
   readonly iptables: string | undefined;
   /** Of the site on this host, if there is one: what is or will soon be wrong with the certificate that clients see. */
-  readonly clientCertificate:
-    | { readonly state: "none" }
-    | { readonly state: "unknown"; readonly reason: string }
-    | { readonly state: "known"; readonly problems: readonly string[] };
+  readonly clientCertificate: SiteFact;
+  /** The same with the collateral by which the site judges itself. */
+  readonly collateral: SiteFact;
   /** Bits that the kernel's generator says it has; undefined if it did not say. */
   readonly entropyBits: number | undefined;
 }
+
+/** What is or will soon be wrong with something of the site on this host. */
+export type SiteFact =
+  | { readonly state: "none" }
+  | { readonly state: "unknown"; readonly reason: string }
+  | { readonly state: "known"; readonly problems: readonly string[] };
 
 export interface DoctorFinding {
   readonly check: string;
@@ -145,6 +150,13 @@ const checks: Readonly<Record<string, Check>> = {
     const [problem, ...more] = found.problems;
     if (problem === undefined) return pass("the one that clients see holds for 30 days and more");
     return fail([problem, ...more].join("; "), "sealift tls renew; or sealift tls csr, then sealift tls import");
+  },
+  collateral: ({ collateral: found }) => {
+    if (found.state === "none") return pass("no site here has any for attestation");
+    if (found.state === "unknown") return skipped("that of attestation", found.reason);
+    const [problem, ...more] = found.problems;
+    if (problem === undefined) return pass("that of attestation will do for 14 days and more");
+    return fail([problem, ...more].join("; "), "sealift attest needs; attest fetch elsewhere; attest import");
   },
   clock: ({ now, madeAt, need }) => {
     const floor = Math.max(madeAt.getTime(), need ? Date.parse(need.created) : 0);

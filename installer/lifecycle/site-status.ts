@@ -7,6 +7,7 @@ import { type ContainerState, siteContainers } from "../../compose/engine/projec
 import { projectName } from "../../compose/render.ts";
 import { certificateProblems, presentCertificate } from "../site/client-certificate.ts";
 import { type Deployment, type Deployments, readDeployments } from "../site/deployment.ts";
+import { collateralWarnings } from "./collateral-store.ts";
 import { renderedFile } from "./deploy-steps.ts";
 import { configOf } from "./deployed-config.ts";
 import { openJournalPath } from "./execute.ts";
@@ -67,7 +68,7 @@ export async function siteStatus(site: Site, engine: Engine | { readonly problem
     state: problems.length === 0 ? "healthy" : "degraded",
     deployments,
     problems,
-    warnings: [...certificate.warnings, ...due, ...trustWarnings(site)],
+    warnings: [...certificate.warnings, ...due, ...trustWarnings(site), ...collateralWarnings(site)],
     containers,
     front: { address: front.address, answer: front.answer },
   };

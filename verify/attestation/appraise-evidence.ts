@@ -27,8 +27,8 @@ import { reportDataOf } from "./report-data.ts";
 import { parseSnpReport, SNP_SIGNED_BYTES, type SnpReport } from "./snp-report.ts";
 import type { TdxPolicy } from "./tdx-policy.ts";
 import { parseTdxQuote, type TdxQuote } from "./tdx-quote.ts";
-import { type Authority, verifySnpReport } from "./verify-snp.ts";
-import { type TdxAuthority, verifyTdxQuote } from "./verify-tdx.ts";
+import { snpAuthorityOf, verifySnpReport } from "./verify-snp.ts";
+import { tdxAuthorityOf, verifyTdxQuote } from "./verify-tdx.ts";
 
 export interface AttestationCase {
   readonly evidence: Buffer;
@@ -124,7 +124,7 @@ function withHosts(collateral: Collateral, { certificates }: Evidence): Collater
 }
 
 function judgeSnp(report: SnpReport, collateral: Collateral, policy: AttestationPolicy, asked: Asked): Judged {
-  const { findings, genuine } = verifySnpReport(report, collateral, asked.at, authorityOf(policy));
+  const { findings, genuine } = verifySnpReport(report, collateral, asked.at, snpAuthorityOf(policy));
   const read = attestationPassed("evidence", `SEV-SNP report, version ${report.version}`);
   return {
     findings: [read, ...findings, ...(genuine ? appraise(genuine, { ...asked, policy }) : notAppraised())],
@@ -181,17 +181,4 @@ function answerWithKeys(challenge: Buffer, keys: BoundKeys): AppraisalQuestion["
   const key = createPublicKey({ key: keys.hostKey, format: "der", type: "spki" });
   if (verify(null, hostKeyMessage(reportData), key, keys.signature)) return reportData;
   return ["ATTEST_HOST_KEY_UNPROVEN", "evidence: the host key that it names has not signed this answer"];
-}
-
-/** The only places where it is said whose root counts, and they take no word for it but the policy's kind. */
-function authorityOf({ kind, simulatedRoot }: AttestationPolicy): Authority {
-  return kind === "sev-snp-simulated" && simulatedRoot !== undefined
-    ? { kind: "simulated", root: simulatedRoot }
-    : { kind: "amd" };
-}
-
-function tdxAuthorityOf({ kind, simulatedRoot }: TdxPolicy): TdxAuthority {
-  return kind === "tdx-simulated" && simulatedRoot !== undefined
-    ? { kind: "simulated", root: simulatedRoot }
-    : { kind: "intel" };
 }

@@ -6,6 +6,7 @@
 import { verify as verifySignature } from "node:crypto";
 import type { Digest } from "../../bundles/model/digest.ts";
 import { isAmdRoot } from "./amd-roots.ts";
+import type { AttestationPolicy } from "./attestation-policy.ts";
 import { type AttestationFinding, attestationUnchecked, GENUINENESS_CHECKS } from "./attestation-verdict.ts";
 import {
   isIssuedBy,
@@ -30,6 +31,17 @@ import { SNP_SIGNED_BYTES, type SnpReport, type SnpSigner } from "./snp-report.t
 
 /** Whose signature is asked for: AMD's, or that of one run of the simulator. */
 export type Authority = { readonly kind: "amd" } | { readonly kind: "simulated"; readonly root: Digest };
+
+/** The only place where it is said whose root counts, and it takes no word for it but the policy's kind. */
+export function snpAuthorityOf({ kind, simulatedRoot }: AttestationPolicy): Authority {
+  return kind === "sev-snp-simulated" && simulatedRoot !== undefined
+    ? { kind: "simulated", root: simulatedRoot }
+    : { kind: "amd" };
+}
+
+export function isPinnedRoot(product: SnpProduct, key: Digest, authority: Authority): boolean {
+  return authority.kind === "amd" ? isAmdRoot(product, key) : key === authority.root;
+}
 
 /** The simulator's certificates bear it, and none with another name is taken for the simulator's. */
 export const SIMULATED_NAME = "SIMULATED – NOT AMD";
@@ -148,8 +160,7 @@ function findChain(
   const names = authorityNames(authority, signer, product);
   const intermediate = issuerOf(leaf, names.intermediate, certificates);
   const root = issuerOf(intermediate, names.root, certificates);
-  const pinned = authority.kind === "amd" ? isAmdRoot(product, root.keyDigest) : root.keyDigest === authority.root;
-  if (!pinned) {
+  if (!isPinnedRoot(product, root.keyDigest, authority)) {
     throw attestationError(
       "ATTEST_ROOT_UNKNOWN",
       `root ${JSON.stringify(root.commonName)}: got key ${root.keyDigest}, which is not the pinned one`,

@@ -19,11 +19,23 @@ import { Genuineness } from "./genuineness.ts";
 import { isIntelRoot } from "./intel-root.ts";
 import { type PlatformCertificate, readSgxExtension, SGX_EXTENSION } from "./sgx-extension.ts";
 import type { EnclaveIdentity, IntelDocument, Signed, TcbInfo } from "./tdx-collateral.ts";
+import type { TdxPolicy } from "./tdx-policy.ts";
 import type { TdxQuote } from "./tdx-quote.ts";
 import { type CertifiedTcb, certifyTcb, requireModule, requireQuotingEnclave } from "./tdx-tcb.ts";
 
 /** Whose signature is asked for: Intel's, or that of one run of a test's own generator. */
 export type TdxAuthority = { readonly kind: "intel" } | { readonly kind: "simulated"; readonly root: Digest };
+
+/** The only place where it is said whose root counts, as `snpAuthorityOf`. */
+export function tdxAuthorityOf({ kind, simulatedRoot }: TdxPolicy): TdxAuthority {
+  return kind === "tdx-simulated" && simulatedRoot !== undefined
+    ? { kind: "simulated", root: simulatedRoot }
+    : { kind: "intel" };
+}
+
+export function isPinnedIntelRoot(key: Digest, authority: TdxAuthority): boolean {
+  return authority.kind === "intel" ? isIntelRoot(key) : key === authority.root;
+}
 
 /** All simulated certificates bear it, and none with another name is taken for one of them. */
 export const SIMULATED_INTEL_NAME = "SIMULATED – NOT INTEL";
@@ -50,10 +62,10 @@ export interface GenuineQuote {
   readonly revocation: { readonly root: RevocationList; readonly platform: RevocationList } | null;
 }
 
-const ROOT = "Intel SGX Root CA";
+export const INTEL_ROOT = "Intel SGX Root CA";
 const PLATFORM_AUTHORITIES = ["Intel SGX PCK Platform CA", "Intel SGX PCK Processor CA"];
 const PLATFORM = "Intel SGX PCK Certificate";
-const TCB_SIGNING = "Intel SGX TCB Signing";
+export const INTEL_TCB_SIGNING = "Intel SGX TCB Signing";
 
 /** How `name` of Intel's is called by this authority. */
 export function tdxName(authority: TdxAuthority, name: string): string {
@@ -162,9 +174,8 @@ function requireName({ commonName }: ReadCertificate, wanted: readonly string[])
 }
 
 function requireRoot(root: ReadCertificate, authority: TdxAuthority): void {
-  requireName(root, [tdxName(authority, ROOT)]);
-  const pinned = authority.kind === "intel" ? isIntelRoot(root.keyDigest) : root.keyDigest === authority.root;
-  if (pinned) return;
+  requireName(root, [tdxName(authority, INTEL_ROOT)]);
+  if (isPinnedIntelRoot(root.keyDigest, authority)) return;
   throw attestationError(
     "ATTEST_ROOT_UNKNOWN",
     `root ${JSON.stringify(root.commonName)}: got key ${root.keyDigest}, which is not the pinned one`,
@@ -242,7 +253,7 @@ function findSigning(
   at: Date,
   authority: TdxAuthority,
 ): ReadCertificate {
-  const name = tdxName(authority, TCB_SIGNING);
+  const name = tdxName(authority, INTEL_TCB_SIGNING);
   const candidates = certificates.filter(({ commonName }) => commonName === name);
   const signer = ({ x509 }: ReadCertificate): boolean =>
     isSignedRaw("sha256", document.signed, x509.publicKey, document.signature);
@@ -256,7 +267,7 @@ function findSigning(
 }
 
 /** ECDSA on P-256 with r and s side by side. */
-function isSignedRaw(hash: string, bytes: Buffer, key: KeyObject, signature: Buffer): boolean {
+export function isSignedRaw(hash: string, bytes: Buffer, key: KeyObject, signature: Buffer): boolean {
   if (key.asymmetricKeyDetails?.namedCurve !== "prime256v1") return false;
   return verifySignature(hash, bytes, { key, dsaEncoding: "ieee-p1363" }, signature);
 }

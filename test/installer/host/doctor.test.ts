@@ -43,6 +43,7 @@ const healthy: DoctorFacts = {
   iptables: "/usr/sbin/iptables",
   entropyBits: 256,
   clientCertificate: { state: "none" },
+  collateral: { state: "none" },
 };
 
 function finding(check: string, change: Partial<DoctorFacts>) {
@@ -67,6 +68,16 @@ describe("doctor", () => {
     const good = finding("certificate", { clientCertificate: { state: "known", problems: [] } });
     assert.equal(good.status, "pass");
     const closed = finding("certificate", { clientCertificate: { state: "unknown", reason: "no permission" } });
+    assert.deepEqual([closed.status, closed.reason], ["not-checked", "no permission"]);
+  });
+
+  it("asks for other collateral before that of attestation ends", () => {
+    const ends = ["attestation collateral: revocation list of ARK-Milan in 9 days ends, on 2026-06-10"];
+    const soon = finding("collateral", { collateral: { state: "known", problems: ends } });
+    assert.deepEqual([soon.status, soon.message], ["fail", ends[0]]);
+    assert.match(soon.fix ?? "", /^sealift attest needs/);
+    assert.equal(finding("collateral", { collateral: { state: "known", problems: [] } }).status, "pass");
+    const closed = finding("collateral", { collateral: { state: "unknown", reason: "no permission" } });
     assert.deepEqual([closed.status, closed.reason], ["not-checked", "no permission"]);
   });
 

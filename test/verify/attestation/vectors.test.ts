@@ -9,7 +9,7 @@ import {
   readCertificates,
   readRevocationList,
 } from "../../../verify/attestation/certificate.ts";
-import { collateralNeeds } from "../../../verify/attestation/collateral-needs.ts";
+import { collateralNeedsOf } from "../../../verify/attestation/collateral-needs.ts";
 import { readTcb } from "../../../verify/attestation/snp-product.ts";
 import { parseSnpReport, SNP_REPORT_BYTES } from "../../../verify/attestation/snp-report.ts";
 import { verifySnpReport } from "../../../verify/attestation/verify-snp.ts";
@@ -207,19 +207,17 @@ test("the verdict says until when the collateral will do", { skip: SKIP }, () =>
 
 test("a report says where its certificates are to be fetched", { skip: SKIP }, () => {
   const { chipId } = vector("genoa-v3-ms");
-  assert.deepEqual(collateralNeeds(parseSnpReport(vectorFile("genoa-v3-ms/report.bin"))), [
+  assert.deepEqual(collateralNeedsOf(vectorFile("genoa-v3-ms/report.bin")), [
     `https://kdsintf.amd.com/vcek/v1/Genoa/${chipId}?blSPL=10&teeSPL=00&snpSPL=23&ucodeSPL=84`,
     "https://kdsintf.amd.com/vcek/v1/Genoa/cert_chain",
     "https://kdsintf.amd.com/vcek/v1/Genoa/crl",
   ]);
-  const products = collateralNeeds(parseSnpReport(vectorFile("milan-v2/report.bin"))).map(
-    (address) => address.split("/")[5],
-  );
+  const products = collateralNeedsOf(vectorFile("milan-v2/report.bin")).map((address) => address.split("/")[5]);
   assert.deepEqual(products, ["Milan", "Milan", "Milan", "Genoa", "Genoa", "Genoa"]);
   const turin = simulator("Turin");
-  const [chip] = collateralNeeds(parseSnpReport(turin.report()));
+  const [chip] = collateralNeedsOf(turin.report());
   assert.match(chip ?? "", new RegExp(`/Turin/${turin.chipId.toString("hex", 0, 8)}\\?fmcSPL=00&blSPL=04&`));
-  const [chain] = collateralNeeds(parseSnpReport(simulator("Genoa", "vlek").report()));
+  const [chain] = collateralNeedsOf(simulator("Genoa", "vlek").report());
   assert.equal(chain, "https://kdsintf.amd.com/vlek/v1/Genoa/cert_chain");
 });
 
