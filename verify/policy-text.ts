@@ -44,8 +44,9 @@ function scanLines(scan: Policy["scan"]): string[] {
 
 function approvalLines(approvals: Policy["approvals"]): string[] {
   if (approvals === undefined) return ["approvals: none demanded"];
-  const { threshold, reviewers } = approvals;
-  return [`approvals: ${threshold} of ${reviewers.length} reviewers`, ...holderLines("reviewer", reviewers)];
+  const { threshold, reviewers, maxAgeDays } = approvals;
+  const age = maxAgeDays === undefined ? "" : `, each at most ${maxAgeDays} days old`;
+  return [`approvals: ${threshold} of ${reviewers.length} reviewers${age}`, ...holderLines("reviewer", reviewers)];
 }
 
 function rebuildLines(rebuilds: Policy["rebuilds"]): string[] {

@@ -43,7 +43,12 @@ export interface Policy {
   readonly minimumVersion?: string;
   /** Accepted SLSA `builder.id`s; any that the builder role signed if absent. */
   readonly builders?: readonly string[];
-  /** Accepted SLSA `buildType`s; any if absent. */
+  /**
+   * Accepted copies of Sealift that build: `sha256:…` of its sources, or a commit (`verify` shows both); any that the
+   * builder role named if absent.
+   */
+  readonly builderSources?: readonly string[];
+  /** Accepted SLSA `buildType`s of images; any if absent. */
   readonly buildTypes?: readonly string[];
   /** How the URI of each input of a build must begin, e.g. `pkg:deb/debian/`; any if absent. */
   readonly sources?: readonly string[];
@@ -57,6 +62,8 @@ export interface Policy {
     /** How many of them. */
     readonly threshold: number;
     readonly reviewers: readonly PolicyHolder[];
+    /** How many days an approval counts, also for a return to the release; without it, as long as its reviewer is one. */
+    readonly maxAgeDays?: number;
   };
   /** Who must have built the same release again (`sealift bundle rebuild --key`); nobody if absent. */
   readonly rebuilds?: {
@@ -123,6 +130,7 @@ export const policySchema: JsonSchema = {
     maxTrustAgeDays: { type: "integer", minimum: 1, maximum: 3650 },
     minimumVersion: { type: "string", pattern: VERSION_PATTERN, maxLength: VERSION_MAX_LENGTH },
     builders: texts,
+    builderSources: texts,
     buildTypes: texts,
     sources: texts,
     unlockedInputs: { ...texts, minItems: 0 },
@@ -130,7 +138,11 @@ export const policySchema: JsonSchema = {
       type: "object",
       additionalProperties: false,
       required: ["threshold", "reviewers"],
-      properties: { threshold: { type: "integer", minimum: 1, maximum: 64 }, reviewers: holders },
+      properties: {
+        threshold: { type: "integer", minimum: 1, maximum: 64 },
+        reviewers: holders,
+        maxAgeDays: { type: "integer", minimum: 1, maximum: 3650 },
+      },
     },
     rebuilds: {
       type: "object",

@@ -3,6 +3,7 @@ import type { BundleRelease } from "../bundles/layout/contents.ts";
 import type { Digest } from "../bundles/model/digest.ts";
 import { reasonOf, SealiftError } from "../bundles/model/sealift-error.ts";
 import type { Role } from "../bundles/model/signing-roles.ts";
+import type { ProvenanceOutcome } from "./checks/provenance-shape.ts";
 import type { Signed } from "./checks/signatures.ts";
 import { isTrustKey } from "./trust/trust.ts";
 import {
@@ -13,6 +14,7 @@ import {
   failed,
   notChecked,
   sortFindings,
+  type VerdictProvenance,
   type VerdictSignature,
 } from "./verdict.ts";
 
@@ -20,6 +22,7 @@ import {
 export class Report {
   readonly #findings: Finding[] = [];
   readonly #signed: Signed[] = [];
+  readonly #provenance: VerdictProvenance[] = [];
   release: BundleRelease | undefined;
 
   add(...findings: readonly Finding[]): void {
@@ -28,6 +31,17 @@ export class Report {
 
   addSigned(signed: readonly Signed[]): void {
     this.#signed.push(...signed);
+  }
+
+  addProvenance(...outcomes: readonly ProvenanceOutcome[]): void {
+    for (const { finding, made } of outcomes) {
+      this.add(finding);
+      if (made) this.#provenance.push(made);
+    }
+  }
+
+  get provenance(): readonly VerdictProvenance[] {
+    return this.#provenance;
   }
 
   /** What was signed, by the names that the release gives; each signature once, though it lies there in two forms. */

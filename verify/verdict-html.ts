@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import { contentsHtml } from "./contents-html.ts";
 import { filterPlace, html, table } from "./html.ts";
 import type { ReleaseContents } from "./release-contents.ts";
-import { CHECKS, type Finding, type Verdict, type VerdictSignature } from "./verdict.ts";
+import { CHECKS, type Finding, type Verdict, type VerdictProvenance, type VerdictSignature } from "./verdict.ts";
 import { CHECK_QUESTIONS, clockName, countFindings, expiryWarning, releaseName } from "./verdict-facts.ts";
 
 const STYLE = `
@@ -111,6 +111,8 @@ ${facts(verdict, sealiftVersion)}
 ${wrong.length === 0 ? "" : `<h2>What is wrong</h2>\n${findingTable(wrong)}`}
 <h2>Who signed</h2>
 ${signatureTable(verdict.signatures)}
+<h2>Where it was made</h2>
+${provenanceTable(verdict.provenance)}
 <h2>What was not checked, and why</h2>
 ${unmade.length === 0 ? "<p>Every check was made.</p>" : findingTable(unmade)}
 <h2>Every finding</h2>
@@ -161,6 +163,18 @@ function signatureTable(signatures: readonly VerdictSignature[]): string {
       `<tr><td><bdi>${html(name)}</bdi></td><td>${role}</td><td><bdi>${html(holder)}</bdi></td><td class="code">${signerCell(key, certificate)}</td><td class="code">${html(predicateType)}</td></tr>`,
   );
   return table(["Signed", "Role", "Holder", "Key (SHA-256 of its SPKI)", "Statement"], rows);
+}
+
+function provenanceTable(provenance: readonly VerdictProvenance[]): string {
+  const [first] = provenance;
+  if (first === undefined) return "<p>No provenance holds.</p>";
+  const rows = provenance.map(({ name, builder, buildType, inputs, locked, source, slsaBuildLevel }) => {
+    const program =
+      source === null ? "" : `${source.digest}${source.commit === null ? "" : ` commit ${source.commit}`}`;
+    return `<tr><td><bdi>${html(name)}</bdi></td><td class="code"><bdi>${html(builder)}</bdi></td><td class="code">${html(program)}</td><td class="code"><bdi>${html(buildType)}</bdi></td><td>${locked} of ${inputs}</td><td>Build L${slsaBuildLevel}</td></tr>`;
+  });
+  const columns = ["Built", "Builder", "Builder's program", "Build type", "Inputs accounted for", "SLSA"];
+  return `${table(columns, rows)}\n<p>Why no higher SLSA level: ${html(first.levelReason)}.</p>`;
 }
 
 function findingTable(findings: readonly Finding[], id = ""): string {

@@ -58,6 +58,24 @@ export interface VerdictSignature {
   readonly objects: readonly Digest[];
 }
 
+/** Provenance that holds: who says what a thing was made of, and how far that can be believed. */
+export interface VerdictProvenance {
+  /** `release`, or the image's name in the release. */
+  readonly name: string;
+  readonly subject: Digest;
+  /** SLSA `builder.id` and `buildType`. */
+  readonly builder: string;
+  readonly buildType: string;
+  /** How many it names, each by a strong digest, and how many of them the release itself or its lock accounts for. */
+  readonly inputs: number;
+  readonly locked: number;
+  /** Of a release's: the builder's own program, `ALGORITHM:HEX`, and its Git commit if the builder knew it. */
+  readonly source: { readonly digest: string; readonly commit: string | null } | null;
+  /** The level of SLSA's build track that the evidence shows, and what a higher one would need. */
+  readonly slsaBuildLevel: 1;
+  readonly levelReason: string;
+}
+
 export interface Verdict {
   readonly schemaVersion: 1;
   readonly decision: "allow" | "deny";
@@ -81,6 +99,7 @@ export interface Verdict {
   };
   readonly time: { readonly at: string; readonly source: "host-clock" | "option" };
   readonly signatures: readonly VerdictSignature[];
+  readonly provenance: readonly VerdictProvenance[];
   readonly findings: readonly Finding[];
 }
 
@@ -89,8 +108,8 @@ const TEXT_MAX_LENGTH = 2048;
 /** Of one check; a bundle with so much wrong is wrong enough. */
 const FINDINGS_MAX = 2000;
 
-/** Text for a finding, cut to a bounded length. */
-function bounded(text: string): string {
+/** Text from a bundle for a verdict, cut to a bounded length. */
+export function bounded(text: string): string {
   return text.length > TEXT_MAX_LENGTH ? `${text.slice(0, TEXT_MAX_LENGTH)}…` : text;
 }
 

@@ -20,8 +20,10 @@ import { checkClosedWorld } from "./checks/closed-world.ts";
 import { checkCompose } from "./checks/compose.ts";
 import { checkIdentity } from "./checks/identity.ts";
 import { checkImageConfigs } from "./checks/images.ts";
+import { lockedDigests } from "./checks/locked-inputs.ts";
 import { checkRebuilt } from "./checks/rebuilt.ts";
 import { checkReferenceValues } from "./checks/reference-values.ts";
+import { checkReleaseProvenance } from "./checks/release-provenance.ts";
 import { checkRevocation } from "./checks/revocation.ts";
 import type { ImportedRecords } from "./checks/scan.ts";
 import { checkDemand, type Signable, type TrustInUse, verifySignatures } from "./checks/signatures.ts";
@@ -84,7 +86,9 @@ export async function verifyRelease(input: VerifyInput): Promise<Judged> {
     const policies = [policyDigest, ...earlierPolicies];
     report.add(...checkRevocation(found.release.digest, trust));
     report.try("signatures", "approvals", () =>
-      report.add(...checkApprovals({ release: found.release.digest, policy, policies, trust, approvals })),
+      report.add(
+        ...checkApprovals({ release: found.release.digest, policy, policies, trust, approvals, at: input.time.at }),
+      ),
     );
     report.try("rebuilt", "release", () =>
       report.add(checkRebuilt({ release: found.release.digest, policy, trust, statements: approvals })),
@@ -128,6 +132,7 @@ export async function verifyRelease(input: VerifyInput): Promise<Judged> {
     },
     time: input.time,
     signatures: report.signatures(),
+    provenance: report.provenance,
     findings,
   };
   return { verdict, contents };
@@ -181,17 +186,27 @@ function checkReleaseSignatures(report: Report, { release, objects }: FoundSigna
   return [...findings, ...demands].every((finding) => finding.status === "pass");
 }
 
-function checkContents(
-  report: Report,
-  input: VerifyInput,
-  context: {
-    readonly layout: Layout;
-    readonly release: BundleRelease;
-    readonly found: FoundSignatures;
-    readonly trust: TrustInUse;
-    readonly policy: Policy;
-  },
-): void {
+interface Contents {
+  readonly layout: Layout;
+  readonly release: BundleRelease;
+  readonly found: FoundSignatures;
+  readonly trust: TrustInUse;
+  readonly policy: Policy;
+}
+
+/** What the images, and then the release, were made of. The statements about the release are verified already. */
+function checkOrigins(report: Report, { layout, release, trust, policy }: Contents): void {
+  const { digest: subject } = release.descriptor;
+  const locked = lockedDigests(layout, release.manifest.lock);
+  report.addProvenance(...checkProvenance(layout, release, policy, locked));
+  const demand = { check: "provenance", name: "release", subject, predicateType: PREDICATE_SLSA_PROVENANCE } as const;
+  const statements = report.signed.filter((one) => one.subject === subject && "said" in one);
+  report.add(checkDemand({ ...demand, role: "builder" }, statements, trust));
+  const images = [...report.provenance];
+  report.addProvenance(...checkReleaseProvenance({ release: release.manifest, policy, locked, images, statements }));
+}
+
+function checkContents(report: Report, input: VerifyInput, context: Contents): void {
   const { layout, release, found, trust, policy } = context;
   report.release = release;
   const { appliance, version, images } = release.manifest;
@@ -208,7 +223,7 @@ function checkContents(
   );
   report.try("images", "release", () => report.add(...checkImageConfigs(layout, release)));
   report.try("sbom", "release", () => report.add(...checkSboms(layout, release)));
-  report.try("provenance", "release", () => report.add(...checkProvenance(layout, release, policy)));
+  report.try("provenance", "release", () => checkOrigins(report, context));
   report.try("compose", "template", () => report.add(...checkCompose(layout, release)));
   report.try("attestation", "release", () => report.add(...checkReferenceValues(layout, release)));
   const signables = new Map<Digest, Signable>(

@@ -1,11 +1,7 @@
 /** The SLSA provenance of one image (https://slsa.dev/spec/v1.0/provenance), without anything that changes between two builds. */
 import { canonicalJson } from "../model/canonical-json.ts";
+import { builderId } from "../model/release-provenance.ts";
 import type { SourcedImage } from "../source/source.ts";
-
-/** `builder.id`: this program, at this version. Which machine and who ran it is said by the key that signs. */
-export function builderId(sealiftVersion: string): string {
-  return `https://sealift.dev/builder/v${sealiftVersion}`;
-}
 
 /**
  * The predicate for `image`. It has no `invocationId`, `startedOn` or `finishedOn`, which SLSA leaves

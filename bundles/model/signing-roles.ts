@@ -20,7 +20,12 @@ export type SignatureForm = "sigstore-bundle" | "simple-signing";
 
 export interface SigningRule {
   /** The name of the row in reports and runbooks. */
-  readonly type: "image signature" | "SBOM attestation" | "provenance attestation" | "release signature";
+  readonly type:
+    | "image signature"
+    | "SBOM attestation"
+    | "provenance attestation"
+    | "release provenance"
+    | "release signature";
   /** Of the in-toto statement. A simple-signing payload stands for PREDICATE_COSIGN_SIGN. */
   readonly predicateType: string;
   readonly forms: readonly SignatureForm[];
@@ -58,6 +63,14 @@ export const SIGNING_RULES: readonly SigningRule[] = [
     forms: ["sigstore-bundle"],
     role: "builder",
     subject: "image",
+    ...everywhere,
+  },
+  {
+    type: "release provenance",
+    predicateType: PREDICATE_SLSA_PROVENANCE,
+    forms: ["sigstore-bundle"],
+    role: "builder",
+    subject: "release",
     ...everywhere,
   },
   ...ROLES.map(

@@ -85,17 +85,20 @@ export function parseDetachedFile(bytes: Buffer, name: string): DetachedFile {
 }
 
 /** What a Sigstore bundle says, unverified: enough to know where to attach it. Undefined if it says nothing usable. */
-export function statementOf(bundle: Buffer): { readonly subject: Digest; readonly predicateType: string } | undefined {
+export function statementOf(
+  bundle: Buffer,
+): { readonly subject: Digest; readonly predicateType: string; readonly predicate: unknown } | undefined {
   try {
     const { dsseEnvelope } = JSON.parse(bundle.toString("utf8")) as { dsseEnvelope: { payload: string } };
     const statement = JSON.parse(Buffer.from(dsseEnvelope.payload, "base64").toString("utf8")) as {
       subject: { digest: { sha256: string } }[];
       predicateType: unknown;
+      predicate?: unknown;
     };
     const subject = `sha256:${statement.subject[0]?.digest.sha256}`;
     if (!isDigest(subject) || statement.subject.length !== 1 || typeof statement.predicateType !== "string")
       return undefined;
-    return { subject, predicateType: statement.predicateType };
+    return { subject, predicateType: statement.predicateType, predicate: statement.predicate };
   } catch {
     return undefined;
   }

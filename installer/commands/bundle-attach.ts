@@ -17,6 +17,7 @@ import {
   SIGSTORE_BUNDLE,
 } from "../../bundles/model/media-types.ts";
 import { MANIFEST_MAX_BYTES, parseIndex, parseManifest } from "../../bundles/model/oci.ts";
+import { REBUILD_TYPE } from "../../bundles/model/rebuild.ts";
 import { mergeSignatures, objectsFrom, signableSubjects, writeSignatures } from "../../bundles/sign/attach.ts";
 import { parseDetachedFile, statementOf } from "../../bundles/sign/detached-file.ts";
 import { statementPath } from "../../verify/approval-files.ts";
@@ -72,13 +73,20 @@ export const bundleAttach: Command = {
 async function putBeside(file: string, bundle: string, release: BundleRelease): Promise<string | undefined> {
   if (statSync(file, { throwIfNoEntry: false })?.isDirectory()) return undefined;
   const bytes = await readBoundedFile(file, SIGNATURE_MAX_BYTES);
-  const { subject, predicateType } = statementOf(bytes) ?? {};
+  const { subject, predicateType, predicate } = statementOf(bytes) ?? {};
   const kind = predicateType === PREDICATE_VSA ? "approval" : "rebuild";
-  const isOurs = predicateType === PREDICATE_VSA || predicateType === PREDICATE_SLSA_PROVENANCE;
+  const isOurs =
+    predicateType === PREDICATE_VSA || (predicateType === PREDICATE_SLSA_PROVENANCE && isRebuild(predicate));
   if (!isOurs || subject !== release.descriptor.digest) return undefined;
   const out = statementPath(bundle, kind, hexOf(digestOf(bytes)));
   await writeFile(out, bytes);
   return out;
+}
+
+/** Provenance of the release by its builder belongs inside. */
+function isRebuild(predicate: unknown): boolean {
+  const { buildDefinition } = (predicate ?? {}) as { buildDefinition?: { buildType?: unknown } };
+  return buildDefinition?.buildType === REBUILD_TYPE;
 }
 
 async function objectsOf(path: string, release: BundleRelease): Promise<NewSignatureObject[]> {

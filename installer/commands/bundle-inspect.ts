@@ -1,15 +1,23 @@
 import { readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
 import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
 import { isSignatureEntry, readSignatureObject } from "../../bundles/layout/signature-object.ts";
+import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { plain } from "../../bundles/model/plain-text.ts";
 import { processorsText } from "../../bundles/model/release-attestation.ts";
+import { renderReleaseProvenance } from "../../bundles/model/release-provenance.ts";
+import { requireOwnBuild } from "../../bundles/sign/sign-release.ts";
+import { ownBuilder } from "../host/own-source.ts";
 import { type Command, positionals } from "./command.ts";
 
 export const bundleInspect: Command = {
   name: "bundle inspect",
   summary: "say what is inside a bundle; verifies digests of what it reads, and no signature",
-  usage: "BUNDLE",
-  options: {},
+  usage: "BUNDLE [--provenance]",
+  details: [
+    "--provenance   print only what the builder says of the release (a SLSA provenance predicate), for a builder who signs",
+    "               with `cosign attest-blob --type slsaprovenance1 --predicate`; `bundle sign --role builder` does it itself",
+  ],
+  options: { provenance: { type: "boolean" } },
   run: async (invocation) => {
     const [path = ""] = positionals(invocation, "bundle inspect", "BUNDLE");
     const { terminal } = invocation;
@@ -19,6 +27,14 @@ export const bundleInspect: Command = {
       const release = readRelease(layout, index.release);
       const signatures = index.others.filter(isSignatureEntry).map((entry) => readSignatureObject(layout, entry));
       const { manifest } = release;
+      if (invocation.options["provenance"] === true) {
+        const builder = ownBuilder();
+        requireOwnBuild(layout, release, builder);
+        const predicate = renderReleaseProvenance(manifest, builder);
+        terminal.document(predicate);
+        terminal.result(canonicalJson(predicate).toString("utf8"));
+        return 0;
+      }
       const names = new Map(manifest.images.map((image) => [image.digest, image.name]));
       const images = [...release.images].map(([name, entry]) => ({
         name,

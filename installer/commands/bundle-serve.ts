@@ -75,6 +75,8 @@ export function reviewerCommands(address: string, release: ReleaseManifest, dige
     `printf %s ${root} > empty-root.json`,
     "# the release, signed in each role",
     ...["builder", "security", "release"].flatMap((role) => [`cosign verify ${keyed(role)} ${whole}`]),
+    "# what the builder says the release was made of",
+    `cosign verify-attestation ${keyed("builder")} --new-bundle-format --trusted-root empty-root.json --type slsaprovenance1 ${whole}`,
     "# each image, its SBOM and its provenance: signed by the builder",
     ...release.images.flatMap((image) => {
       const reference = imageReference(address, release, image);

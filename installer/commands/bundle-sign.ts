@@ -5,8 +5,15 @@ import { isSignatureEntry, readSignatureObject } from "../../bundles/layout/sign
 import { parseDigest } from "../../bundles/model/digest.ts";
 import { ROLES, type Role } from "../../bundles/model/signing-roles.ts";
 import { mergeSignatures, writeSignatures } from "../../bundles/sign/attach.ts";
-import { releaseStatement, signDigest, signRelease, signReleaseKeyless } from "../../bundles/sign/sign-release.ts";
+import {
+  releaseStatement,
+  requireOwnBuild,
+  signDigest,
+  signRelease,
+  signReleaseKeyless,
+} from "../../bundles/sign/sign-release.ts";
 import { installerError } from "../error.ts";
+import { ownBuilder } from "../host/own-source.ts";
 import { type Command, optionalOption, positionals, requiredOption, usageError } from "./command.ts";
 import { KEYLESS_DETAILS, KEYLESS_OPTIONS, type KeylessSigner, readKeylessSigner } from "./keyless-options.ts";
 import { readSigningKey, SIGNING_KEY_DETAILS, SIGNING_KEY_OPTIONS } from "./signing-key-options.ts";
@@ -20,6 +27,7 @@ export const bundleSign: Command = {
     "BUNDLE --role builder|security|release (--key K | --signer COMMAND --public-key PUB | --identity-token FILE …)   or   --digest sha256:… --key K --out FILE",
   details: [
     "--role R              builder signs images, SBOMs, provenance and the release; the others the release",
+    "                      The builder says from what this Sealift made it, so sign with the one that built, where it built",
     ...SIGNING_KEY_DETAILS,
     ...KEYLESS_DETAILS,
     "--digest D --out FILE sign this release digest without the bundle; `sealift bundle attach` takes FILE in",
@@ -70,11 +78,17 @@ export const bundleSign: Command = {
       const index = readLayoutIndex(layout);
       const release = readRelease(layout, index.release);
       const present = index.others.filter(isSignatureEntry).map((entry) => readSignatureObject(layout, entry));
+      const builder = ownBuilder();
+      if (role === "builder") requireOwnBuild(layout, release, builder);
       const progress = terminal.progress("signing");
       const added = key
-        ? signRelease(layout, release, role satisfies Role, key)
-        : await signReleaseKeyless(layout, release, role, (statement) =>
-            signWithCertificate(keyless as KeylessSigner, statement),
+        ? signRelease(layout, release, role satisfies Role, key, builder)
+        : await signReleaseKeyless(
+            layout,
+            release,
+            role,
+            (statement) => signWithCertificate(keyless as KeylessSigner, statement),
+            builder,
           );
       await writeSignatures(layout, release, mergeSignatures(layout, present, added));
       progress.done(`${added.length} signature objects`);

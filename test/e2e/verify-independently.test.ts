@@ -7,7 +7,10 @@ import { createHash } from "node:crypto";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import type { NewSignatureObject } from "../../bundles/layout/signature-object.ts";
+import { type NewSignatureObject, renderSigstoreReferrer } from "../../bundles/layout/signature-object.ts";
+import { PREDICATE_SLSA_PROVENANCE } from "../../bundles/model/media-types.ts";
+import { renderReleaseProvenance } from "../../bundles/model/release-provenance.ts";
+import { signStatement, statementFor } from "../../bundles/sign/statement.ts";
 import { judge, wrongCodes } from "../support/judge.ts";
 import { type PeerName, requirePeer, skipWithout } from "../support/peers.ts";
 import { readRunbook, runRunbook } from "../support/run-runbook.ts";
@@ -15,18 +18,26 @@ import { scratch } from "../support/scratch.ts";
 import {
   makeSigner,
   type SignedBundle,
+  type Signer,
   signedBundle,
   signedFiles,
   smallTrust,
   writeSignedBundle,
   writeTrustFiles,
 } from "../support/signed-bundle.ts";
-import { renderTar } from "../support/small-bundle.ts";
+import { renderTar, SMALL_BUILDER } from "../support/small-bundle.ts";
+import { objectAbout } from "../support/tamper.ts";
 
 const RUNBOOK = readRunbook(new URL("../../runbooks/verify-independently.md", import.meta.url));
 const skip = skipWithout("cosign2", "cosign3", "oras");
 const now = new Date(Date.now() - 60_000);
 const good = signedBundle({ now });
+
+interface Input {
+  readonly uri: string;
+  readonly name?: string;
+  readonly digest: Readonly<Record<string, string>>;
+}
 
 interface Review {
   readonly bundle: SignedBundle;
@@ -96,6 +107,20 @@ describe("a reviewer with the tools of others", { skip }, () => {
     ...good,
     objects: good.objects.filter((object) => !drop(object)),
   });
+  /** The good release with another provenance of its own, by the builder; without one if `change` is undefined. */
+  const saying = (change: ((inputs: Input[]) => Input[]) | undefined): SignedBundle => {
+    const { descriptor, manifest } = good.small.release;
+    const old = objectAbout(good.objects, "sigstore-bundle", descriptor.digest, PREDICATE_SLSA_PROVENANCE);
+    const rest = good.objects.filter((object) => object !== old);
+    if (change === undefined) return { ...good, objects: rest };
+    const says = renderReleaseProvenance(manifest, SMALL_BUILDER) as {
+      buildDefinition: { resolvedDependencies: Input[] };
+    };
+    says.buildDefinition.resolvedDependencies = change(says.buildDefinition.resolvedDependencies);
+    const [{ key }] = good.signers.builder as [Signer];
+    const statement = signStatement(key, statementFor(descriptor.digest, PREDICATE_SLSA_PROVENANCE, says));
+    return { ...good, objects: [...rest, renderSigstoreReferrer(descriptor, PREDICATE_SLSA_PROVENANCE, statement)] };
+  };
   const files = signedFiles(good);
   const edited = (change: (name: string, bytes: Buffer) => Buffer): Buffer =>
     renderTar(files.map(([name, bytes]) => [name, change(name, bytes)]));
@@ -132,6 +157,19 @@ describe("a reviewer with the tools of others", { skip }, () => {
       "an image without its SBOM's attestation",
       /lacks signatures of builder/,
       () => ({ bundle: without(({ signatures }) => signatures.some((one) => textOf(one).includes("cyclonedx.org"))) }),
+    ],
+    ["a release without provenance of its own", /lacks signatures of builder/, () => ({ bundle: saying(undefined) })],
+    [
+      "provenance of the release that leaves an image out",
+      /leaves out/,
+      () => ({ bundle: saying((inputs) => inputs.filter(({ name }) => name !== "gateway")) }),
+    ],
+    [
+      "provenance of the release with an input from elsewhere",
+      /neither in the release nor in its lock/,
+      () => ({
+        bundle: saying((inputs) => [...inputs, { uri: "https://evil.example", digest: { sha256: "e".repeat(64) } }]),
+      }),
     ],
     [
       "a blob that was changed in place",

@@ -7,7 +7,7 @@ import {
 } from "../../bundles/model/media-types.ts";
 import { maySign, ROLES, SIGNING_RULES } from "../../bundles/model/signing-roles.ts";
 
-test("only the builder signs images, their SBOMs and their provenance; every role signs the release", () => {
+test("only the builder signs images, their SBOMs and all provenance; every role signs the release", () => {
   const allowed: string[] = [];
   for (const role of ROLES) {
     for (const type of [
@@ -27,6 +27,7 @@ test("only the builder signs images, their SBOMs and their provenance; every rol
     "builder https://sigstore.dev/cosign/sign/v1 image",
     "builder https://sigstore.dev/cosign/sign/v1 release",
     "builder https://slsa.dev/provenance/v1 image",
+    "builder https://slsa.dev/provenance/v1 release",
     "release https://sigstore.dev/cosign/sign/v1 release",
     "security https://sigstore.dev/cosign/sign/v1 release",
   ]);

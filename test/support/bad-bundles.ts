@@ -22,7 +22,9 @@ import {
 } from "../../bundles/model/media-types.ts";
 import type { Manifest } from "../../bundles/model/oci.ts";
 import { readOvmf } from "../../bundles/model/ovmf.ts";
+import { REBUILD_TYPE } from "../../bundles/model/rebuild.ts";
 import { measureProcessors, type ReferenceLaunch } from "../../bundles/model/release-attestation.ts";
+import { renderReleaseProvenance } from "../../bundles/model/release-provenance.ts";
 import type { Role } from "../../bundles/model/signing-roles.ts";
 import { signStatement, statementFor } from "../../bundles/sign/statement.ts";
 import type { Policy } from "../../verify/policy.ts";
@@ -40,7 +42,7 @@ import {
   signedFiles,
   smallTrust,
 } from "./signed-bundle.ts";
-import { renderTar, type SmallReleaseOptions, smallRelease, smallRules } from "./small-bundle.ts";
+import { renderTar, SMALL_BUILDER, type SmallReleaseOptions, smallRelease, smallRules } from "./small-bundle.ts";
 import { smallOvmf } from "./small-ovmf.ts";
 import {
   type Files,
@@ -386,7 +388,13 @@ badSigning("signatures", "SIGNATURE_MISSING", "the builder's key in place of the
     ["release", builder],
   ],
 }));
-badSigning("images", "SIGNATURE_ROLE_DENIED", "an image signed by the release role", () => ({
+badObjects("images", "SIGNATURE_ROLE_DENIED", "an image signed by the release role", (objects) => [
+  ...objects,
+  ...signAs(good.small, "builder", releaser).filter(
+    ({ kind, subject }) => kind === "sigstore-bundle" && subject === gateway.digest,
+  ),
+]);
+badSigning("signatures", "SIGNATURE_ROLE_DENIED", "provenance of the release by the release role", () => ({
   signatures: [...once, ["builder", releaser]],
 }));
 
@@ -763,6 +771,110 @@ for (const digest of [{ md5: "0".repeat(32) }, { sha1: "0".repeat(40) }, { sha25
     }),
   });
 }
+
+// What a builder may say of the release as a whole.
+const releaseProvenance = about("sigstore-bundle", release.descriptor.digest, PREDICATE_SLSA_PROVENANCE);
+badObjects("provenance", "SIGNATURE_MISSING", "a release without provenance of its own", without(releaseProvenance));
+badObjects(
+  "provenance",
+  "SIGNATURE_MISSING",
+  "a release with an image's provenance instead",
+  replace(releaseProvenance, gatewayProvenance),
+);
+
+interface Saying {
+  readonly buildType: string;
+  readonly externalParameters: JsonObject;
+  readonly inputs: JsonObject[];
+  readonly builder: JsonObject;
+}
+
+/** The builder's statement about the good release, changed. */
+export function releaseProvenanceSaying(change: (says: Saying) => Partial<Saying>): NewSignatureObject {
+  const { buildDefinition, runDetails } = renderReleaseProvenance(release.manifest, SMALL_BUILDER) as {
+    buildDefinition: { buildType: string; externalParameters: JsonObject; resolvedDependencies: JsonObject[] };
+    runDetails: { builder: JsonObject };
+  };
+  const { resolvedDependencies: inputs, ...rest } = buildDefinition;
+  const says = { ...rest, inputs, ...runDetails };
+  const { buildType, externalParameters, inputs: said, builder: by } = { ...says, ...change(structuredClone(says)) };
+  return renderSigstoreReferrer(
+    release.descriptor,
+    PREDICATE_SLSA_PROVENANCE,
+    signed(builder, release.descriptor.digest, PREDICATE_SLSA_PROVENANCE, {
+      buildDefinition: { buildType, externalParameters, resolvedDependencies: said },
+      runDetails: { builder: by },
+    }),
+  );
+}
+
+const isInput = (uri: string) => (input: JsonObject) => String(input["uri"]).startsWith(uri);
+const withInput =
+  (uri: string, edit: (input: JsonObject) => JsonObject[]) =>
+  ({ inputs }: Saying): Partial<Saying> => ({
+    inputs: inputs.flatMap((input) => (isInput(uri)(input) ? edit(input) : [input])),
+  });
+const gatewayUri = "pkg:oci/gateway@";
+const otherSha256 = { sha256: "e".repeat(64) };
+const stray = { uri: "https://evil.example/tool", digest: otherSha256 };
+for (const [code, name, change] of [
+  ["PROVENANCE_MALFORMED", "without a builder", () => ({ builder: {} })],
+  ["PROVENANCE_MALFORMED", "whose input has no digest", withInput("sealift:lock", () => [{ uri: "sealift:lock" }])],
+  ["PROVENANCE_FOREIGN_BUILD_TYPE", "of a rebuild", () => ({ buildType: REBUILD_TYPE })],
+  [
+    "PROVENANCE_FOREIGN_BUILDER",
+    "by another builder than the images'",
+    () => ({ builder: { id: "https://b.example" } }),
+  ],
+  [
+    "PROVENANCE_OTHER_RELEASE",
+    "with another version among its parameters",
+    ({ externalParameters }) => ({ externalParameters: { ...externalParameters, version: "9.9.9" } }),
+  ],
+  ["PROVENANCE_INPUT_MISSING", "that leaves an image out", withInput(gatewayUri, () => [])],
+  ["PROVENANCE_INPUT_MISSING", "that leaves the lock out", withInput("sealift:lock", () => [])],
+  ["PROVENANCE_INPUT_MISSING", "that leaves a carried file out", withInput("sealift:file/", () => [])],
+  [
+    "PROVENANCE_INPUT_MISSING",
+    "that names an image by another digest",
+    withInput(gatewayUri, (input) => [{ ...input, digest: otherSha256 }]),
+  ],
+  [
+    "PROVENANCE_INPUT_MISSING",
+    "that names another provenance of an image",
+    withInput(gatewayUri, (input) => [{ ...input, annotations: { provenance: `sha256:${"e".repeat(64)}` } }]),
+  ],
+  ["PROVENANCE_INPUT_MISSING", "that does not say which program built", withInput("pkg:generic/sealift@", () => [])],
+  [
+    "PROVENANCE_INPUT_MISSING",
+    "that names two programs which built",
+    withInput("pkg:generic/sealift@", (input) => [input, { ...input, digest: otherSha256 }]),
+  ],
+  [
+    "PROVENANCE_WEAK_DIGEST",
+    "that names the program by a commit alone",
+    withInput("pkg:generic/sealift@", (input) => [{ ...input, digest: { gitCommit: "c0".repeat(20) } }]),
+  ],
+  ["PROVENANCE_UNACCOUNTED_INPUT", "with an input from elsewhere", ({ inputs }) => ({ inputs: [...inputs, stray] })],
+] as readonly (readonly [string, string, (says: Saying) => Partial<Saying>])[]) {
+  badObjects("provenance", code, `provenance of the release ${name}`, (objects) =>
+    replace(releaseProvenance, releaseProvenanceSaying(change))(objects),
+  );
+}
+badObjects(
+  "provenance",
+  "PROVENANCE_UNACCOUNTED_INPUT",
+  "false provenance of the release beside the true one",
+  (objects) => [...objects, releaseProvenanceSaying(({ inputs }) => ({ inputs: [...inputs, stray] }))],
+);
+badRelease(
+  "provenance",
+  "PROVENANCE_FOREIGN_BUILDER_SOURCE",
+  "a release built by a program that the policy does not accept",
+  {},
+  { builderSources: [digestOf("other sources"), "d0".repeat(20)] },
+);
+
 badRelease("images", "IMAGE_MALFORMED", "an image for another processor", {
   images: [{ name: "gateway", config: (config) => ({ ...config, architecture: "arm64" }) }],
 });

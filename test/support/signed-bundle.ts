@@ -12,7 +12,14 @@ import { mergeSignatures } from "../../bundles/sign/attach.ts";
 import type { PrivateKey } from "../../bundles/sign/key-file.ts";
 import { signRelease } from "../../bundles/sign/sign-release.ts";
 import { planTrust, signTrust, trustedRootTarget } from "../../bundles/sign/trust-metadata.ts";
-import { bundleFiles, type SmallRelease, smallRelease, writeDirectory, writeSmallBundle } from "./small-bundle.ts";
+import {
+  bundleFiles,
+  SMALL_BUILDER,
+  type SmallRelease,
+  smallRelease,
+  writeDirectory,
+  writeSmallBundle,
+} from "./small-bundle.ts";
 
 /** Someone with a key. */
 export interface Signer {
@@ -95,7 +102,7 @@ export function smallTrust(signers: Signers, options: SmallTrustOptions = {}): M
 /** What `sealift bundle sign --role ROLE` would add, with the key of one signer. */
 export function signAs(small: SmallRelease, role: Role, signer: Signer): NewSignatureObject[] {
   const read = (digest: Digest): Buffer => small.blobs.get(digest) as Buffer;
-  return signRelease({ read }, small.release, role, signer.key);
+  return signRelease({ read }, small.release, role, signer.key, SMALL_BUILDER);
 }
 
 /** The objects in the form in which a bundle holds them: one `.sig` manifest for each subject. */

@@ -44,6 +44,7 @@ import {
   renderDocumentManifest,
   renderReleaseIndex,
 } from "../../bundles/model/release-manifest.ts";
+import { builderId, type ReleaseBuilder } from "../../bundles/model/release-provenance.ts";
 
 export interface SmallImageOptions {
   readonly name: string;
@@ -69,6 +70,14 @@ export interface SmallReleaseOptions {
   /** Members of the release document to change, e.g. `securityFloor`. */
   readonly release?: Partial<ReleaseManifest>;
 }
+
+/** Who built it, if one believes the signature. */
+export const SMALL_BUILDER: ReleaseBuilder = {
+  sealiftVersion: "0.1.0",
+  nodeVersion: "26.0.0",
+  source: digestOf("the builder's sources"),
+  commit: "c0".repeat(20),
+};
 
 /** A release and all its blobs. `blobs` may be changed: writers take the bytes from it and check nothing. */
 export interface SmallRelease {
@@ -326,7 +335,7 @@ function smallProvenance(image: SmallImage, created: string): Readonly<Record<st
       resolvedDependencies: [{ uri: "pkg:generic/nothing", digest: { sha256: hexOf(digestOf("nothing")) } }],
     },
     runDetails: {
-      builder: { id: "https://sealift.invalid/builder/test" },
+      builder: { id: builderId(SMALL_BUILDER.sealiftVersion) },
       metadata: { invocationId: "test", startedOn: created },
     },
   };

@@ -6,11 +6,15 @@ import test from "node:test";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { digestOf } from "../../bundles/model/digest.ts";
 import { PREDICATE_COSIGN_SIGN, PREDICATE_VSA } from "../../bundles/model/media-types.ts";
+import { keyFingerprint, parsePublicKey } from "../../bundles/model/public-key.ts";
+import { NO_REVOCATIONS, REVOKED_MEMBER } from "../../bundles/model/revocations.ts";
 import { type ApprovalInputs, signApproval } from "../../bundles/sign/approval.ts";
 import { publicKeyPem } from "../../bundles/sign/key-file.ts";
+import { signRebuild } from "../../bundles/sign/rebuild.ts";
 import { signStatement, statementFor } from "../../bundles/sign/statement.ts";
 import { readApprovals, statementPath } from "../../verify/approval-files.ts";
 import { DEFAULT_POLICY, type Policy, parsePolicy } from "../../verify/policy.ts";
+import { policyLines } from "../../verify/policy-text.ts";
 import { judge, wrongCodes } from "../support/judge.ts";
 import { scratch } from "../support/scratch.ts";
 import { makeSigner, type Signer, signedBundle, writeSignedBundle } from "../support/signed-bundle.ts";
@@ -62,14 +66,16 @@ test("an approval by a stranger, of another release, under another policy, or of
   await writeSignedBundle(path, bundle);
   const attest = (type: string, predicate: unknown) => signStatement(rita.key, statementFor(release, type, predicate));
   const policy = { digest: { sha256: digestUnder(two).slice(7) } };
+  const timeVerified = "2026-06-01T00:00:00Z";
   for (const [odd, code] of [
     [approval(mallory), "SIGNATURE_UNKNOWN_KEY"],
     [Buffer.from("{}"), "SIGNATURE_MALFORMED"],
     [approval(rita, { release: digestOf("other") }), "APPROVAL_OTHER"],
     [approval(rita, { policy: digestOf("other") }), "APPROVAL_OTHER"],
     [attest(PREDICATE_COSIGN_SIGN, {}), "APPROVAL_OTHER"],
-    [attest(PREDICATE_VSA, { verificationResult: "FAILED", policy }), "APPROVAL_OTHER"],
-    [attest(PREDICATE_VSA, { verificationResult: "PASSED" }), "APPROVAL_OTHER"],
+    [attest(PREDICATE_VSA, { verificationResult: "FAILED", policy, timeVerified }), "APPROVAL_OTHER"],
+    [attest(PREDICATE_VSA, { verificationResult: "PASSED", timeVerified }), "APPROVAL_OTHER"],
+    [attest(PREDICATE_VSA, { verificationResult: "PASSED", policy }), "APPROVAL_OTHER"],
   ] as const) {
     const { decision, findings } = await judge(path, { ...bundle, policy: two, approvals: [approval(raul), odd] });
     const found = findings.find(({ subject }) => subject === "approvals");
@@ -78,6 +84,80 @@ test("an approval by a stranger, of another release, under another policy, or of
     assert.deepEqual(await codesWith(path, two, approval(rita), approval(raul), odd), [], code);
   }
 });
+
+test("an approval counts as long as the policy says, and not from the future", async (t) => {
+  const path = join(await scratch(t), "bundle");
+  await writeSignedBundle(path, bundle);
+  const month = { approvals: { ...(two.approvals as NonNullable<Policy["approvals"]>), maxAgeDays: 30 } };
+  const under = { policy: digestUnder(month) };
+  const at = (timeVerified: string) => approval(rita, { ...under, timeVerified });
+  const good = approval(raul, under);
+  assert.deepEqual(await codesWith(path, month, good, at("2026-05-02T00:00:00.000Z")), []);
+  assert.deepEqual(await codesWith(path, month, good, at("2026-06-01T12:00:00Z")), []);
+  for (const odd of ["2026-05-01T23:59:59Z", "2026-06-02T00:00:01Z", "2026-13-45T99:00:00Z"]) {
+    const { findings } = await judge(path, { ...bundle, policy: month, approvals: [good, at(odd)] });
+    const found = findings.find(({ subject }) => subject === "approvals");
+    assert.equal(found?.code, "APPROVAL_MISSING", odd);
+    assert.match(found?.message ?? "", /got 1 of 2 approvals: raul; not counted: \[APPROVAL_EXPIRED\] rita/);
+  }
+  assert.deepEqual(
+    await codesWith(path, two, approval(raul), approval(rita, { timeVerified: "2020-01-01T00:00:00Z" })),
+    [],
+  );
+  assert.deepEqual(await codesWith(path, two, approval(raul), approval(rita, { timeVerified: "long ago" })), [
+    "APPROVAL_MISSING",
+  ]);
+  assert.ok(
+    policyLines(canonicalJson({ ...DEFAULT_POLICY, ...month })).includes(
+      "approvals: 2 of 2 reviewers, each at most 30 days old",
+    ),
+  );
+});
+
+test("a reviewer or rebuilder whose key or name the release trust took back is counted no more", async (t) => {
+  const path = join(await scratch(t), "bundle");
+  const { publicKey } = reviewer(rita);
+  const entry = { reason: "lost", at: "2026-05-01T00:00:00Z" };
+  for (const revoked of [
+    { ...NO_REVOCATIONS, keys: [{ id: keyFingerprint(parsePublicKey(publicKey, "rita")), ...entry }] },
+    { ...NO_REVOCATIONS, holders: [{ id: "rita", ...entry }] },
+  ]) {
+    const revoking = signedBundle({
+      small: bundle.small,
+      signers: bundle.signers,
+      edit: (files) => {
+        const { signed } = files.get("1.targets.json") as { signed: { unrecognizedFields: Record<string, unknown> } };
+        signed.unrecognizedFields[REVOKED_MEMBER] = revoked;
+      },
+    });
+    await writeSignedBundle(path, revoking);
+    const policy = { ...two, ...rebuildsBy(rita) };
+    const under = { policy: digestUnder(policy) };
+    const approvals = [approval(rita, under), approval(raul, under), rebuildBy(rita)];
+    const { findings } = await judge(path, { ...revoking, policy, approvals });
+    for (const code of ["APPROVAL_MISSING", "REBUILD_MISSING"]) {
+      const found = findings.find((finding) => finding.code === code);
+      assert.match(
+        found?.message ?? "",
+        /not counted: \[SIGNER_REVOKED\] rita: .* was taken back at 2026-05-01T00:00:00Z: lost/,
+      );
+    }
+  }
+});
+
+function rebuildsBy(signer: Signer): Partial<Policy> {
+  return { rebuilds: { threshold: 1, rebuilders: [reviewer(signer)] } };
+}
+
+function rebuildBy({ key }: Signer): Buffer {
+  const { appliance, version, platform, applianceFile, lock } = bundle.small.release.manifest;
+  return signRebuild(key, {
+    ...{ release, appliance, version, platform, applianceFile, lock },
+    builderId: "https://rita.example/builder",
+    sealiftVersion: "0.1.0",
+    finishedOn: "2026-06-01T00:00:00Z",
+  });
+}
 
 test("a reviewer who signs releases, by key or by name, approves nothing", async (t) => {
   const path = join(await scratch(t), "bundle");

@@ -25,7 +25,7 @@ import {
   smallTrust,
   writeSignedBundle,
 } from "../support/signed-bundle.ts";
-import { smallRelease } from "../support/small-bundle.ts";
+import { SMALL_BUILDER, smallRelease } from "../support/small-bundle.ts";
 import { coded } from "../support/test-trust.ts";
 
 const ROB: RoleIdentity = { holder: "rob", identity: "rob@example.com", issuer: "https://issuer.example" };
@@ -50,9 +50,8 @@ async function scene(t: TestContext, options: Scene = {}) {
   const given = options.timestamped === false ? services : { ...services, timestamp };
   const read = (digest: Digest): Buffer => small.blobs.get(digest) as Buffer;
   const token = identityToken(ROB.identity);
-  const keyless = await signReleaseKeyless({ read }, small.release, "release", (statement) =>
-    signStatementKeyless(statement, token, given),
-  );
+  const sign = (statement: Buffer): Promise<Buffer> => signStatementKeyless(statement, token, given);
+  const keyless = await signReleaseKeyless({ read }, small.release, "release", sign, SMALL_BUILDER);
   const objects = mergeObjects([
     ...signers.builder.flatMap((one) => signAs(small, "builder", one)),
     ...signers.security.flatMap((one) => signAs(small, "security", one)),

@@ -51,6 +51,19 @@ const verdict: Verdict = {
       objects: [digestOf("other object")],
     },
   ],
+  provenance: [
+    {
+      name: HOSTILE,
+      subject: digestOf("release"),
+      builder: HOSTILE,
+      buildType: HOSTILE,
+      inputs: 3,
+      locked: 2,
+      source: { digest: HOSTILE, commit: HOSTILE },
+      slsaBuildLevel: 1,
+      levelReason: HOSTILE,
+    },
+  ],
   findings: [
     ...CHECKS.map((check) => passed(check, "release", "good")),
     failed("layout", HOSTILE, "LAYOUT_FOREIGN_FILE", HOSTILE),

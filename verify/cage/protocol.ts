@@ -90,6 +90,21 @@ const verdictShape = closed({
       objects: { type: "array", maxItems: 1000, items: digest },
     }),
   },
+  provenance: {
+    type: "array",
+    maxItems: 10_000,
+    items: closed({
+      name: text,
+      subject: digest,
+      builder: text,
+      buildType: text,
+      inputs: { type: "integer", minimum: 0 },
+      locked: { type: "integer", minimum: 0 },
+      source: nullable(closed({ digest: text, commit: nullable(text) })),
+      slsaBuildLevel: { const: 1 },
+      levelReason: text,
+    }),
+  },
   findings: {
     type: "array",
     maxItems: 100_000,

@@ -15,6 +15,7 @@ import { type Policy, policyKey } from "../policy.ts";
 import { claimedPredicateType, verifySigstoreBundle } from "../signature/signature.ts";
 import type { Trust, TrustKey } from "../trust/trust.ts";
 import { type Finding, failed, notChecked, passed } from "../verdict.ts";
+import { requireNotRevoked } from "./revocation.ts";
 
 const rebuildSchema: JsonSchema = {
   type: "object",
@@ -63,7 +64,7 @@ export function checkRebuilt({ release, policy, trust, statements }: RebuildQues
   for (const bundle of statements) {
     if (claimedPredicateType(bundle) !== PREDICATE_SLSA_PROVENANCE) continue;
     try {
-      const { holder, builder } = rebuiltBy(bundle, rebuilders, release);
+      const { holder, builder } = rebuiltBy(bundle, rebuilders, release, trust);
       holders.set(holder, builder);
     } catch (cause) {
       const code = cause instanceof SealiftError ? cause.code : "SIGNATURE_MALFORMED";
@@ -83,8 +84,10 @@ function rebuiltBy(
   bundle: Buffer,
   rebuilders: readonly TrustKey[],
   release: Digest,
+  trust: Trust,
 ): { readonly holder: string; readonly builder: string } {
-  const { holder, statement } = verifySigstoreBundle(bundle, rebuilders);
+  const { holder, keyFingerprint, statement } = verifySigstoreBundle(bundle, rebuilders);
+  requireNotRevoked(trust, holder, keyFingerprint);
   const refuse = (what: string): never => {
     throw verifyError("REBUILD_OTHER", `${holder} rebuilt ${what}`);
   };

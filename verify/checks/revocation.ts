@@ -2,6 +2,7 @@
 import type { Digest } from "../../bundles/model/digest.ts";
 import { plain } from "../../bundles/model/plain-text.ts";
 import { REVOCATION_KINDS, type Revocation, revocationOf } from "../../bundles/model/revocations.ts";
+import { verifyError } from "../error.ts";
 import type { Trust } from "../trust/trust.ts";
 import { type Finding, failed, passed } from "../verdict.ts";
 
@@ -14,6 +15,16 @@ export function checkRevocation(release: Digest, trust: Trust): Finding[] {
   if (entry) return [revokedFinding(release, entry)];
   const counts = REVOCATION_KINDS.map((kind) => `${trust.revoked[kind].length} ${kind}`).join(", ");
   return [passed("revocation", release, `not taken back by targets version ${trust.targetsVersion}: ${counts} are`)];
+}
+
+/**
+ * Reviewers and rebuilders are the site's to name, but a key that its owner lost is nobody's.
+ * @throws SIGNER_REVOKED
+ */
+export function requireNotRevoked({ revoked }: Trust, holder: string, fingerprint: string): void {
+  const entry = revocationOf(revoked, "keys", fingerprint) ?? revocationOf(revoked, "holders", holder);
+  if (entry === undefined) return;
+  throw verifyError("SIGNER_REVOKED", `${holder}: ${entry.id} was taken back at ${entry.at}: ${plain(entry.reason)}`);
 }
 
 function revokedFinding(release: Digest, { at, reason }: Revocation): Finding {

@@ -19,7 +19,7 @@ import {
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import type { Descriptor } from "../../bundles/model/descriptor.ts";
 import { type Digest, digestOf } from "../../bundles/model/digest.ts";
-import { PREDICATE_COSIGN_SIGN } from "../../bundles/model/media-types.ts";
+import { PREDICATE_COSIGN_SIGN, PREDICATE_SLSA_PROVENANCE } from "../../bundles/model/media-types.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import { maySign, type Role, type SubjectKind } from "../../bundles/model/signing-roles.ts";
 import type { KeylessVerifier, VerifiedKeyless } from "../signature/keyless-statement.ts";
@@ -39,6 +39,8 @@ export interface Signed {
   readonly at?: string;
   /** The object's manifest that holds it. */
   readonly object: Digest;
+  /** The predicate itself; only of provenance of the release, which is no document of the release. */
+  readonly said?: unknown;
 }
 
 const EMPTY_PREDICATE = digestOf("{}");
@@ -100,7 +102,10 @@ export function verifySignatures(
           );
           continue;
         }
-        held.push({ ...verified, role: signer.role, key: signer.key, object: object.descriptor.digest });
+        const { said, ...rest } = verified;
+        const isKept = kind === "release" && verified.predicateType === PREDICATE_SLSA_PROVENANCE;
+        const { digest } = object.descriptor;
+        held.push({ ...rest, role: signer.role, key: signer.key, object: digest, ...(isKept && { said }) });
       } catch (cause) {
         refuse(cause instanceof SealiftError ? cause.code : "SIGNATURE_MALFORMED", reasonOf(cause));
       }
@@ -136,6 +141,8 @@ function canonicalBundle(bundle: Buffer, signer: TrustSigner): Buffer | undefine
 }
 
 interface OneSignature {
+  /** The predicate. */
+  readonly said: unknown;
   readonly subject: Digest;
   readonly predicateType: string;
   readonly predicate: Digest;
@@ -157,6 +164,7 @@ function verifyOne(
       subject: digest,
       predicateType: PREDICATE_COSIGN_SIGN,
       predicate: EMPTY_PREDICATE,
+      said: {},
       keyFingerprint,
       holder,
     };
@@ -175,6 +183,7 @@ function verifyOne(
     subject: statement.subject,
     predicateType: statement.predicateType,
     predicate: digestOf(canonicalJson(statement.predicate)),
+    said: statement.predicate,
     keyFingerprint,
     holder,
   };
