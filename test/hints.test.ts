@@ -91,7 +91,7 @@ test("documents name verbs and options that there are", async () => {
 });
 
 test("a verb or an option that is not there would be found", async () => {
-  for (const text of ["run `sealift fsck`", "sealift status --deep; sealift logs", "sealift trust"]) {
+  for (const text of ["run `sealift mend`", "sealift status --deep; sealift logs", "sealift trust"]) {
     assert.equal((await problemsOf({ file: "x", text })).length, 1, text);
   }
   for (const text of ["sealift prune --keep 2 removes", "sealift help verify", "sealift bundle lock --appliance F"]) {

@@ -104,7 +104,8 @@ export interface SeenImage {
   readonly name: string;
   readonly reference: string;
   readonly protectiveTag: string;
-  readonly isThere: boolean;
+  /** As the engine calls it; undefined if it is not there. */
+  readonly id: string | undefined;
   /** Its protective tag is there and names it. */
   readonly isProtected: boolean;
   /** What differs from the release (image-proof.ts), one sentence each. */
@@ -129,7 +130,7 @@ export async function seenImages(
         name,
         reference,
         protectiveTag: protective,
-        isThere: found !== undefined,
+        id: found?.Id,
         isProtected: found !== undefined && tagged?.Id === found.Id,
         differences: found ? imageDifferences(expected, found, engine.facts.store) : [],
         config,

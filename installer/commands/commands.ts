@@ -76,6 +76,7 @@ export const commands: ReadonlyMap<string, Loader> = new Map<string, Loader>([
   ["start", async () => (await import("./start-stop.ts")).start],
   ["stop", async () => (await import("./start-stop.ts")).stop],
   ["logs", async () => (await import("./logs.ts")).logs],
+  ["fsck", async () => (await import("./fsck.ts")).fsck],
   ["prune", async () => (await import("./prune.ts")).prune],
   ["uninstall", async () => (await import("./uninstall.ts")).uninstall],
   ["authorize", async () => (await import("./authorize.ts")).authorize],
