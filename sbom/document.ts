@@ -14,6 +14,9 @@ const JSON_NESTING_MAX = 128;
 
 /** What content-digest.ts in generate/ writes: `KIND:VALUE`. */
 const DIGEST_PROPERTY = "sealift:package:digest";
+/** What changed-files.ts in generate/ writes of a package: one path each, and how many there are. */
+export const CHANGED_FILE_PROPERTY = "sealift:package:changed-file";
+export const CHANGED_FILES_PROPERTY = "sealift:package:changed-files";
 
 export type SpecVersion = "1.4" | "1.5" | "1.6" | "1.7";
 const SPEC_VERSIONS: readonly string[] = ["1.4", "1.5", "1.6", "1.7"] satisfies SpecVersion[];
@@ -35,6 +38,11 @@ export interface SbomComponent {
    * (property `sealift:package:digest`), sorted; absent if the document states none.
    */
   readonly hashes?: readonly string[];
+}
+
+/** The values of a component's properties of this name, in document order. */
+export function propertyValues({ properties }: Pick<SbomComponent, "properties">, name: string): string[] {
+  return properties.filter((one) => one.name === name).map(({ value }) => value);
 }
 
 export interface SbomDependency {

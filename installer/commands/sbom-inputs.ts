@@ -11,13 +11,24 @@ import { usageError } from "./command.ts";
 
 /** The SBOMs of a bundle's images, or the one in a file. Their digests are checked, no signature. */
 export async function readSbomInputs(verb: string, path: string, image: string | undefined): Promise<ScanInput[]> {
+  return withSbomInputs(verb, path, image, async (inputs) => inputs);
+}
+
+/** `readSbomInputs` for as long as `use` runs, which may read more of the bundle; of an SBOM in a file there is none. */
+export async function withSbomInputs<T>(
+  verb: string,
+  path: string,
+  image: string | undefined,
+  use: (inputs: ScanInput[], bundle: Layout | undefined) => Promise<T>,
+): Promise<T> {
   if (!isBundle(path)) {
     if (image !== undefined) throw usageError(verb, "--image is for a bundle");
-    return [{ name: basename(path), digest: undefined, sbom: await readBoundedFile(path, SBOM_MAX_BYTES) }];
+    const sbom = await readBoundedFile(path, SBOM_MAX_BYTES);
+    return use([{ name: basename(path), digest: undefined, sbom }], undefined);
   }
   const { layout, store } = openLayout(path);
   try {
-    return sbomsInLayout(layout, image);
+    return await use(sbomsInLayout(layout, image), layout);
   } finally {
     closeStore(store);
   }

@@ -1,11 +1,14 @@
 import { existsSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { basename } from "node:path";
+import { readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
+import type { Layout } from "../../bundles/layout/layout.ts";
 import { digestOf } from "../../bundles/model/digest.ts";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { sbomError } from "../../sbom/error.ts";
+import { carriedSnapshot } from "../../sbom/scan/carried-records.ts";
 import { reportLines } from "../../sbom/scan/report-text.ts";
-import { scanSboms } from "../../sbom/scan/scan.ts";
+import { type ScanOptions, scanSboms } from "../../sbom/scan/scan.ts";
 import { DEFAULT_SCAN_POLICY_BYTES, parseScanPolicy, SCAN_POLICY_MAX_BYTES } from "../../sbom/scan/scan-policy.ts";
 import { snapshotOnDisk } from "../../sbom/scan/snapshot-on-disk.ts";
 import type { Claims } from "../../sbom/scan/statements.ts";
@@ -19,16 +22,8 @@ import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
 import { installerError } from "../error.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { sealiftVersion } from "../host/this-host.ts";
-import {
-  type Command,
-  type Invocation,
-  optionalOption,
-  positionals,
-  repeatedOption,
-  requiredOption,
-  usageError,
-} from "./command.ts";
-import { readSbomInputs } from "./sbom-inputs.ts";
+import { type Command, type Invocation, optionalOption, positionals, repeatedOption, usageError } from "./command.ts";
+import { withSbomInputs } from "./sbom-inputs.ts";
 
 const NAME = "sbom scan";
 /** Beside a file, a Sigstore bundle over its bytes, as `cosign sign-blob --new-bundle-format` writes it. */
@@ -37,9 +32,9 @@ const SIGNATURE = ".sigstore.json";
 export const sbomScan: Command = {
   name: NAME,
   summary: "find known vulnerabilities of what SBOMs list, offline, in a snapshot of OSV",
-  usage: "BUNDLE|SBOM --db DIR_OR_ZIP [--vex FILE]… [--waivers FILE]… [--policy FILE]",
+  usage: "BUNDLE|SBOM [--db DIR_OR_ZIP] [--vex FILE]… [--waivers FILE]… [--policy FILE]",
   details: [
-    "--db PATH         OSV records: a directory, zip or tar of them, or NDJSON",
+    "--db PATH         OSV records: a directory, zip or tar of them, or NDJSON; those that BUNDLE carries if absent",
     "--vex FILE        CycloneDX or OpenVEX statements; may be given several times",
     "--waivers FILE    accepted vulnerabilities, each until a day; FILE.sigstore.json must hold (needs --trust)",
     "--policy FILE     what is denied (schema: `sealift schema scan-policy`); the strict default if absent",
@@ -49,7 +44,8 @@ export const sbomScan: Command = {
     "--at TIME         judge as of this time (RFC 3339) instead of the host's clock",
     "--vex-out FILE    write the result as CycloneDX VEX too; with one SBOM or --image only",
     "A package that no record covers, a record that cannot be read and an SBOM without packages deny.",
-    "Checks no signature of BUNDLE: `sealift verify` does. Exit 0: allowed. Exit 3: denied.",
+    "Checks no signature of BUNDLE: `sealift verify` does, which also counts the VEX and waivers that it carries.",
+    "Exit 0: allowed. Exit 3: denied.",
   ],
   options: {
     db: { type: "string" },
@@ -63,30 +59,25 @@ export const sbomScan: Command = {
   },
   run: async (invocation) => {
     const [path = ""] = positionals(invocation, NAME, "BUNDLE|SBOM");
-    const database = requiredOption(invocation, NAME, "db");
     const at = timeOf(invocation);
     const policyPath = optionalOption(invocation, "policy");
     const { policy, digest: policyDigest } = parseScanPolicy(
       policyPath === undefined ? DEFAULT_SCAN_POLICY_BYTES : await readBoundedFile(policyPath, SCAN_POLICY_MAX_BYTES),
     );
     const security = securityRole(optionalOption(invocation, "trust"), at);
-    const databaseSignatures = await signaturesBeside(database, security);
     const claims = await readClaims(invocation, security, at, policy.maxWaiverDays);
-    const inputs = await readSbomInputs(NAME, path, optionalOption(invocation, "image"));
     const out = optionalOption(invocation, "vex-out");
-    if (out !== undefined && inputs.length !== 1)
-      throw usageError(NAME, "--vex-out needs one SBOM; name it with --image");
-    const progress = invocation.terminal.progress("reading vulnerability records");
-    const report = await scanSboms(inputs, {
-      database: snapshotOnDisk(database),
-      databaseSigners: (digest) => signersOfBlob(databaseSignatures, digest, security),
-      policy,
-      policyDigest,
-      at,
-      claims,
-      onProgress: (records) => progress.update(`${records} records`),
+    const report = await withSbomInputs(NAME, path, optionalOption(invocation, "image"), async (inputs, bundle) => {
+      if (out !== undefined && inputs.length !== 1) {
+        throw usageError(NAME, "--vex-out needs one SBOM; name it with --image");
+      }
+      const records = await recordsOf(optionalOption(invocation, "db"), bundle, security);
+      const progress = invocation.terminal.progress("reading vulnerability records");
+      const onProgress = (count: number): void => progress.update(`${count} records`);
+      const scanned = await scanSboms(inputs, { ...records, policy, policyDigest, at, claims, onProgress });
+      progress.done(scanned.decision === "allow" ? "allowed" : "denied");
+      return scanned;
     });
-    progress.done(report.decision === "allow" ? "allowed" : "denied");
     const [subject] = report.subjects;
     if (out !== undefined && subject) await writeNew(out, vexDocument(report, subject, sealiftVersion()));
     // Nothing signed stands behind a scan that a person asked for: it informs, and authorizes nothing.
@@ -95,6 +86,31 @@ export const sbomScan: Command = {
     return report.decision === "allow" ? 0 : 3;
   },
 };
+
+/** Those at `path`, or else those that the bundle carries, whose signatures nobody has checked here. */
+async function recordsOf(
+  path: string | undefined,
+  bundle: Layout | undefined,
+  security: TrustRole | undefined,
+): Promise<Pick<ScanOptions, "database" | "databaseSigners">> {
+  if (path !== undefined) {
+    const signatures = await signaturesBeside(path, security);
+    return {
+      database: snapshotOnDisk(path),
+      databaseSigners: (digest) => signersOfBlob(signatures, digest, security),
+    };
+  }
+  if (bundle === undefined) throw usageError(NAME, "--db is missing");
+  const carried = carriedSnapshot(bundle, readRelease(bundle, readLayoutIndex(bundle).release));
+  if (carried) return { database: carried, databaseSigners: () => [] };
+  throw sbomError(
+    "SCAN_DATABASE_NOT_FOUND",
+    `bundle ${JSON.stringify(bundle.location)} carries no vulnerability records`,
+    {
+      hints: ["name some with --db: a directory, a zip or a tar of OSV records"],
+    },
+  );
+}
 
 function timeOf(invocation: Invocation): Date {
   const text = optionalOption(invocation, "at");

@@ -1,7 +1,9 @@
 /** Alpine packages as apk's database in the image has them (apk-tools 2 and 3: `lib/apk/db/installed`). */
 import { sbomError } from "../error.ts";
 import { byText, type Catalog, type CatalogPackage, type Occurrence } from "./catalog.ts";
+import { changedFileProperties, type RecordedFile } from "./changed-files.ts";
 import { contentDigest, digestProperties } from "./content-digest.ts";
+import { isPackagedPath } from "./file-digests.ts";
 import type { FileNode, FileTree } from "./file-tree.ts";
 import type { OsRelease } from "./os-release.ts";
 import { renderPurl } from "./purl.ts";
@@ -11,13 +13,19 @@ const DATABASES = ["lib/apk/db/installed", "usr/lib/apk/db/installed"];
 const NAME = /^[A-Za-z0-9._+-]{1,256}$/;
 const VERSION = /^[\w.+~-]{1,256}$/;
 
+interface ListedFile {
+  readonly path: string;
+  /** What stands in `Z:`; "" if nothing does. */
+  readonly checksum: string;
+}
+
 interface Row {
   readonly key: string;
   readonly name: string;
   readonly version: string;
   readonly architecture: string;
   readonly fields: ReadonlyMap<string, string>;
-  readonly files: readonly string[];
+  readonly files: readonly ListedFile[];
   readonly occurrence: Occurrence;
 }
 
@@ -43,21 +51,36 @@ export function catalogApk(tree: FileTree, os: OsRelease | undefined): Catalog {
       hints: ["the image needs /etc/os-release or /usr/lib/os-release of its distribution"],
     });
   }
-  const digests = new Map<string, string | undefined>();
+  const fileProperties = new Map<string, CatalogPackage["properties"]>();
   for (const { key, files } of rows) {
     const payload: [string, FileNode][] = [];
-    for (const path of files) {
+    const recorded: RecordedFile[] = [];
+    for (const { path, checksum } of files) {
       const node = tree.lookupLink(path);
       if (node?.kind !== "file") continue;
       ownedFiles.add(node);
       // Alpine's configuration is what lies in /etc.
       if (!path.startsWith("etc/")) payload.push([path, node]);
+      const digest = recordedDigest(checksum);
+      if (digest && isPackagedPath(path)) recorded.push({ path: `/${path}`, file: node, ...digest });
     }
-    digests.set(key, contentDigest(payload));
+    fileProperties.set(key, [
+      ...digestProperties("files-sha256", [contentDigest(payload)]),
+      ...changedFileProperties(recorded),
+    ]);
   }
   const unique = [...new Map(rows.map((row) => [row.key, row])).values()].sort((a, b) => byText(a.key, b.key));
   const providers = providersOf(unique);
-  return { packages: unique.map((row) => describe(row, os, providers, digests.get(row.key))), skipped: [], ownedFiles };
+  const packages = unique.map((row) => describe(row, os, providers, fileProperties.get(row.key) ?? []));
+  return { packages, skipped: [], ownedFiles };
+}
+
+/** "Q1" and a SHA-1, "Q2" and a SHA-256, both in base64 (apk_checksum.c of apk-tools). */
+function recordedDigest(checksum: string): Pick<RecordedFile, "algorithm" | "digest"> | undefined {
+  const [, kind, base64 = ""] = /^Q([12])([A-Za-z0-9+/]+=*)$/.exec(checksum) ?? [];
+  const digest = Buffer.from(base64, "base64").toString("hex");
+  if (kind === "1" && digest.length === 40) return { algorithm: "sha1", digest };
+  return kind === "2" && digest.length === 64 ? { algorithm: "sha256", digest } : undefined;
 }
 
 function* childrenOf(tree: FileTree, path: string): Generator<FileNode> {
@@ -80,14 +103,15 @@ function readDatabase(node: FileNode, location: string): Row[] {
     .filter((paragraph) => paragraph.trim() !== "")
     .map((paragraph): Row => {
       const fields = new Map<string, string>();
-      const files: string[] = [];
+      const files: { path: string; checksum: string }[] = [];
       let directory = "";
       for (const line of paragraph.split("\n")) {
         if (line === "") continue;
         if (line[1] !== ":") refuse(`got ${quote(line)}, want a field`);
         const [key, value] = [line[0] as string, line.slice(2)];
         if (key === "F") directory = value;
-        else if (key === "R") files.push(directory === "" ? value : `${directory}/${value}`);
+        else if (key === "R") files.push({ path: directory === "" ? value : `${directory}/${value}`, checksum: "" });
+        else if (key === "Z" && files.length > 0) (files.at(-1) as { checksum: string }).checksum = value;
         // The fields after the files are about them, and come often.
         else if (!fields.has(key)) fields.set(key, value);
       }
@@ -122,7 +146,7 @@ function describe(
   row: Row,
   os: OsRelease,
   providers: ReadonlyMap<string, readonly string[]>,
-  digest: string | undefined,
+  fileProperties: CatalogPackage["properties"],
 ): CatalogPackage {
   const origin = row.fields.get("o") || row.name;
   const wanted = relationNames(row.fields.get("D")).map((name) => providers.get(name));
@@ -153,7 +177,7 @@ function describe(
       ["aquasecurity:trivy:PkgType", os.id],
       ["aquasecurity:trivy:SrcName", origin],
       ["aquasecurity:trivy:SrcVersion", row.version],
-      ...digestProperties("files-sha256", [digest]),
+      ...fileProperties,
       ...digestProperties("apk-checksum", [row.fields.get("C")]),
     ],
     occurrences: [row.occurrence],

@@ -23,9 +23,9 @@ type DigestKind =
 /** Undefined if there is no file, or one's content is not known. */
 export function contentDigest(files: Iterable<readonly [name: string, file: FileNode]>): string | undefined {
   const lines: string[] = [];
-  for (const [name, { sha256 }] of [...files].sort(([a], [b]) => byText(a, b))) {
-    if (sha256 === undefined) return undefined;
-    lines.push(`${Buffer.from(sha256, "latin1").toString("hex")}  ${name}\n`);
+  for (const [name, { digests }] of [...files].sort(([a], [b]) => byText(a, b))) {
+    if (digests.sha256 === undefined) return undefined;
+    lines.push(`${Buffer.from(digests.sha256, "latin1").toString("hex")}  ${name}\n`);
   }
   return lines.length === 0 ? undefined : createHash("sha256").update(lines.join("")).digest("hex");
 }

@@ -9,8 +9,10 @@
 import { compareDebianVersions, parseDebianVersion } from "../debian-version.ts";
 import { sbomError } from "../error.ts";
 import { byText, type Catalog, type CatalogPackage, type Occurrence } from "./catalog.ts";
+import { changedFileProperties, type RecordedFile } from "./changed-files.ts";
 import { contentDigest, digestProperties } from "./content-digest.ts";
 import { type DebianLicences, readDebianCopyright } from "./debian-licences.ts";
+import { isPackagedPath } from "./file-digests.ts";
 import type { FileNode, FileTree } from "./file-tree.ts";
 import type { OsRelease } from "./os-release.ts";
 import { renderPurl } from "./purl.ts";
@@ -64,7 +66,7 @@ export function catalogDpkg(tree: FileTree, os: OsRelease | undefined): Catalog 
   const relations = new Relations(rows);
   const files = new InstalledFiles(tree);
   return {
-    packages: rows.map((row) => describe(row, os, relations, licencesOf(tree, row), files.digestOf(row))),
+    packages: rows.map((row) => describe(row, os, relations, licencesOf(tree, row), files.propertiesOf(row))),
     skipped: [],
     ownedFiles: files.owned,
   };
@@ -169,7 +171,7 @@ function describe(
   os: OsRelease,
   relations: Relations,
   licences: DebianLicences,
-  digest: string | undefined,
+  fileProperties: CatalogPackage["properties"],
 ): CatalogPackage {
   const source = /^(\S+)(?:\s+\(([^)]+)\))?$/.exec(row.fields.get("source") ?? "");
   const sourceName = source?.[1] ?? row.name;
@@ -186,7 +188,7 @@ function describe(
   if (parsed && parsed.epoch !== 0) properties.push(["aquasecurity:trivy:SrcEpoch", String(parsed.epoch)]);
   if (row.state !== "installed") properties.push(["sealift:dpkg:state", row.state]);
   for (const hint of licences.hinted) properties.push(["sealift:licence:uncertain", hint]);
-  properties.push(...digestProperties("files-sha256", [digest]));
+  properties.push(...fileProperties);
   const upstream = source?.[1] === undefined ? undefined : `${sourceName}${source[2] ? `@${source[2]}` : ""}`;
   return {
     key: row.key,
@@ -311,21 +313,28 @@ function isSatisfied(relation: Relation, version: string | undefined): boolean {
 /** Configuration, which Debian keeps in /etc alone, and what a site may leave out (dpkg(1), `path-exclude`). */
 const NO_PAYLOAD = /^\/(?:etc|usr\/share\/(?:doc|man|info|locale|lintian|bug))\//;
 
+const MD5SUM = /^([0-9a-f]{32}) {2}(.+)$/;
+
 /** Files that dpkg's lists name; files that maintainer scripts made are not among them. */
 class InstalledFiles {
   readonly owned = new Set<FileNode>();
   readonly #tree: FileTree;
   /** By the list's name: of files that are the same in every installation of the package's version. */
   readonly #digests = new Map<string, string | undefined>();
+  /** By the record's name: what dpkg recorded of the files when it installed them. */
+  readonly #recorded = new Map<string, readonly RecordedFile[]>();
+  /** Under the name of a diverted file lies another package's. */
+  readonly #diverted: ReadonlySet<string>;
 
   constructor(tree: FileTree) {
     this.#tree = tree;
-    // Under the name of a diverted file lies another package's.
     const diverted = new Set(this.#divertedPaths());
+    this.#diverted = diverted;
     for (const [name, node] of childrenOf(tree, `${DATABASE}/info`)) {
       if (node.kind !== "file") continue;
       // dpkg's own records belong to the package that they describe.
       this.owned.add(node);
+      if (name.endsWith(".md5sums")) this.#record(name, node);
       if (!name.endsWith(".list")) continue;
       const payload = this.#own(linesOf(node)).filter(([path]) => !NO_PAYLOAD.test(path) && !diverted.has(path));
       this.#digests.set(name, contentDigest(payload));
@@ -333,16 +342,32 @@ class InstalledFiles {
     for (const [name, node] of childrenOf(tree, `${DATABASE}/status.d`)) {
       if (node.kind !== "file") continue;
       this.owned.add(node);
-      const paths = linesOf(node).flatMap((line) => /^[0-9a-f]{32} {2}(.+)$/.exec(line)?.[1] ?? []);
+      const paths = linesOf(node).flatMap((line) => MD5SUM.exec(line)?.[2] ?? []);
       const payload = this.#own(paths.map((path) => `/${path}`)).filter(([path]) => !NO_PAYLOAD.test(path));
-      if (name.endsWith(".md5sums")) this.#digests.set(name, contentDigest(payload));
+      if (!name.endsWith(".md5sums")) continue;
+      this.#digests.set(name, contentDigest(payload));
+      this.#record(name, node);
     }
     this.#own([`/${DATABASE}/status`, `/${DATABASE}/diversions`]);
   }
 
-  digestOf({ name, architecture }: Installed): string | undefined {
+  propertiesOf({ name, architecture }: Installed): CatalogPackage["properties"] {
     const lists = [`${name}.list`, `${name}:${architecture}.list`, `${name}.md5sums`];
-    return lists.map((list) => this.#digests.get(list)).find((digest) => digest !== undefined);
+    const digest = lists.map((list) => this.#digests.get(list)).find((one) => one !== undefined);
+    const records = [`${name}.md5sums`, `${name}:${architecture}.md5sums`];
+    const recorded = records.map((record) => this.#recorded.get(record)).find((one) => one !== undefined);
+    return [...digestProperties("files-sha256", [digest]), ...changedFileProperties(recorded ?? [])];
+  }
+
+  #record(name: string, node: FileNode): void {
+    const files = linesOf(node).flatMap((line): RecordedFile[] => {
+      const [, digest, path] = MD5SUM.exec(line) ?? [];
+      if (digest === undefined || path === undefined || !isPackagedPath(path)) return [];
+      if (this.#diverted.has(`/${path}`)) return [];
+      const file = this.#tree.lookupLink(path);
+      return file?.kind === "file" ? [{ path: `/${path}`, file, algorithm: "md5", digest }] : [];
+    });
+    this.#recorded.set(name, files);
   }
 
   #own(paths: readonly string[]): [path: string, file: FileNode][] {

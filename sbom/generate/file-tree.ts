@@ -5,13 +5,14 @@
  * links in their parent directories, which never lead out of the root.
  */
 import { sbomError } from "../error.ts";
+import type { FileDigests } from "./file-digests.ts";
 import type { FileFacts, LayerEntry, LayerScan } from "./layer-scan.ts";
 import { quote } from "./tar-reader.ts";
 
 export interface FileNode {
   readonly kind: "file";
   /** As in LayerEntry. */
-  readonly sha256: string | undefined;
+  readonly digests: FileDigests;
   readonly isEmpty: boolean;
   readonly content: Uint8Array | undefined;
   readonly isNoManifest: boolean;
@@ -147,7 +148,7 @@ export class FileTree {
       case "file":
         return {
           kind: "file",
-          sha256: entry.sha256,
+          digests: entry.digests,
           isEmpty: entry.isEmpty,
           content: entry.content,
           isNoManifest: entry.isNoManifest,

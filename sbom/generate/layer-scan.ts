@@ -6,12 +6,13 @@
  * Memory does not grow with the layer's bytes, only with its number of entries (about 200 bytes each)
  * and the content kept, and both have limits. What exceeds a limit fails; nothing is cut short.
  */
-import { createHash, type Hash, hash } from "node:crypto";
+import { createHash } from "node:crypto";
 import { createGunzip, createZstdDecompress, type Gunzip, type ZstdDecompress } from "node:zlib";
 import { type Digest, digestFromHex } from "../../bundles/model/digest.ts";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { sbomError } from "../error.ts";
 import { type BinaryFacts, BinaryProbe, startsLikeProgram } from "./binary-probe.ts";
+import { DigestChoice, FileDigester, type FileDigests } from "./file-digests.ts";
 import { JAVA_ARCHIVE, JAVA_ARCHIVE_MAX_BYTES, type JavaFacts, readJavaArchive } from "./java-archive.ts";
 import {
   RPM_DATABASE,
@@ -29,8 +30,8 @@ export interface LayerEntry {
   /** Of a symlink its text as it is; of a hardlink a path like `path`; else "". */
   readonly link: string;
   readonly isExecutable: boolean;
-  /** SHA-256 of a file's content, one character for each byte; undefined of a sparse file and of what is no file. */
-  readonly sha256: string | undefined;
+  /** Of a file's content; none of a sparse file and of what is no file. */
+  readonly digests: FileDigests;
   /** A file without content. */
   readonly isEmpty: boolean;
   /** Undefined if the content was not kept. */
@@ -100,6 +101,8 @@ interface FileReader {
 
 const NOTHING: FileReader = { end: () => ({}) };
 
+const NO_DIGESTS: FileDigests = {};
+
 type Compression = "none" | "gzip" | "zstd";
 
 const COMPRESSION_OF: Readonly<Record<string, Compression>> = {
@@ -122,7 +125,7 @@ const COMPRESSION_OF: Readonly<Record<string, Compression>> = {
  */
 export function isWanted(path: string): boolean {
   if (path === "etc/os-release" || path === "usr/lib/os-release") return true;
-  if (/(?:^|\/)dpkg\/(?:status|diversions|status\.d\/[^/]+|info\/[^/]+\.list)$/.test(path)) return true;
+  if (/(?:^|\/)dpkg\/(?:status|diversions|status\.d\/[^/]+|info\/[^/]+\.(?:list|md5sums))$/.test(path)) return true;
   if (/^usr\/share\/doc\/[^/]+\/copyright$/.test(path)) return true;
   if (/(?:^|\/)apk\/db\/installed$/.test(path)) return true;
   if (/\.(?:dist-info\/(?:METADATA|RECORD)|egg-info\/PKG-INFO|egg-info)$/.test(path)) return true;
@@ -145,6 +148,7 @@ export class LayerScanner {
   readonly #decompressor: Gunzip | ZstdDecompress | undefined;
   readonly #whiteouts: string[] = [];
   readonly #opaqueDirectories: string[] = [];
+  readonly #digests = new DigestChoice();
   readonly #entries: LayerEntry[] = [];
   #pending: Buffer[] = [];
   #compressedBytes = 0;
@@ -303,13 +307,13 @@ export class LayerScanner {
     const { kind, isExecutable, sizeBytes, isSparse } = header;
     const entry = { path, kind, link, isExecutable, isEmpty: kind === "file" && sizeBytes === 0 };
     const reader = kind === "file" ? this.#readerOf(path, header) : NOTHING;
-    const digest = kind === "file" && !isSparse ? new FileDigest(sizeBytes) : undefined;
+    const digester = kind === "file" && !isSparse ? new FileDigester(sizeBytes, this.#digests.for(path)) : undefined;
     this.#onEntryEnd = () => {
       const { content, isNoManifest = false, facts } = reader.end();
-      this.#entries.push({ ...entry, sha256: digest?.value(), content, isNoManifest, facts });
+      this.#entries.push({ ...entry, digests: digester?.values() ?? NO_DIGESTS, content, isNoManifest, facts });
     };
     return (chunk) => {
-      digest?.write(chunk);
+      digester?.write(chunk);
       reader.write?.(chunk);
     };
   }
@@ -394,31 +398,6 @@ export async function scanLayer(
   } catch (cause) {
     scanner.abort();
     throw cause;
-  }
-}
-
-/** Of a file that comes in one piece without the cost of a stream. */
-class FileDigest {
-  readonly #sizeBytes: number;
-  #stream: Hash | undefined;
-  #value: string | undefined;
-
-  constructor(sizeBytes: number) {
-    this.#sizeBytes = sizeBytes;
-  }
-
-  write(chunk: Uint8Array): void {
-    if (chunk.byteLength === this.#sizeBytes) {
-      this.#value = hash("sha256", chunk, "latin1");
-    } else {
-      this.#stream ??= createHash("sha256");
-      this.#stream.update(chunk);
-    }
-  }
-
-  /** To be called once. */
-  value(): string {
-    return this.#value ?? this.#stream?.digest("latin1") ?? hash("sha256", "", "latin1");
   }
 }
 

@@ -3,6 +3,7 @@
  * metadata, packaging.python.org), wherever it lies.
  */
 import { byText, type Catalog, type CatalogPackage, type Occurrence } from "./catalog.ts";
+import { changedFileProperties, type RecordedFile } from "./changed-files.ts";
 import { contentDigest, digestProperties } from "./content-digest.ts";
 import { type DirectoryNode, type FileNode, type FileTree, pathOf } from "./file-tree.ts";
 import { renderPurl } from "./purl.ts";
@@ -23,6 +24,8 @@ interface Distribution {
   readonly site: DirectoryNode;
   /** Of its files; undefined where nothing lists them. */
   readonly digest: string | undefined;
+  /** Those whose digest its installer recorded. */
+  readonly recorded: readonly RecordedFile[];
 }
 
 /** `isOwned` tells the files of the distribution's packages. */
@@ -37,10 +40,15 @@ export function catalogPython(tree: FileTree, isOwned: (file: FileNode) => boole
       skipped.push({ location, reason: read });
       continue;
     }
-    const recorded = [...recordedFiles(tree, info, site)];
-    const payload = recorded.filter(([name]) => !NO_PAYLOAD.test(name));
-    found.push({ ...read, digest: contentDigest(payload) });
-    for (const [, one] of recorded) ownedFiles.add(one);
+    const files = [...recordedFiles(tree, info, site)];
+    const payload = files
+      .filter(({ name }) => !NO_PAYLOAD.test(name))
+      .map(({ name, file: one }) => [name, one] as const);
+    const recorded = files.flatMap(({ name, file: one, digest }): RecordedFile[] =>
+      digest === undefined ? [] : [{ path: `/${pathOf(site)}/${name}`, file: one, algorithm: "sha256", digest }],
+    );
+    found.push({ ...read, digest: contentDigest(payload), recorded });
+    for (const one of files) ownedFiles.add(one.file);
     for (const one of metadataFiles(file, info)) ownedFiles.add(one);
   }
   return { packages: describeAll(found), skipped, ownedFiles };
@@ -72,7 +80,11 @@ function* metadataIn(tree: FileTree): Generator<MetadataFile> {
   }
 }
 
-function readMetadata(file: FileNode, location: string, site: DirectoryNode): Omit<Distribution, "digest"> | string {
+function readMetadata(
+  file: FileNode,
+  location: string,
+  site: DirectoryNode,
+): Omit<Distribution, "digest" | "recorded"> | string {
   if (!file.content) return "a link to a file whose content was not read";
   const text = Buffer.from(file.content).toString("utf8").slice(0, HEADER_MAX_CHARACTERS);
   // The description follows an empty line.
@@ -137,14 +149,15 @@ function* recordedFiles(
   tree: FileTree,
   info: DirectoryNode | undefined,
   site: DirectoryNode,
-): Generator<readonly [name: string, file: FileNode]> {
+): Generator<{ readonly name: string; readonly file: FileNode; readonly digest: string | undefined }> {
   const record = info && tree.lookupFrom(info, "RECORD");
   if (record?.kind !== "file" || !record.content) return;
   for (const line of Buffer.from(record.content).toString("utf8").split("\n")) {
-    const path = /^"((?:[^"]|"")*)"|^([^,]+)/.exec(line);
-    const name = path?.[1]?.replaceAll('""', '"') ?? path?.[2];
+    const row = /^(?:"((?:[^"]|"")*)"|([^,]+))(?:,(?:sha256=([\w-]{43}))?)?/.exec(line);
+    const name = row?.[1]?.replaceAll('""', '"') ?? row?.[2];
     const node = name === undefined ? undefined : tree.lookupFrom(site, name);
-    if (name !== undefined && node?.kind === "file") yield [name, node];
+    if (name === undefined || node?.kind !== "file") continue;
+    yield { name, file: node, digest: row?.[3] && Buffer.from(row[3], "base64url").toString("hex") };
   }
 }
 
@@ -170,10 +183,13 @@ function describeAll(found: readonly Distribution[]): CatalogPackage[] {
         purl: renderPurl({ type: "pypi", name, version }),
         supplier: author,
         licences: [...new Set(copies.flatMap(({ licences }) => licences))].sort(byText),
-        properties: digestProperties(
-          "files-sha256",
-          copies.map(({ digest }) => digest),
-        ),
+        properties: [
+          ...digestProperties(
+            "files-sha256",
+            copies.map(({ digest }) => digest),
+          ),
+          ...changedFileProperties(copies.flatMap(({ recorded }) => recorded)),
+        ],
         occurrences: copies.map(({ occurrence }) => occurrence).sort((a, b) => byText(a.location, b.location)),
         dependsOn: [...new Set(present)].filter((one) => one !== key).sort(byText),
         isDependencyListComplete: !needed.includes(undefined),

@@ -7,6 +7,8 @@ export interface RpmFile {
   readonly name: string;
   /** Neither configuration nor documentation, and really installed: the same in every installation. */
   readonly isPayload: boolean;
+  /** SHA-256 in hexadecimal of what was installed; "" of what may change, or where the package has other digests. */
+  readonly sha256: string;
 }
 
 export interface RpmPackage {
@@ -38,13 +40,16 @@ const TAG = {
   vendor: 1011,
   licence: 1014,
   architecture: 1022,
+  fileDigests: 1035,
   fileFlags: 1037,
   sourceRpm: 1044,
   provideName: 1047,
+  verifyFlags: 1045,
   requireName: 1049,
   directoryIndexes: 1116,
   baseNames: 1117,
   directoryNames: 1118,
+  fileDigestAlgorithm: 5011,
   modularityLabel: 5096,
 } as const;
 
@@ -55,6 +60,10 @@ const ENTRY_BYTES = 16;
 /** PATH_MAX of Linux. */
 const DIRECTORY_MAX_LENGTH = 4096;
 const [CONFIG, DOCUMENTATION, GHOST] = [1, 2, 64];
+/** Of the flags that say what `rpm --verify` looks at. */
+const VERIFY_DIGEST = 1;
+/** By the number that OpenPGP has for it (RFC 4880, 9.4). */
+const SHA256 = 8;
 
 const NAME = /^[\w.+-]{1,256}$/;
 const VERSION = /^[\w.+~^]{1,256}$/;
@@ -99,12 +108,21 @@ function filesOf(header: Header, name: string): RpmFile[] {
   const directories = header.texts(TAG.directoryNames);
   const indexes = header.integers(TAG.directoryIndexes);
   const flags = header.integers(TAG.fileFlags);
+  const verified = header.integers(TAG.verifyFlags);
+  const digests = header.integers(TAG.fileDigestAlgorithm)[0] === SHA256 ? header.texts(TAG.fileDigests) : [];
   return header.texts(TAG.baseNames).map((base, i): RpmFile => {
     const directory = directories[indexes[i] ?? -1];
     if (directory === undefined || directory.length > DIRECTORY_MAX_LENGTH) {
       throw new RangeError(`package ${name}: a file is in no directory`);
     }
-    return { directory, name: base, isPayload: ((flags[i] ?? 0) & (CONFIG | DOCUMENTATION | GHOST)) === 0 };
+    const flag = flags[i] ?? 0;
+    const mayChange = (flag & (CONFIG | GHOST)) !== 0 || ((verified[i] ?? VERIFY_DIGEST) & VERIFY_DIGEST) === 0;
+    return {
+      directory,
+      name: base,
+      isPayload: (flag & (CONFIG | DOCUMENTATION | GHOST)) === 0,
+      sha256: mayChange ? "" : (/^[0-9a-f]{64}$/.exec(digests[i] ?? "")?.[0] ?? ""),
+    };
   });
 }
 

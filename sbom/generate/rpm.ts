@@ -7,6 +7,7 @@
  */
 import { sbomError } from "../error.ts";
 import { byText, type Catalog, type CatalogPackage, type Occurrence } from "./catalog.ts";
+import { changedFileProperties, type RecordedFile } from "./changed-files.ts";
 import { contentDigest, digestProperties } from "./content-digest.ts";
 import { type FileNode, type FileTree, pathOf, type TreeNode } from "./file-tree.ts";
 import type { OsRelease } from "./os-release.ts";
@@ -64,7 +65,13 @@ export function catalogRpm(tree: FileTree, os: OsRelease | undefined): Catalog {
     const files = installed.of(row.package);
     for (const { file } of files) ownedFiles.add(file);
     const payload = files.filter(({ isPayload }) => isPayload).map(({ name, file }) => [name, file] as const);
-    return describe(row, os, providers, contentDigest(payload));
+    const recorded = files
+      .filter(({ sha256 }) => sha256 !== "")
+      .map(({ name, file, sha256 }): RecordedFile => ({ path: name, file, algorithm: "sha256", digest: sha256 }));
+    return describe(row, os, providers, [
+      ...digestProperties("files-sha256", [contentDigest(payload)]),
+      ...changedFileProperties(recorded),
+    ]);
   });
   return { packages, skipped, ownedFiles };
 }
@@ -108,6 +115,7 @@ interface InstalledFile {
   readonly name: string;
   readonly file: FileNode;
   readonly isPayload: boolean;
+  readonly sha256: string;
 }
 
 /** What rpm says that it installed and the image has; each directory is looked up once. */
@@ -120,11 +128,11 @@ class InstalledFiles {
   }
 
   of({ files }: RpmPackage): InstalledFile[] {
-    return files.flatMap(({ directory, name, isPayload }) => {
+    return files.flatMap(({ directory, name, isPayload, sha256 }) => {
       if (!this.#directories.has(directory)) this.#directories.set(directory, this.#tree.lookup(directory));
       const found = this.#directories.get(directory);
       const file = found?.kind === "directory" ? found.children.get(name) : undefined;
-      return file?.kind === "file" ? [{ name: `${directory}${name}`, file, isPayload }] : [];
+      return file?.kind === "file" ? [{ name: `${directory}${name}`, file, isPayload, sha256 }] : [];
     });
   }
 }
@@ -155,7 +163,7 @@ function describe(
   { key, version, package: one, occurrence }: Row,
   os: OsRelease,
   providers: ReadonlyMap<string, readonly string[]>,
-  digest: string | undefined,
+  fileProperties: CatalogPackage["properties"],
 ): CatalogPackage {
   // What rpm itself must be able to do is no package.
   const wanted = one.requires.filter((name) => !name.startsWith("rpmlib("));
@@ -171,7 +179,7 @@ function describe(
   ];
   if (one.epoch !== "") properties.push(["aquasecurity:trivy:SrcEpoch", one.epoch]);
   if (one.modularityLabel !== "") properties.push(["sealift:rpm:modularity", one.modularityLabel]);
-  properties.push(...digestProperties("files-sha256", [digest]));
+  properties.push(...fileProperties);
   properties.push(...digestProperties("rpm-header-sha256", [one.headerSha256]));
   return {
     key,

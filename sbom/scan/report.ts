@@ -62,6 +62,14 @@ export interface NotCovered {
   readonly accepted: boolean;
 }
 
+/** Files of a package that are no longer what its package manager recorded, as the SBOM says. */
+export interface ChangedFiles {
+  readonly purl: string;
+  readonly count: number;
+  /** The first of them, absolute paths, sorted. */
+  readonly files: readonly string[];
+}
+
 export interface ScannedSubject {
   readonly name: string;
   /** Of the image's manifest, where the SBOM or the release names it. */
@@ -74,6 +82,7 @@ export interface ScannedSubject {
   readonly notCovered: readonly NotCovered[];
   /** Packages of these ecosystems are in the image, and the SBOM says that it does not list them. */
   readonly notCatalogued: readonly string[];
+  readonly changedFiles: readonly ChangedFiles[];
   readonly findings: readonly Finding[];
 }
 
@@ -100,6 +109,7 @@ export interface Denial {
     | "vulnerability"
     | "not-covered"
     | "not-catalogued"
+    | "changed-files"
     | "nothing-to-scan"
     | "record-unreadable"
     | "database-too-old"

@@ -19,6 +19,8 @@ export interface ScanPolicy {
    * ends with "*". Each is still reported.
    */
   readonly acceptNotCovered: readonly string[];
+  /** Of files that are no longer what their package installed; reported if absent. */
+  readonly changedFiles?: "deny" | "report";
   /** Age of the newest record; any if absent. The age itself is always reported. */
   readonly maxDatabaseAgeDays?: number;
   /** The database must be signed by the security role. */
@@ -50,6 +52,7 @@ export const scanPolicySchema: JsonSchema = {
       uniqueItems: true,
       items: { type: "string", pattern: "^pkg:[a-z]", minLength: 6, maxLength: 1024 },
     },
+    changedFiles: { enum: ["deny", "report"] },
     maxDatabaseAgeDays: { type: "integer", minimum: 1, maximum: 3650 },
     requireSignedDatabase: { type: "boolean" },
     maxWaiverDays: { type: "integer", minimum: 1, maximum: 3650 },

@@ -8,10 +8,11 @@
  */
 import type { Digest } from "../../bundles/model/digest.ts";
 import { digestOf } from "../../bundles/model/digest.ts";
-import { parseSbom, type SbomComponent, type SbomDocument } from "../document.ts";
+import { parseSbom, propertyValues, type SbomComponent, type SbomDocument } from "../document.ts";
 import { sbomError } from "../error.ts";
 import { byText } from "../generate/catalog.ts";
 import type { Judgement } from "./affected.ts";
+import { changedFilesOf, changedFilesText } from "./changed-files.ts";
 import { ECOSYSTEMS, splitEcosystem } from "./ecosystems.ts";
 import { type OsvAffected, type OsvRecord, parseOsvRecord } from "./osv-record.ts";
 import { identifyPackage, type NotIdentified, namesSources, type PackageIdentity } from "./package-identity.ts";
@@ -68,6 +69,7 @@ interface PlannedSubject {
 }
 
 const UNREADABLE_SHOWN = 100;
+const CHANGED_SHOWN = 5;
 const DAY_MS = 86_400_000;
 /** Clocks differ; more than a day ahead is no such difference. */
 const FUTURE_MS = DAY_MS;
@@ -232,9 +234,8 @@ function describeSubject(subject: PlannedSubject, database: DatabaseReport, opti
     serialNumber: document.serialNumber,
     scanned: queries.length - missing.length,
     notCovered: notCovered.sort((a, b) => byText(a.purl, b.purl)),
-    notCatalogued: (document.subject?.properties ?? [])
-      .filter(({ name }) => name === "sealift:sbom:not-catalogued")
-      .map(({ value }) => value),
+    notCatalogued: document.subject ? propertyValues(document.subject, "sealift:sbom:not-catalogued") : [],
+    changedFiles: changedFilesOf(document),
     findings: queries
       .flatMap((query) => findingsOf(query))
       .map((finding) => applyStatements(finding, about, options.claims, options.at))
@@ -349,6 +350,9 @@ function subjectDenials(subject: ScannedSubject, policy: ScanPolicy): Denial[] {
   }
   for (const ecosystem of subject.notCatalogued) {
     denials.push(deny("not-catalogued", `the image has packages of ${ecosystem} that its SBOM does not list`));
+  }
+  for (const one of policy.changedFiles === "deny" ? subject.changedFiles : []) {
+    denials.push(deny("changed-files", `${one.purl}: not as packaged are ${changedFilesText(one, CHANGED_SHOWN)}`));
   }
   if (subject.scanned === 0 && subject.notCovered.every(({ accepted }) => accepted)) {
     denials.push(deny("nothing-to-scan", "the SBOM lists no package that a record could name"));

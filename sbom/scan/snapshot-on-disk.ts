@@ -1,7 +1,7 @@
 /** A snapshot of OSV as a person names it: a file, or a directory of files and archives. */
 import { closeSync, createReadStream, fstatSync, openSync, readdirSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
-import { readAt } from "../../bundles/layout/layout.ts";
+import { readAt } from "../../bundles/layout/read-at.ts";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { sbomError } from "../error.ts";
 import { byText } from "../generate/catalog.ts";

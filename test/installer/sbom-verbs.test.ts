@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { OSV_SNAPSHOT_TAR } from "../../bundles/model/media-types.ts";
 import { signBlob } from "../../bundles/sign/blob.ts";
 import type { Command, OptionValue } from "../../installer/commands/command.ts";
 import { sbomCompare } from "../../installer/commands/sbom-compare.ts";
@@ -14,9 +15,10 @@ import { sbomScore } from "../../installer/commands/sbom-score.ts";
 import { sbomShow } from "../../installer/commands/sbom-show.ts";
 import { sbomValidate } from "../../installer/commands/sbom-validate.ts";
 import type { Terminal } from "../../installer/ui/terminal.ts";
+import { DEFAULT_SCAN_POLICY } from "../../sbom/scan/scan-policy.ts";
 import { osvRecord, sbomWith } from "../support/scan-inputs.ts";
 import { scratch } from "../support/scratch.ts";
-import { smallRelease, writeSmallBundle } from "../support/small-bundle.ts";
+import { smallRelease, tarOf, writeSmallBundle } from "../support/small-bundle.ts";
 import { testTrust } from "../support/test-trust.ts";
 
 interface Ran {
@@ -108,6 +110,20 @@ test("sbom show prints what a bundle carries, of all images or of one", async (c
   await assert.rejects(run(sbomShow, [bundle], { image: "nothing" }), { code: "SBOM_IMAGE_NOT_FOUND" });
 });
 
+test("sbom show prints an SBOM in a file, and of it what a filter leaves; --json has all of it", async (context) => {
+  const sbom = join(await scratch(context), "vendor.cdx.json");
+  await writeFile(sbom, sbomWith(["pkg:npm/one@1.0.0", "pkg:pypi/two@2.0.0"]));
+  const { lines, document } = await run(sbomShow, [sbom], { filter: "PyPI" });
+  assert.equal(lines[0], "vendor.cdx.json");
+  assert.match(lines[1] ?? "", /, 1 of 2 components$/);
+  assert.ok(lines.includes("  pypi (1)") && !lines.includes("  npm (1)"));
+  assert.equal(lines.at(-1), `Not verified: no signature was checked. Next: sealift sbom validate ${sbom}`);
+  const [image] = document["images"] as { digest: unknown; sbom: { components: unknown[] } }[];
+  assert.equal(image?.digest, null);
+  assert.equal(image?.sbom.components.length, 2);
+  await assert.rejects(run(sbomShow, [sbom], { image: "x" }), { code: "USAGE" });
+});
+
 test("sbom generate lets nothing from an image act on the terminal", async (context) => {
   const bundle = join(await scratch(context), "bundle.tar");
   const license = "\u001b[31mred\u202e";
@@ -150,6 +166,41 @@ test("sbom scan judges the SBOMs of a bundle and a lone one, prints the database
   const bundle = await run(sbomScan, [path], { db });
   assert.equal(bundle.exit, 3);
   assert.ok(bundle.lines.some((line) => line.includes("not covered: ")));
+});
+
+test("sbom scan without --db takes the records that the bundle carries, whose signatures it does not check", async (context) => {
+  const directory = await scratch(context);
+  const record = osvRecord({
+    name: "gateway",
+    more: { database_specific: { severity: "HIGH" } },
+  });
+  const bytes = tarOf({ "a.json": JSON.stringify(record) });
+  const carrying = join(directory, "carrying.tar");
+  const files = [{ name: "osv", mediaType: OSV_SNAPSHOT_TAR, bytes }];
+  await writeSmallBundle(carrying, smallRelease({ files }));
+  const found = await run(sbomScan, [carrying], { image: "gateway" });
+  assert.equal(found.exit, 3);
+  assert.ok(
+    found.lines.some((line) => line.includes("high  TEST-1")),
+    found.lines.join("\n"),
+  );
+  assert.ok(found.lines.some((line) => line.endsWith("no signature checked")));
+  const policy = join(directory, "policy.json");
+  await writeFile(policy, JSON.stringify({ ...DEFAULT_SCAN_POLICY, requireSignedDatabase: true }));
+  const strict = await run(sbomScan, [carrying], { image: "gateway", policy });
+  assert.ok(strict.lines.some((line) => line.startsWith("denied [database-not-signed]")));
+  // Others that are named come instead.
+  const other = join(directory, "other.json");
+  await writeFile(other, JSON.stringify(osvRecord({ name: "other" })));
+  const named = await run(sbomScan, [carrying], { image: "gateway", db: other });
+  assert.ok(named.lines.every((line) => !line.includes("TEST-1")));
+
+  const bare = join(directory, "bare.tar");
+  await writeSmallBundle(bare, smallRelease({ files: [] }));
+  await assert.rejects(run(sbomScan, [bare]), { code: "SCAN_DATABASE_NOT_FOUND" });
+  const sbom = join(directory, "a.cdx.json");
+  await writeFile(sbom, sbomWith([]));
+  await assert.rejects(run(sbomScan, [sbom]), { code: "USAGE" });
 });
 
 test("sbom scan takes VEX as it is, and waivers only with a signature of the security role", async (context) => {

@@ -37,10 +37,15 @@ export interface RpmOptions {
   readonly requires?: readonly string[];
   /** Absolute paths, with rpm's flags: 1 configuration, 2 documentation, 64 ghost. */
   readonly files?: Readonly<Record<string, number>>;
+  /** Of each file, in their order; by `digestAlgorithm` 8, SHA-256. */
+  readonly digests?: readonly string[];
+  readonly digestAlgorithm?: number;
+  readonly verifyFlags?: readonly number[];
 }
 
 export function rpmPackage(name: string, version: string, release: string, options: RpmOptions = {}): Buffer {
   const { epoch, architecture = "x86_64", source, provides = [name], requires = [], files = {} } = options;
+  const { digests, digestAlgorithm = 8, verifyFlags } = options;
   const paths = Object.keys(files);
   const directories = [...new Set(paths.map((path) => path.slice(0, path.lastIndexOf("/") + 1)))];
   return rpmHeader({
@@ -54,6 +59,8 @@ export function rpmPackage(name: string, version: string, release: string, optio
     1044: source ?? `${name}-${version}-${release}.src.rpm`,
     1047: provides,
     ...(requires.length > 0 ? { 1049: requires } : {}),
+    ...(digests ? { 1035: digests, 5011: [digestAlgorithm] } : {}),
+    ...(verifyFlags ? { 1045: verifyFlags } : {}),
     ...(paths.length > 0
       ? {
           1037: Object.values(files),

@@ -212,6 +212,30 @@ test("a package of an ecosystem that the SBOM does not list denies", async (cont
   assert.deepEqual(codes(scans), ["SCAN_NOT_CATALOGUED"]);
 });
 
+test("files that are not as their package installed them are told, and denied if the policy says so", async (context) => {
+  const properties = [
+    { name: "sealift:package:changed-files", value: "2" },
+    { name: "sealift:package:changed-file", value: "/usr/bin/x" },
+  ];
+  const small = smallRelease({
+    images: [{ name: "app" }],
+    files: [snapshot()],
+    sbom: (sbom) => ({
+      ...sbom,
+      components: [{ type: "library", name: "lib", "bom-ref": LIB, purl: LIB, properties }],
+    }),
+  });
+  const told = await verify(context, signedBundle({ small, signers }));
+  assert.deepEqual(codes(told.scans), []);
+  assert.match(told.scans[1]?.message ?? "", /1 packages have files that are not as packaged$/);
+  const denied = await verify(context, signedBundle({ small, signers }), { changedFiles: "deny" });
+  assert.deepEqual(codes(denied.scans), ["SCAN_FILES_CHANGED"]);
+  assert.match(
+    denied.scans[1]?.message ?? "",
+    /pkg:npm\/lib@1\.0\.0: not as packaged are 2 files: \/usr\/bin\/x and 1 more$/,
+  );
+});
+
 test("without rules in the policy nothing is judged, and a policy that wants rules followed denies without records", async (context) => {
   const bad = release({ files: [snapshot([{ more: HIGH }])] });
   const unjudged = await verify(context, bad, null);

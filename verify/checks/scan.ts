@@ -8,12 +8,14 @@
  */
 import { createHash } from "node:crypto";
 import { type BundleRelease, DOCUMENT_MAX_BYTES } from "../../bundles/layout/contents.ts";
-import { type Layout, readAt } from "../../bundles/layout/layout.ts";
+import type { Layout } from "../../bundles/layout/layout.ts";
+import { readAt } from "../../bundles/layout/read-at.ts";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { type Digest, digestFromHex, digestOf } from "../../bundles/model/digest.ts";
 import { sbomError } from "../../sbom/error.ts";
 import { carriedClaims, carriedSnapshot } from "../../sbom/scan/carried-records.ts";
 import type { DatabaseReport, Denial, ScannedSubject, ScanReport } from "../../sbom/scan/report.ts";
+import { ecosystemsText } from "../../sbom/scan/report-text.ts";
 import { type ScanInput, scanSboms } from "../../sbom/scan/scan.ts";
 import type { ScanPolicy } from "../../sbom/scan/scan-policy.ts";
 import type { SnapshotSource } from "../../sbom/scan/snapshot.ts";
@@ -144,6 +146,7 @@ const CODES: Readonly<Record<Denial["code"], string>> = {
   vulnerability: "SCAN_VULNERABILITY",
   "not-covered": "SCAN_NOT_COVERED",
   "not-catalogued": "SCAN_NOT_CATALOGUED",
+  "changed-files": "SCAN_FILES_CHANGED",
   "nothing-to-scan": "SCAN_NOTHING_TO_SCAN",
   "record-unreadable": "SCAN_RECORD_UNREADABLE",
   "database-too-old": "SCAN_DATABASE_TOO_OLD",
@@ -166,17 +169,18 @@ export function scanFindings(report: ScanReport): Finding[] {
 }
 
 /** Age, number, ecosystems and digest of the records, in one line. */
-export function databaseText({ ageDays, newest, records, withdrawn, ecosystems, digest }: DatabaseReport): string {
+export function databaseText(database: DatabaseReport): string {
+  const { ageDays, newest, records, withdrawn, digest } = database;
   const age = ageDays === null ? "of unknown age" : `${ageDays} days old, the newest of ${newest}`;
-  const names = ecosystems.map(({ name }) => name).join(", ");
-  return `${age}; ${records} records, ${withdrawn} withdrawn, of ${names}; ${digest}`;
+  return `${age}; ${records} records, ${withdrawn} withdrawn, of ${ecosystemsText(database)}; ${digest}`;
 }
 
-function subjectText({ scanned, findings, notCovered }: ScannedSubject): string {
+function subjectText({ scanned, findings, notCovered, changedFiles }: ScannedSubject): string {
   const suppressed = findings.filter(({ status }) => status === "suppressed").length;
   const open = findings.length - suppressed;
   return (
     `${scanned} packages looked up: ${open} vulnerabilities, none that the policy denies; ` +
-    `${suppressed} suppressed by statements; ${notCovered.length} packages accepted unscanned`
+    `${suppressed} suppressed by statements; ${notCovered.length} packages accepted unscanned; ` +
+    `${changedFiles.length} packages have files that are not as packaged`
   );
 }

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 import type { ScanReport } from "../../../sbom/scan/report.ts";
+import { reportLines } from "../../../sbom/scan/report-text.ts";
 import { DEFAULT_SCAN_POLICY, type Rule, type ScanPolicy } from "../../../sbom/scan/scan-policy.ts";
 import { file, layer } from "../../support/layer-tar.ts";
 import { denialsOf, ndjson, osvRecord, type RecordParts, sbomWith, scanOne } from "../../support/scan-inputs.ts";
@@ -215,6 +216,28 @@ test("denies an SBOM without packages, and one that says it does not list all", 
   const properties = [{ name: "sealift:sbom:not-catalogued", value: "rpm" }];
   const metadata = { component: { type: "container", name: "x", properties } };
   assert.deepEqual(denialsOf(await scanOne(sbomWith([LIB], { metadata }), path)), ["not-catalogued"]);
+});
+
+test("tells files that are not as packaged, by path and number, and denies them by policy alone", async (context) => {
+  const path = join(await scratch(context), "db.ndjson");
+  await writeFile(path, ndjson([cover("npm")]));
+  const property = (name: string, value: string): object => ({ name: `sealift:package:${name}`, value });
+  const one = (...properties: object[]): object => ({ type: "library", name: "lib", purl: LIB, properties });
+  const of = (...properties: object[]): Promise<ScanReport> =>
+    scanOne(sbomWith([], { components: [one(...properties)] }), path);
+  const report = await of(property("changed-file", "/usr/bin/a\u001b[2J"), property("changed-files", "3"));
+  assert.equal(report.decision, "allow");
+  assert.deepEqual(report.subjects[0]?.changedFiles, [{ purl: LIB, count: 3, files: ["/usr/bin/a\u001b[2J"] }]);
+  const line = reportLines(report).find((text) => text.includes("not as packaged"));
+  assert.match(line ?? "", /pkg:npm\/lib@1\.0\.0: 3 files: \/usr\/bin\/a.* and 2 more$/);
+  assert.ok(!line?.includes("\u001b"));
+  assert.deepEqual((await of(property("changed-files", "0"))).subjects[0]?.changedFiles, []);
+  // A number that is none does not hide the file.
+  const odd = await of(property("changed-file", "/a"), property("changed-files", "none"));
+  assert.equal(odd.subjects[0]?.changedFiles[0]?.count, 1);
+  const sbom = sbomWith([], { components: [one(property("changed-file", "/a"))] });
+  const denied = await scanOne(sbom, path, { policy: { ...DEFAULT_SCAN_POLICY, changedFiles: "deny" } });
+  assert.deepEqual(denialsOf(denied), ["changed-files"]);
 });
 
 test("denies when a record cannot be read, whatever it is about", async (context) => {
