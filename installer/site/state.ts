@@ -10,8 +10,8 @@
  *   ledger · journal/ · lock
  *   trust/ store/<hex>/ secrets/ backups/
  */
-import { existsSync, lstatSync, readdirSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, lstatSync, readdirSync, realpathSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { canonicalJson, parseCanonicalJson } from "../../bundles/model/canonical-json.ts";
 import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
@@ -155,6 +155,7 @@ export function surveyState(directory: string): "absent" | "empty" | "half-writt
         { hints: ["find out who changed it before you go on; then chmod 700 and chown root"] },
       );
     }
+    requireSafePlace(dirname(directory));
   } catch (cause) {
     if (systemCode(cause) === "ENOENT") return "absent";
     if (cause instanceof SealiftError || !systemCode(cause)) throw cause;
@@ -166,8 +167,25 @@ export function surveyState(directory: string): "absent" | "empty" | "half-writt
   return existsSync(statePaths(directory).site) ? "whole" : "half-written";
 }
 
-/** Creates the directories of an empty state, the outermost too; its parent must exist. */
+/**
+ * Whoever may write to a directory above could put another in the state's place. Sticky ones (/tmp) are safe: there
+ * nobody renames what is another's. @throws STATE_UNSAFE
+ */
+function requireSafePlace(parent: string): void {
+  for (let place = realpathSync(parent); ; place = dirname(place)) {
+    const { mode } = statSync(place);
+    if ((mode & 0o002) !== 0 && (mode & 0o1000) === 0) {
+      throw siteError("STATE_UNSAFE", `${JSON.stringify(place)}: everybody may write there, and exchange the site`, {
+        hints: [`find out who made it so before you go on; then chmod o-w ${JSON.stringify(place)}`],
+      });
+    }
+    if (place === dirname(place)) return;
+  }
+}
+
+/** Creates the directories of an empty state, the outermost too; its parent must exist. @throws STATE_UNSAFE */
 export function makeStateDirectories(disk: Disk, directory: string): void {
+  if (existsSync(dirname(directory))) requireSafePlace(dirname(directory));
   makeDirectory(disk, directory);
   for (const name of STATE_DIRECTORIES) {
     // The front is a user of its own and sees nothing but this one, mounted read-only.

@@ -62,6 +62,26 @@ test("a state directory that others may use is refused", async (t) => {
   }
 });
 
+test("a state directory below one that everybody may write to is refused, and not made there; a sticky one is safe", async (t) => {
+  const parent = join(await scratch(t), "parent");
+  mkdirSync(join(parent, "below"), { recursive: true });
+  const { directory, open } = makeTestSite(join(parent, "below"));
+  for (const [mode, isRefused] of [
+    [0o777, true],
+    [0o1777, false],
+    [0o702, true],
+    [0o775, false],
+  ] as const) {
+    chmodSync(parent, mode);
+    if (isRefused) assert.throws(open, coded("STATE_UNSAFE"));
+    else open();
+    const other = join(parent, `other-${mode}`);
+    if (isRefused) assert.throws(() => createSite(other, authority, options), coded("STATE_UNSAFE"));
+    assert.ok(!existsSync(other));
+  }
+  assert.ok(existsSync(directory));
+});
+
 test("a damaged, newer, edited or exchanged file of the state is told apart", async (t) => {
   const parent = await scratch(t);
   const { directory, open } = makeTestSite(parent);

@@ -35,3 +35,16 @@ test("reads a pipe, and does not follow one without end", async (t) => {
   assert.equal(got.join(""), "a");
   await assert.rejects(readBoundedFile(endless, 100_000), coded("FILE_UNREADABLE"));
 });
+
+test("gives a pipe up to which nobody writes, and waits for a writer who is slow", async (t) => {
+  const directory = await scratch(t);
+  const [silent, slow] = [join(directory, "silent"), join(directory, "slow")];
+  execFileSync("mkfifo", [silent, slow]);
+  const begun = performance.now();
+  await assert.rejects(readBoundedFile(silent, 10), { message: /a pipe to which nobody writes/ });
+  assert.ok(performance.now() - begun < 10_000);
+  const script = 'exec 3>"$0"; sleep 0.2; printf a >&3; sleep 0.2; printf b >&3';
+  const writer = spawn("sh", ["-c", script, slow], { stdio: "ignore" });
+  t.after(() => writer.kill());
+  assert.equal(String(await readBoundedFile(slow, 10)), "ab");
+});
