@@ -26,28 +26,39 @@ function findVerb(argv: readonly string[]): { name: string; rest: readonly strin
   return undefined;
 }
 
-async function helpText(topic: readonly string[]): Promise<string> {
-  const name = topic.join(" ");
-  const load = commands.get(name);
-  if (load) {
-    const command = await load();
-    return [
-      `sealift ${command.name} ${command.usage}`,
-      "",
-      command.summary,
-      ...(command.details ?? []).map((line) => `  ${line}`),
-    ].join("\n");
+/** Explains a verb, or lists the verbs that begin with a word, or all. @throws USAGE if there is none */
+async function printHelp(words: readonly string[]): Promise<void> {
+  const topic = words.filter((word) => !word.startsWith("-")).join(" ");
+  const isMeant = (verb: string): boolean => topic === "" || verb === topic || verb.startsWith(`${topic} `);
+  const meant = await Promise.all([...commands].filter(([verb]) => isMeant(verb)).map(([, load]) => load()));
+  if (meant.length === 0) throw noVerb(topic, "sealift help");
+  if (words.includes("--json")) {
+    const verbs = meant.map(({ name, summary, usage, details = [] }) => ({ name, summary, usage, details }));
+    process.stdout.write(`${plainJson({ verbs })}\n`);
+    return;
   }
-  const all = await Promise.all([...commands].filter(([verb]) => verb.startsWith(name)).map(([, loader]) => loader()));
-  if (all.length === 0) throw usageError("help", `there is no verb ${JSON.stringify(name)}`);
-  const width = Math.max(...all.map((command) => command.name.length));
+  const [only] = meant;
+  const lines = meant.length === 1 && only?.name === topic ? explained(only) : listed(meant);
+  process.stdout.write(`${lines.join("\n")}\n`);
+}
+
+function explained({ name, usage, summary, details = [] }: Command): string[] {
+  return [`sealift ${name} ${usage}`.trimEnd(), "", summary, ...details.map((line) => `  ${line}`.trimEnd())];
+}
+
+function listed(verbs: readonly Command[]): string[] {
+  const width = Math.max(...verbs.map(({ name }) => name.length));
   return [
     "sealift VERB [ARGUMENTS] [--json] [--no-color] [--yes]",
     "",
-    ...all.map((command) => `  ${command.name.padEnd(width)}  ${command.summary}`),
+    ...verbs.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`),
     "",
     "sealift help VERB explains one verb; runbooks/ has the procedures; runbooks/errors.md has every error.",
-  ].join("\n");
+  ];
+}
+
+function noVerb(words: string, hint: string): Error {
+  return installerError("USAGE", `there is no verb ${JSON.stringify(words)}`, { hints: [hint] });
 }
 
 function parse(
@@ -69,19 +80,30 @@ function parse(
 async function main(argv: readonly string[]): Promise<number> {
   const [first, ...others] = argv;
   if (first === "--version" || first === "version") {
-    process.stdout.write(`sealift ${sealiftVersion()}\n`);
+    const version = sealiftVersion();
+    process.stdout.write(others.includes("--json") ? `${plainJson({ version })}\n` : `sealift ${version}\n`);
     return 0;
   }
   if (first === undefined || first === "help" || first === "--help" || first === "-h") {
-    process.stdout.write(`${await helpText(others)}\n`);
+    await printHelp(others);
     return first === undefined ? 2 : 0;
   }
   const verb = findVerb(argv);
-  if (!verb) throw installerError("USAGE", `there is no verb ${JSON.stringify(first)}`, { hints: ["sealift help"] });
+  if (!verb) {
+    const isGroup = [...commands.keys()].some((name) => name.startsWith(`${first} `));
+    if (!isGroup) throw noVerb(first, "sealift help");
+    if (!others.includes("--help") && !others.includes("-h"))
+      throw noVerb(
+        [first, ...others.slice(0, 1).filter((word) => !word.startsWith("-"))].join(" "),
+        `sealift help ${first}`,
+      );
+    await printHelp(argv);
+    return 0;
+  }
   const command = await (commands.get(verb.name) as () => Promise<Command>)();
   const { values, positionals } = parse(command, verb.rest);
   if (values["help"]) {
-    process.stdout.write(`${await helpText([verb.name])}\n`);
+    await printHelp([verb.name, ...(values["json"] ? ["--json"] : [])]);
     return 0;
   }
   // The libraries that draw prompts and progress look there.

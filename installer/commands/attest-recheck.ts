@@ -31,7 +31,7 @@ export const attestRecheck: Command = {
   name: NAME,
   summary: "make a verifier's verdict again on another machine, at the time that its receipt states",
   usage:
-    "FILE --verifiers FILE --challenge FILE --evidence FILE --collateral DIR --policy FILE [--release BUNDLE [--trust DIR]]",
+    "FILE --verifiers FILE --challenge FILE --evidence FILE --collateral DIR --policy FILE [--release BUNDLE [--trust DIR | --state DIR]]",
   details: [
     "FILE            what attest unlock wrote; whether it was used does not matter",
     "--verifiers F   allowed_signers lines, as `sealift policy show` prints them after the word verifier",

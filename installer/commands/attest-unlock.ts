@@ -22,7 +22,7 @@ export const attestUnlock: Command = {
   name: NAME,
   summary: "on the verifier's machine: appraise a site's answer, and if it is allowed seal the site's key for it",
   usage:
-    "--challenge FILE --evidence FILE --collateral DIR --policy FILE --host-key DIGEST --unlock-key FILE --key K --out FILE [--hours N] [--release BUNDLE [--trust DIR]]",
+    "--challenge FILE --evidence FILE --collateral DIR --policy FILE --host-key DIGEST --unlock-key FILE --key K --out FILE [--hours N] [--release BUNDLE [--trust DIR | --state DIR]]",
   details: [
     "--challenge F   what attest challenge made here; not a copy that came back with the evidence",
     "--evidence F    what attest collect wrote on the site",

@@ -20,7 +20,17 @@ export interface ProcessResult extends CommandResult {
 /** `environment` is added to this process's own. */
 export async function sealift(args: readonly string[], environment: NodeJS.ProcessEnv = {}): Promise<CommandResult> {
   const { exit, stdout, stderr } = await endOf(startSealift(args, environment), args);
+  if (args.includes("--json")) assertOneDocument(args, stdout);
   return { exit, stdout, stderr };
+}
+
+/** Whatever a test looks at in the document, nothing else may stand beside it. */
+function assertOneDocument(args: readonly string[], stdout: string): void {
+  try {
+    JSON.parse(stdout);
+  } catch (cause) {
+    throw new Error(`${args.join(" ")}: stdout is not one JSON document:\n${stdout.slice(0, 4_000)}`, { cause });
+  }
 }
 
 /** `before` are options of Node's own. */
