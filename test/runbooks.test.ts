@@ -41,7 +41,7 @@ for (const name of names.filter((one) => one !== "errors.md")) {
 
   test(`error codes in runbooks/${name} are in errors.md`, () => {
     const prose = read(name).replaceAll(/^```.*?^```$/gms, "");
-    const found = [...prose.matchAll(/\b[A-Z]{3,}(?:_[A-Z0-9]+)+\b(?!…)/g)].map(([code]) => code);
+    const found = [...prose.matchAll(/\b(?!SEALIFT_)[A-Z]{3,}(?:_[A-Z0-9]+)+\b(?!…)/g)].map(([code]) => code);
     assert.deepEqual(
       found.filter((code) => !CODES.has(code)),
       [],

@@ -130,20 +130,28 @@ function suite(): void {
     const paths = files.map((one) => join(one.parentPath, one.name));
     return Object.fromEntries(paths.map((path) => [path, readFileSync(path, "latin1")]));
   };
-  const killedAt = async (step: string, delayMs: number, ...args: readonly string[]): Promise<Recovered> => {
+  /** At some moment of the step, or of what follows within so long. */
+  const killedIn = async (
+    t: TestContext,
+    step: string,
+    withinMs: number,
+    ...args: readonly string[]
+  ): Promise<Recovered> => {
     const operation = new RunningOperation(site, args);
+    const delayMs = Math.floor(next() * withinMs);
+    t.diagnostic(`${args.join(" ")}: ${step} + ${delayMs} ms`);
     await operation.reached(step, delayMs);
     operation.signal("SIGKILL");
     await operation.ended;
     return recover();
   };
 
-  it("a rotation before its commit: every secret is the old one, and all services know each other", async () => {
+  it(`a rotation before its commit: every secret is the old one, and all services know each other, seed ${SEED}`, async (t) => {
     const old = secrets();
-    assert.equal((await killedAt("rotate", 300, "rotate", "certificates")).result, "restored");
+    assert.equal((await killedIn(t, "rotate", 1_000, "rotate", "certificates")).result, "restored");
     assert.deepEqual(secrets(), old);
     await site.assertAt("1.0.0");
-    assert.equal((await killedAt("watch", 500, "rotate", "secrets")).result, "restored");
+    assert.equal((await killedIn(t, "watch", 5_000, "rotate", "secrets")).result, "restored");
     assert.deepEqual(secrets(), old);
     await site.assertAt("1.0.0");
     assert.ok(!readdirSync(join(site.site.state, "site")).includes("rotation"));
@@ -151,9 +159,9 @@ function suite(): void {
     await site.change("tenant", "add", "after-rotation");
   });
 
-  it("a rotation after its commit: every secret is the new one alone", async () => {
+  it(`a rotation after its commit: every secret is the new one alone, seed ${SEED}`, async (t) => {
     const old = secrets();
-    assert.equal((await killedAt("settle", 300, "rotate", "secrets")).result, "committed");
+    assert.equal((await killedIn(t, "settle", 500, "rotate", "secrets")).result, "committed");
     await site.assertAt("1.0.0");
     const now = secrets();
     const changed = Object.keys(old).filter((path) => now[path] !== old[path]);
