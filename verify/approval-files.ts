@@ -3,10 +3,11 @@
  * rebuilders' statements as BUNDLE.rebuild-….json, both as BUNDLE.statement-….json in a site's store. Nothing is
  * parsed here.
  */
-import { closeSync, constants, fstatSync, openSync, readdirSync, readSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { reasonOf } from "../bundles/model/sealift-error.ts";
 import { verifyError } from "./error.ts";
+import { readRegularFile } from "./regular-file.ts";
 
 const APPROVAL_MAX_BYTES = 1024 * 1024;
 const APPROVALS_MAX = 64;
@@ -37,23 +38,9 @@ export function readApprovals(bundle: string): Buffer[] {
   }
   return names.sort().map((file) => {
     try {
-      return readRegular(join(directory, file));
+      return readRegularFile(join(directory, file), APPROVAL_MAX_BYTES);
     } catch (cause) {
       throw verifyError("APPROVAL_UNREADABLE", `approval ${JSON.stringify(file)}: ${reasonOf(cause)}`, { cause });
     }
   });
-}
-
-/** Non-blocking until it is known to be a file: a medium from outside may hold a pipe. */
-function readRegular(path: string): Buffer {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  try {
-    const stat = fstatSync(fd);
-    if (!stat.isFile()) throw new TypeError("not a regular file");
-    if (stat.size > APPROVAL_MAX_BYTES) throw new RangeError(`larger than ${APPROVAL_MAX_BYTES} bytes`);
-    const buffer = Buffer.alloc(stat.size);
-    return buffer.subarray(0, readSync(fd, buffer, 0, stat.size, 0));
-  } finally {
-    closeSync(fd);
-  }
 }

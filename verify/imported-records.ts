@@ -1,10 +1,10 @@
 /** Vulnerability records beside the release: opened here, with the operator's rights; nothing in them is parsed. */
 import { closeSync, constants, fstatSync, openSync } from "node:fs";
-import { readAt } from "../bundles/layout/layout.ts";
 import { reasonOf } from "../bundles/model/sealift-error.ts";
 import { sbomError } from "../sbom/error.ts";
 import { snapshotKindOf } from "../sbom/scan/snapshot-kind.ts";
 import type { ImportedRecords } from "./checks/scan.ts";
+import { readRegularFile } from "./regular-file.ts";
 
 const SIGNATURE_MAX_BYTES = 1024 * 1024;
 /** More keys than a role is given. */
@@ -35,19 +35,11 @@ export function openImportedRecords(path: string): ImportedRecords {
 
 /** Undefined if it is not there: how many there must be is for the release trust to say. */
 function readSignature(path: string): Buffer | undefined {
-  let file: { readonly fd: number; readonly size: number };
   try {
-    file = openRegular(path);
+    return readRegularFile(path, SIGNATURE_MAX_BYTES);
   } catch (cause) {
-    if ((cause as { readonly code?: unknown }).code === "SCAN_DATABASE_NOT_FOUND") return undefined;
-    throw cause;
-  }
-  try {
-    if (file.size > SIGNATURE_MAX_BYTES) throw unreadable(path, `larger than ${SIGNATURE_MAX_BYTES} bytes`);
-    const bytes = Buffer.alloc(file.size);
-    return bytes.subarray(0, readAt(file.fd, bytes, 0));
-  } finally {
-    closeSync(file.fd);
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw unreadable(path, reasonOf(cause));
   }
 }
 

@@ -50,7 +50,7 @@ export interface Policy {
   readonly builderSources?: readonly string[];
   /** Accepted SLSA `buildType`s of images; any if absent. */
   readonly buildTypes?: readonly string[];
-  /** How the URI of each input of a build must begin, e.g. `pkg:deb/debian/`; any if absent. */
+  /** How the URI of each input of a build must begin, in whole components, e.g. `pkg:deb/debian/`; any if absent. */
   readonly sources?: readonly string[];
   /**
    * Every input of a build must be in the release's lock, by digest, but those whose URI begins with one of these: the

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { createPublicKey } from "node:crypto";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
@@ -201,6 +201,11 @@ test("approvals are read from beside the bundle, by their name only, and not if 
   }
   assert.deepEqual(readApprovals(path).map(String), ["1"]);
   assert.deepEqual(readApprovals(join(directory, "none", "bundle")), []);
-  mkdirSync(statementPath(path, "approval", "cd".repeat(32)));
+  const other = statementPath(path, "approval", "cd".repeat(32));
+  mkdirSync(other);
+  assert.throws(() => readApprovals(path), coded("APPROVAL_UNREADABLE"));
+  rmSync(other, { recursive: true });
+  // A medium with links would have files of this host shown in the verdict.
+  symlinkSync(good, other);
   assert.throws(() => readApprovals(path), coded("APPROVAL_UNREADABLE"));
 });

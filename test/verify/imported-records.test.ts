@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { closeSync } from "node:fs";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, rmdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { openImportedRecords } from "../../verify/imported-records.ts";
@@ -49,5 +49,8 @@ test("refuses a signature that is larger than any, or that is none of a file", a
   assert.throws(() => openImportedRecords(path), coded("SCAN_DATABASE_UNREADABLE"));
   await writeFile(`${path}.sigstore.json`, "{}");
   await mkdir(`${path}.2.sigstore.json`);
+  assert.throws(() => openImportedRecords(path), coded("SCAN_DATABASE_UNREADABLE"));
+  await rmdir(`${path}.2.sigstore.json`);
+  await symlink(`${path}.sigstore.json`, `${path}.2.sigstore.json`);
   assert.throws(() => openImportedRecords(path), coded("SCAN_DATABASE_UNREADABLE"));
 });

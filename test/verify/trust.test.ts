@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { generateKeyPairSync, type KeyObject } from "node:crypto";
-import { mkdir, symlink, writeFile } from "node:fs/promises";
+import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "node:test";
 import { pathToFileURL } from "node:url";
@@ -452,6 +452,9 @@ test("tells a directory that is missing, or holds no trust, from one that cannot
   assert.throws(() => readTrustDirectory(directory), coded("TRUST_NOT_FOUND"));
   await writeFile(join(directory, "file"), "");
   assert.throws(() => readTrustDirectory(join(directory, "file")), coded("TRUST_UNREADABLE"));
-  await symlink("/dev/zero", join(directory, "1.root.json"));
-  assert.throws(() => readTrustDirectory(directory), coded("TRUST_UNREADABLE"));
+  for (const target of ["/dev/zero", join(directory, "file")]) {
+    await symlink(target, join(directory, "1.root.json"));
+    assert.throws(() => readTrustDirectory(directory), coded("TRUST_UNREADABLE"), target);
+    await rm(join(directory, "1.root.json"));
+  }
 });

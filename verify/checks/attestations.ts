@@ -10,7 +10,8 @@ import { type Finding, failed, passed } from "../verdict.ts";
 import {
   acceptedProvenance,
   builderRefusal,
-  type Dependency,
+  isBelow,
+  isLocked,
   type Provenance,
   type ProvenanceOutcome,
   provenanceProblem,
@@ -47,7 +48,6 @@ export function checkProvenance(
   policy: Policy,
   locked: ReadonlySet<string>,
 ): ProvenanceOutcome[] {
-  const isLocked = ({ digest }: Dependency): boolean => Object.values(digest).some((hex) => locked.has(String(hex)));
   return release.manifest.images.map((image: ReleaseImage) => {
     const { name } = image;
     const refuse = (code: string, what: string): ProvenanceOutcome => refusedProvenance(name, code, what);
@@ -64,8 +64,7 @@ export function checkProvenance(
     const refused = builderRefusal(name, provenance, policy);
     if (refused) return refused;
     const { sources } = policy;
-    const foreign =
-      sources && resolvedDependencies.find(({ uri }) => !sources.some((source) => uri.startsWith(source)));
+    const foreign = sources && resolvedDependencies.find(({ uri }) => !sources.some((source) => isBelow(uri, source)));
     if (foreign) {
       const what = `${name}: input ${JSON.stringify(foreign.uri)} is of no source that the policy accepts`;
       return refuse("PROVENANCE_FOREIGN_SOURCE", what);
@@ -74,14 +73,14 @@ export function checkProvenance(
     const stray =
       unlockedInputs &&
       resolvedDependencies.find(
-        (input) => !isLocked(input) && !unlockedInputs.some((uri) => input.uri.startsWith(uri)),
+        (input) => !isLocked(input, locked) && !unlockedInputs.some((uri) => isBelow(input.uri, uri)),
       );
     if (stray) {
       const what = `${name}: input ${JSON.stringify(stray.uri)} is not in the release's lock, and the policy does not except it`;
       return refuse("PROVENANCE_UNLOCKED_INPUT", what);
     }
     const inputs = resolvedDependencies.length;
-    const count = resolvedDependencies.filter(isLocked).length;
+    const count = resolvedDependencies.filter((input) => isLocked(input, locked)).length;
     return acceptedProvenance(
       { name, subject: image.digest, builder: id, buildType, inputs, locked: count, source: null },
       `built by ${id} from ${inputs} inputs, each with a digest, ${count} of them in the release's lock`,

@@ -61,11 +61,32 @@ export function provenanceProblem(value: unknown): string | undefined {
 /** Hexadecimal digits of the digests that say which bytes went in; md5, sha1 and git's say it no more. */
 const STRONG_DIGESTS: Readonly<Record<string, number>> = { sha256: 64, sha384: 96, sha512: 128 };
 
-function hasStrongDigest({ digest }: Dependency): boolean {
-  return Object.entries(STRONG_DIGESTS).some(([name, length]) => {
+function strongDigests({ digest }: Dependency): string[] {
+  return Object.entries(STRONG_DIGESTS).flatMap(([name, length]) => {
     const value = digest[name];
-    return typeof value === "string" && value.length === length && /^[0-9a-f]+$/.test(value);
+    return typeof value === "string" && value.length === length && /^[0-9a-f]+$/.test(value) ? [value] : [];
   });
+}
+
+/** Whether the lock names it: by each strong digest that it has, or one could be of other bytes. */
+export function isLocked(input: Dependency, locked: ReadonlySet<string>): boolean {
+  const digests = strongDigests(input);
+  return digests.length > 0 && digests.every((hex) => locked.has(hex));
+}
+
+/**
+ * Whether `uri` is `accepted` or below it. Only at the end of a component, or `https://example.com` would accept
+ * `https://example.com.evil.example` and `https://example.com@evil.example`; and never with dots that lead elsewhere.
+ */
+export function isBelow(uri: string, accepted: string): boolean {
+  if (!uri.startsWith(accepted) || /(?:^|[/\\:])(?:\.|%2e){1,2}(?:[/\\?#]|$)/i.test(uri)) return false;
+  const next = uri[accepted.length];
+  return (
+    next === undefined ||
+    /[/:@=?#]$/.test(accepted) ||
+    /[/?#]/.test(next) ||
+    (next === "@" && accepted.startsWith("pkg:"))
+  );
 }
 
 /** An outcome: a finding, and if it passed what the verdict says of the provenance. */
@@ -85,7 +106,7 @@ export function builderRefusal(name: string, provenance: Provenance, policy: Pol
     const what = `${name} was built by ${JSON.stringify(id)}, which the policy does not accept`;
     return refusedProvenance(name, "PROVENANCE_FOREIGN_BUILDER", what);
   }
-  const weak = provenance.buildDefinition.resolvedDependencies.find((input) => !hasStrongDigest(input));
+  const weak = provenance.buildDefinition.resolvedDependencies.find((input) => strongDigests(input).length === 0);
   if (weak === undefined) return undefined;
   const what = `${name}: input ${JSON.stringify(weak.uri)} has no SHA-256 or stronger`;
   return refusedProvenance(name, "PROVENANCE_WEAK_DIGEST", what);

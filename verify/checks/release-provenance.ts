@@ -24,6 +24,7 @@ import {
   acceptedProvenance,
   builderRefusal,
   type Dependency,
+  isLocked,
   type Provenance,
   type ProvenanceOutcome,
   provenanceProblem,
@@ -84,8 +85,7 @@ function judge(question: ReleaseProvenanceQuestion, { said, subject, key }: Sign
   if (source === undefined || own.length > 1) {
     return refuse("PROVENANCE_INPUT_MISSING", `got ${own.length} inputs ${OWN_SOURCE}…, want 1: the builder's program`);
   }
-  const isAccounted = (input: Dependency): boolean =>
-    input === source || isPart(input) || Object.values(input.digest).some((hex) => locked.has(String(hex)));
+  const isAccounted = (input: Dependency): boolean => input === source || isPart(input) || isLocked(input, locked);
   const stray = inputs.find((input) => !isAccounted(input));
   if (stray) {
     const what = `input ${JSON.stringify(stray.uri)} is neither a part of the release nor in its lock`;
@@ -109,6 +109,7 @@ function judge(question: ReleaseProvenanceQuestion, { said, subject, key }: Sign
 function names(input: Dependency, part: ReleaseInput | undefined): boolean {
   return (
     part !== undefined &&
+    Object.keys(input.digest).join() === "sha256" &&
     input.digest["sha256"] === hexOf(part.digest) &&
     input.annotations?.[PROVENANCE_ANNOTATION] === part.provenance
   );

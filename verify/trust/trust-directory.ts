@@ -1,7 +1,8 @@
 /** Reads a release trust directory from disk, outside the cage; nothing in it is parsed here. */
-import { closeSync, constants, fstatSync, openSync, readdirSync, readSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
+import { readRegularFile } from "../regular-file.ts";
 import { trustError } from "./error.ts";
 
 const FILE_NAME =
@@ -9,7 +10,11 @@ const FILE_NAME =
 export const TRUST_FILE_MAX_BYTES = 1024 * 1024;
 const FILES_MAX = 1024;
 
-/** Name → bytes of the TUF metadata files and of the one kind of target; other files are left alone. @throws TRUST_NOT_FOUND | TRUST_UNREADABLE */
+/**
+ * Name → bytes of the TUF metadata files and of the one kind of target; other files are left alone,
+ * and links are not followed.
+ * @throws TRUST_NOT_FOUND | TRUST_UNREADABLE
+ */
 export function readTrustDirectory(directory: string): Map<string, Buffer> {
   let names: string[];
   try {
@@ -41,25 +46,10 @@ export function readTrustDirectory(directory: string): Map<string, Buffer> {
     names.map((name) => {
       const path = join(directory, name);
       try {
-        return [name, readBounded(path)];
+        return [name, readRegularFile(path, TRUST_FILE_MAX_BYTES)];
       } catch (cause) {
         throw trustError("TRUST_UNREADABLE", `${JSON.stringify(path)}: ${reasonOf(cause)}`, { cause });
       }
     }),
   );
-}
-
-/** Only of a regular file, and non-blocking until that is known: a directory from outside may hold a device or a pipe. */
-function readBounded(path: string): Buffer {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  try {
-    const stat = fstatSync(fd);
-    const { size } = stat;
-    if (!stat.isFile()) throw new TypeError("not a regular file");
-    if (size > TRUST_FILE_MAX_BYTES) throw new RangeError(`larger than ${TRUST_FILE_MAX_BYTES} bytes`);
-    const buffer = Buffer.alloc(size);
-    return buffer.subarray(0, readSync(fd, buffer, 0, size, 0));
-  } finally {
-    closeSync(fd);
-  }
 }
