@@ -7,7 +7,7 @@ import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
 import { plain } from "../../bundles/model/plain-text.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { diskNeed } from "../../compose/engine/disk-need.ts";
-import { type DoctorFacts, diagnose, type SiteFact } from "../host/doctor.ts";
+import { type DoctorFacts, type DoctorFinding, diagnose, type SiteFact } from "../host/doctor.ts";
 import { gatherDoctorFacts } from "../host/doctor-facts.ts";
 import { collateralWarnings, siteCollateral } from "../lifecycle/collateral-store.ts";
 import { openSite, type Site } from "../lifecycle/site.ts";
@@ -32,27 +32,30 @@ export const doctor: Command = {
     const { terminal } = invocation;
     const bundle = optionalOption(invocation, "for");
     const need = bundle === undefined ? undefined : needOf(bundle);
-    const directory = await mkdtemp(join(tmpdir(), "sealift-docker-"));
-    try {
-      const findings = diagnose(
-        await gatherDoctorFacts(join(directory, "config"), need, await factsOfSite(invocation)),
+    const findings = await examineHost(invocation, need);
+    for (const { check, status, message, fix, reason } of findings) {
+      terminal.result(
+        plain(`${MARKS[status]} ${check.padEnd(20)} ${message}${reason ? ` (not checked: ${reason})` : ""}`),
       );
-      for (const { check, status, message, fix, reason } of findings) {
-        terminal.result(
-          plain(`${MARKS[status]} ${check.padEnd(20)} ${message}${reason ? ` (not checked: ${reason})` : ""}`),
-        );
-        if (fix !== undefined) terminal.result(plain(`     ${"".padEnd(20)} fix: ${fix}`));
-      }
-      const failed = findings.filter((finding) => finding.status === "fail").length;
-      const skipped = findings.filter((finding) => finding.status === "not-checked").length;
-      terminal.result(`${findings.length} checks: ${failed} failed, ${skipped} not checked`);
-      terminal.document({ schemaVersion: 1, ok: failed === 0, findings });
-      return failed === 0 ? 0 : 4;
-    } finally {
-      await rm(directory, { recursive: true, force: true });
+      if (fix !== undefined) terminal.result(plain(`     ${"".padEnd(20)} fix: ${fix}`));
     }
+    const failed = findings.filter((finding) => finding.status === "fail").length;
+    const skipped = findings.filter((finding) => finding.status === "not-checked").length;
+    terminal.result(`${findings.length} checks: ${failed} failed, ${skipped} not checked`);
+    terminal.document({ schemaVersion: 1, ok: failed === 0, findings });
+    return failed === 0 ? 0 : 4;
   },
 };
+
+/** What `doctor` finds: of this host, and of the site that the invocation names. */
+export async function examineHost(invocation: Invocation, need?: DoctorFacts["need"]): Promise<DoctorFinding[]> {
+  const directory = await mkdtemp(join(tmpdir(), "sealift-docker-"));
+  try {
+    return diagnose(await gatherDoctorFacts(join(directory, "config"), need, await factsOfSite(invocation)));
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
 
 async function factsOfSite(invocation: Invocation): Promise<Pick<DoctorFacts, "clientCertificate" | "collateral">> {
   return {

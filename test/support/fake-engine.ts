@@ -1,5 +1,6 @@
 /** What answers at a socket as an engine would that has these containers, images and volumes, and nothing else. */
 import { once } from "node:events";
+import { writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
@@ -9,29 +10,40 @@ import { scratch } from "./scratch.ts";
 export interface FakeEngineContent {
   /** As `GET /containers/json` has them. */
   readonly containers?: readonly {
+    readonly Id?: string;
     readonly Names: readonly string[];
     readonly Labels: Readonly<Record<string, string>>;
   }[];
   /** By every name that they have, as `GET /images/{name}/json` has them. */
   readonly images?: ReadonlyMap<string, object>;
+  /** By its Id, as `GET /containers/{id}/json` has it. */
+  readonly inspected?: ReadonlyMap<string, object>;
+  /** As `GET /info` has it. */
+  readonly info?: object;
+  /** What `docker logs` says of every container. */
+  readonly log?: string;
   readonly mountpoints?: readonly string[];
   /** On whose file system it says it keeps images. */
   readonly rootDirectory?: string;
 }
 
-/** Ends with the test. There is no docker client and no Compose. */
+/** Ends with the test. There is no Compose, and a docker client only for `log`. */
 export async function fakeEngine(t: Pick<TestContext, "after">, content: FakeEngineContent): Promise<Engine> {
   const { containers = [], images = new Map(), mountpoints = [], rootDirectory = "/" } = content;
+  const { inspected = new Map(), info, log } = content;
   const directory = await scratch(t as TestContext);
   const server = createServer((request, response) => {
     const { pathname, searchParams } = new URL(request.url ?? "", "http://engine");
     const [, image] = /\/images\/(.+)\/json$/.exec(decodeURIComponent(pathname)) ?? [];
+    const [, id] = /\/containers\/([^/]+)\/json$/.exec(pathname) ?? [];
     let answer: unknown;
     if (pathname.endsWith("/containers/json")) {
       const { label = [] } = JSON.parse(searchParams.get("filters") ?? "{}") as { label?: readonly string[] };
       const wanted = label.map((one) => one.split("=") as [string, string]);
       answer = containers.filter(({ Labels }) => wanted.every(([name, value]) => Labels[name] === value));
     } else if (pathname.endsWith("/volumes")) answer = { Volumes: mountpoints.map((Mountpoint) => ({ Mountpoint })) };
+    else if (pathname.endsWith("/info")) answer = info;
+    else if (id !== undefined) answer = inspected.get(id);
     else if (image !== undefined) answer = images.get(image);
     response.writeHead(answer === undefined ? 404 : 200, { "content-type": "application/json" });
     response.end(JSON.stringify(answer ?? { message: "no such thing" }));
@@ -41,9 +53,14 @@ export async function fakeEngine(t: Pick<TestContext, "after">, content: FakeEng
   await once(server, "listening");
   t.after(() => void server.close());
   const nowhere = join(directory, "nowhere");
+  const dockerPath = log === undefined ? nowhere : join(directory, "docker");
+  if (log !== undefined) {
+    await writeFile(join(directory, "log"), log);
+    await writeFile(dockerPath, `#!/bin/sh\nexec /bin/cat ${join(directory, "log")}\n`, { mode: 0o755 });
+  }
   return {
     socketPath,
-    dockerPath: nowhere,
+    dockerPath,
     composePath: nowhere,
     configDirectory: directory,
     facts: {

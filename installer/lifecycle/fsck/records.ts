@@ -6,6 +6,7 @@ import { readDeployments } from "../../site/deployment.ts";
 import { openIdentityRoot } from "../../site/identities.ts";
 import { authorityPath, identityRootPath } from "../../site/secret-makers.ts";
 import { readClientAuthority } from "../../site/server-certificate.ts";
+import { collateralWarnings } from "../collateral-store.ts";
 import { requireDeploymentsOfLedger } from "../ledger-deployments.ts";
 import { policiesOfLedger } from "../policy-change.ts";
 import { openSite, requireAuthorityOfLedger } from "../site.ts";
@@ -40,7 +41,7 @@ export function checkTrust({ site }: FsckGround, log: CheckLog): void {
   if (!site.ledger.entries.some(({ type }) => type === TRUST_CHANGED))
     log.notChecked("no release trust was imported yet");
   else if (log.attempt("trust", () => enrolledTrust(site))) {
-    for (const warning of trustWarnings(site)) log.warn(warning);
+    for (const warning of [...trustWarnings(site), ...collateralWarnings(site)]) log.warn(warning);
   }
 }
 

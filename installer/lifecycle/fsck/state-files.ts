@@ -10,8 +10,8 @@ const TOP_NAMES: readonly string[] = [...STATE_DIRECTORIES, "failed", "ledger", 
 const STORE_NAME = /^[0-9a-f]{64}(?:\.statement-[0-9a-f]{16}\.json)?$/;
 /** What `writeWhole`, the store and the release trust call what is not whole yet. */
 const WORK_NAME = /^(?:\..+\.new|\.[0-9a-f]{64}\.(?:staging|removed|replaced)|\.incoming)$/;
-/** Others read these: the front its switch, clients the certificate of the authority. */
-const READABLE = /^(?:switch(?:\/.*)?|site\/client-ca\.pem)$/;
+/** No secrets: the front reads its switch, clients the certificate of the authority, anybody what chip vendors publish. */
+const READABLE = /^(?:switch(?:\/.*)?|site\/client-ca\.pem|site\/collateral\/.*)$/;
 /** Compared with what the release says: stored-releases.ts, secrets.ts. */
 const JUDGED_ELSEWHERE = /^(?:store\/[0-9a-f]{64}|secrets)\/./;
 
