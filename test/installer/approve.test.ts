@@ -11,8 +11,8 @@ import { approve } from "../../installer/commands/approve.ts";
 import type { Command, OptionValue } from "../../installer/commands/command.ts";
 import { siteInit } from "../../installer/commands/site-init.ts";
 import { trustImport } from "../../installer/commands/trust-import.ts";
-import type { Terminal } from "../../installer/ui/terminal.ts";
 import { verifySigstoreBundle } from "../../verify/signature/signature.ts";
+import { runVerb } from "../support/run-verb.ts";
 import { scratch } from "../support/scratch.ts";
 import { makeSigner, signedBundle, writeSignedBundle, writeTrustFiles } from "../support/signed-bundle.ts";
 import { coded, sha256, trustKeyOf } from "../support/test-trust.ts";
@@ -20,26 +20,19 @@ import { coded, sha256, trustKeyOf } from "../support/test-trust.ts";
 const VARIABLE = "SEALIFT_APPROVE_PASSWORD";
 const rita = makeSigner("rita");
 
-function terminal(lines: string[]): Terminal {
-  return {
-    json: false,
-    color: false,
-    interactive: false,
-    live: false,
-    paragraph: () => {},
-    result: (line) => void lines.push(line),
-    document: () => {},
-    note: (line) => void lines.push(line),
-    progress: () => ({ update: () => {}, done: () => {} }),
-  };
-}
-
 test("approve verifies by the site's trust, then signs what was verified, once, and never what is denied", async (t) => {
   const directory = await scratch(t);
   const at = (name: string): string => join(directory, name);
   const lines: string[] = [];
-  const run = (command: Command, args: readonly string[], options: Record<string, OptionValue>): Promise<number> =>
-    command.run({ args, options: { state: at("state"), ...options }, terminal: terminal(lines) });
+  const run = async (
+    command: Command,
+    args: readonly string[],
+    options: Record<string, OptionValue>,
+  ): Promise<number> => {
+    const ran = await runVerb(command, args, { state: at("state"), ...options });
+    lines.push(...ran.lines);
+    return ran.exit;
+  };
   execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", "alice", "-f", at("alice")]);
   writeFileSync(at("operators"), `alice namespaces="sealift-authorization" ${readFileSync(at("alice.pub"), "utf8")}`);
   const bundle = signedBundle({ now: new Date(Date.now() - 60_000) });

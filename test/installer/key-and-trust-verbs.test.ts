@@ -16,8 +16,8 @@ import { trustRotate } from "../../installer/commands/trust-rotate.ts";
 import { trustShow } from "../../installer/commands/trust-show.ts";
 import { trustSign } from "../../installer/commands/trust-sign.ts";
 import { verifyBlobCommand } from "../../installer/commands/verify-blob.ts";
-import type { Terminal } from "../../installer/ui/terminal.ts";
 import { verifySigstoreBundle } from "../../verify/signature/signature.ts";
+import { runVerb, type VerbResult } from "../support/run-verb.ts";
 import { scratch } from "../support/scratch.ts";
 import { coded, makeKey, sha256, trustKeyOf } from "../support/test-trust.ts";
 
@@ -25,32 +25,14 @@ const VARIABLE = "SEALIFT_TEST_KEY_PASSWORD";
 const COSIGN = new URL("../vectors/cosign/", import.meta.url).pathname;
 const CONFORMANCE = new URL("../../../shared/vectors/sigstore-conformance/", import.meta.url).pathname;
 
-interface Ran {
-  readonly exit: number;
-  readonly lines: readonly string[];
-  readonly document: Record<string, unknown>;
-}
-
-async function run(command: Command, args: readonly string[], options: Record<string, OptionValue> = {}): Promise<Ran> {
-  const lines: string[] = [];
-  let document: Record<string, unknown> = {};
-  const terminal: Terminal = {
-    json: false,
-    color: false,
-    interactive: false,
-    live: false,
-    paragraph: () => {},
-    result: (line) => void lines.push(line),
-    document: (value) => {
-      document = value as Record<string, unknown>;
-    },
-    note: (line) => void lines.push(line),
-    progress: () => ({ update: () => {}, done: () => {} }),
-  };
+async function run(
+  command: Command,
+  args: readonly string[],
+  options: Record<string, OptionValue> = {},
+): Promise<VerbResult> {
   process.env[VARIABLE] = "pass";
   try {
-    const exit = await command.run({ args, options: { "password-env": VARIABLE, ...options }, terminal });
-    return { exit, lines, document };
+    return await runVerb(command, args, { "password-env": VARIABLE, ...options });
   } finally {
     delete process.env[VARIABLE];
   }

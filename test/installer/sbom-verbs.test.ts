@@ -5,7 +5,6 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { OSV_SNAPSHOT_TAR } from "../../bundles/model/media-types.ts";
 import { signBlob } from "../../bundles/sign/blob.ts";
-import type { Command, OptionValue } from "../../installer/commands/command.ts";
 import { sbomCompare } from "../../installer/commands/sbom-compare.ts";
 import { sbomDiff } from "../../installer/commands/sbom-diff.ts";
 import { sbomGenerate } from "../../installer/commands/sbom-generate.ts";
@@ -14,38 +13,12 @@ import { sbomScan } from "../../installer/commands/sbom-scan.ts";
 import { sbomScore } from "../../installer/commands/sbom-score.ts";
 import { sbomShow } from "../../installer/commands/sbom-show.ts";
 import { sbomValidate } from "../../installer/commands/sbom-validate.ts";
-import type { Terminal } from "../../installer/ui/terminal.ts";
 import { DEFAULT_SCAN_POLICY } from "../../sbom/scan/scan-policy.ts";
+import { runVerb as run } from "../support/run-verb.ts";
 import { osvRecord, sbomWith } from "../support/scan-inputs.ts";
 import { scratch } from "../support/scratch.ts";
 import { smallRelease, tarOf, writeSmallBundle } from "../support/small-bundle.ts";
 import { testTrust } from "../support/test-trust.ts";
-
-interface Ran {
-  readonly exit: number;
-  readonly lines: readonly string[];
-  readonly document: Record<string, unknown>;
-}
-
-async function run(command: Command, args: readonly string[], options: Record<string, OptionValue> = {}): Promise<Ran> {
-  const lines: string[] = [];
-  let document: Record<string, unknown> = {};
-  const terminal: Terminal = {
-    json: false,
-    color: false,
-    interactive: false,
-    live: false,
-    paragraph: () => {},
-    result: (line) => void lines.push(line),
-    document: (value) => {
-      document = value as Record<string, unknown>;
-    },
-    note: () => {},
-    progress: () => ({ update: () => {}, done: () => {} }),
-  };
-  const exit = await command.run({ args, options, terminal });
-  return { exit, lines, document };
-}
 
 test("sbom generate gives the same document from a bundle, its directory and a foreign tar of it, and it is valid", async (context) => {
   const root = await scratch(context);

@@ -10,19 +10,17 @@ import { operatorAdd, operatorList, operatorRemove } from "../../installer/comma
 import { recover } from "../../installer/commands/recover.ts";
 import { siteInit } from "../../installer/commands/site-init.ts";
 import { acquireLock } from "../../installer/lifecycle/lock.ts";
-import type { Terminal } from "../../installer/ui/terminal.ts";
+import { runVerb, type VerbResult } from "../support/run-verb.ts";
 import { scratch } from "../support/scratch.ts";
 import { coded } from "../support/test-trust.ts";
 
-interface Ran {
-  readonly exit: number;
-  readonly lines: readonly string[];
-  readonly document: Record<string, unknown>;
-}
-
 interface Place {
   readonly at: (name: string) => string;
-  readonly run: (command: Command, args?: readonly string[], options?: Record<string, OptionValue>) => Promise<Ran>;
+  readonly run: (
+    command: Command,
+    args?: readonly string[],
+    options?: Record<string, OptionValue>,
+  ) => Promise<VerbResult>;
 }
 
 /** A directory with key pairs of alice, bob, carol and recovery, and operators files of each. */
@@ -36,25 +34,8 @@ async function place(t: Parameters<typeof scratch>[0]): Promise<Place> {
     return line;
   });
   writeFileSync(at("operators"), lines.slice(0, 2).join(""));
-  const run: Place["run"] = async (command, args = [], options = {}) => {
-    const shown: string[] = [];
-    let document: Record<string, unknown> = {};
-    const terminal: Terminal = {
-      json: false,
-      color: false,
-      interactive: false,
-      live: false,
-      paragraph: () => {},
-      result: (line) => void shown.push(line),
-      document: (value) => {
-        document = value as Record<string, unknown>;
-      },
-      note: (line) => void shown.push(line),
-      progress: () => ({ update: () => {}, done: () => {} }),
-    };
-    const exit = await command.run({ args, options: { state: at("state"), ...options }, terminal });
-    return { exit, lines: shown, document };
-  };
+  const run: Place["run"] = (command, args = [], options = {}) =>
+    runVerb(command, args, { state: at("state"), ...options });
   return { at, run };
 }
 

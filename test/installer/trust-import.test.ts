@@ -10,17 +10,11 @@ import { recover } from "../../installer/commands/recover.ts";
 import { siteInit } from "../../installer/commands/site-init.ts";
 import { trustImport } from "../../installer/commands/trust-import.ts";
 import { verify } from "../../installer/commands/verify.ts";
-import type { Terminal } from "../../installer/ui/terminal.ts";
 import { freshTrust } from "../support/enrolled-site.ts";
+import { runVerb, type VerbResult } from "../support/run-verb.ts";
 import { scratch } from "../support/scratch.ts";
 import { writeTrustFiles } from "../support/signed-bundle.ts";
 import { coded, sha256, testTrust } from "../support/test-trust.ts";
-
-interface Ran {
-  readonly exit: number;
-  readonly lines: readonly string[];
-  readonly document: Record<string, unknown>;
-}
 
 const publisher = testTrust();
 const fingerprint = sha256(publisher.files.get("1.root.json") as Buffer);
@@ -28,7 +22,11 @@ const fingerprint = sha256(publisher.files.get("1.root.json") as Buffer);
 /** A site of alice and bob, and the publisher's trust in `trust`, all in a directory of the test's own. */
 async function place(t: Parameters<typeof scratch>[0]): Promise<{
   readonly at: (name: string) => string;
-  readonly run: (command: Command, args?: readonly string[], options?: Record<string, OptionValue>) => Promise<Ran>;
+  readonly run: (
+    command: Command,
+    args?: readonly string[],
+    options?: Record<string, OptionValue>,
+  ) => Promise<VerbResult>;
 }> {
   const directory = await scratch(t);
   const at = (name: string): string => join(directory, name);
@@ -38,25 +36,8 @@ async function place(t: Parameters<typeof scratch>[0]): Promise<{
   });
   writeFileSync(at("operators"), lines.join(""));
   await writeTrustFiles(at("trust"), publisher.files);
-  const run = async (command: Command, args: readonly string[] = [], options: Record<string, OptionValue> = {}) => {
-    const shown: string[] = [];
-    let document: Record<string, unknown> = {};
-    const terminal: Terminal = {
-      json: false,
-      color: false,
-      interactive: false,
-      live: false,
-      paragraph: () => {},
-      result: (line) => void shown.push(line),
-      document: (value) => {
-        document = value as Record<string, unknown>;
-      },
-      note: (line) => void shown.push(line),
-      progress: () => ({ update: () => {}, done: () => {} }),
-    };
-    const exit = await command.run({ args, options: { state: at("state"), ...options }, terminal });
-    return { exit, lines: shown, document };
-  };
+  const run = (command: Command, args: readonly string[] = [], options: Record<string, OptionValue> = {}) =>
+    runVerb(command, args, { state: at("state"), ...options });
   await run(siteInit, [], { operators: at("operators"), threshold: ["trust=2"] });
   return { at, run };
 }
