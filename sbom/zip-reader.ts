@@ -29,6 +29,8 @@ const END64_BYTES = 56;
 const MEMBER_BYTES = 46;
 const LOCAL_BYTES = 30;
 const COMMENT_MAX_BYTES = 65_535;
+/** As zlib has it. */
+const CHUNK_MIN_BYTES = 64;
 const DIRECTORY_MAX_BYTES = 512 * 1024 * 1024;
 const ABSENT_32 = 0xffff_ffff;
 const ABSENT_16 = 0xffff;
@@ -90,8 +92,8 @@ function inflate(raw: Buffer, { method, size }: ZipMember, what: string): Buffer
   if (method === 0) return raw;
   if (method !== 8) throw malformed(`${what} has compression method ${method}, want stored or deflated`);
   try {
-    // One byte more shows that there is more.
-    return inflateRawSync(raw, { maxOutputLength: size + 1 });
+    // One byte more shows that there is more. In one piece: many small members would each leave a large buffer behind.
+    return inflateRawSync(raw, { maxOutputLength: size + 1, chunkSize: Math.max(CHUNK_MIN_BYTES, size + 1) });
   } catch (cause) {
     throw malformed(`${what} is damaged: ${reasonOf(cause)}`, cause);
   }

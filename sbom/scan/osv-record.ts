@@ -1,6 +1,6 @@
 /** One vulnerability record of OSV (OSV Schema 1.x, https://ossf.github.io/osv-schema/), as far as a scan decides by it. */
-import { cvesOfErratum, severityOfErratum } from "./rpm-errata.ts";
-import { type Severity, severityOf } from "./severity.ts";
+import { cvesOfErratum, ratingsOfErratum } from "./rpm-errata.ts";
+import { ratingsOf } from "./severity.ts";
 
 export const OSV_RECORD_MAX_BYTES = 16 * 1024 * 1024;
 
@@ -14,7 +14,8 @@ export interface OsvAffected {
   readonly versions: readonly string[];
   /** Of each range of versions its events, in the record's order. Ranges of commits are not among them. */
   readonly ranges: readonly (readonly (readonly [kind: OsvEvent, version: string])[])[];
-  readonly severity: Severity | undefined;
+  /** For `severityOf`. */
+  readonly ratings: readonly string[];
 }
 
 export interface OsvRecord {
@@ -28,7 +29,8 @@ export interface OsvRecord {
   readonly modified: Date | undefined;
   readonly isWithdrawn: boolean;
   readonly affected: readonly OsvAffected[];
-  readonly severity: Severity | undefined;
+  /** For `severityOf`. */
+  readonly ratings: readonly string[];
 }
 
 type Json = Readonly<Record<string, unknown>>;
@@ -61,6 +63,7 @@ function read(value: unknown): OsvRecord {
   const stated = names(record["upstream"], "upstream");
   const upstream = stated.length > 0 ? stated : cvesOfErratum(id, names(record["related"], "related"));
   const summary = typeof record["summary"] === "string" ? record["summary"].slice(0, TEXT_MAX_LENGTH) : "";
+  const ratings = ratingsOf(record);
   return {
     id,
     aliases: names(record["aliases"], "aliases"),
@@ -70,7 +73,7 @@ function read(value: unknown): OsvRecord {
     // Go's zero time stands in some exports where nothing was withdrawn.
     isWithdrawn: time(record["withdrawn"]) !== undefined,
     affected: affected.flatMap((item, i) => readAffected(item, `affected[${i}]`)),
-    severity: severityOf(record) ?? severityOfErratum(id, summary, upstream),
+    ratings: ratings.length > 0 ? ratings : ratingsOfErratum(id, summary, upstream),
   };
 }
 
@@ -101,7 +104,7 @@ function readAffected(item: Json, where: string): OsvAffected[] {
       ranges: ranges
         .filter(({ type }) => type !== "GIT")
         .map(({ events }, i) => list(events, `${where}.ranges[${i}].events`).map((event) => readEvent(event, where))),
-      severity: severityOf(item),
+      ratings: ratingsOf(item),
     },
   ];
 }

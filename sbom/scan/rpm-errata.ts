@@ -8,12 +8,10 @@
 import { compareRpmVersions } from "../rpm-version.ts";
 import { type Judgement, judgeVersion } from "./affected.ts";
 import type { OsvAffected } from "./osv-record.ts";
-import type { Severity } from "./severity.ts";
 
 /** Of security, of bugs, of enhancements. */
 const ERRATUM = /^(?:AL|RL|RX|RH)([SBE])A-\d{4}:/;
 const RATING = /^(Critical|Important|Moderate|Low): /;
-const LEVELS = { Critical: "critical", Important: "high", Moderate: "medium", Low: "low" } as const;
 const MODULE = /\.module[_+]/;
 
 /** CVEs of an erratum whose record names them as related only; none of any other record. */
@@ -22,15 +20,15 @@ export function cvesOfErratum(id: string, related: readonly string[]): readonly 
 }
 
 /**
- * By the word that begins its title, where it is of security. One of bugs or enhancements that names no CVE is no
- * vulnerability: `none`. Undefined for any other record.
+ * The word that begins its title, where it is of security. One of bugs or enhancements that names no CVE is no
+ * vulnerability: `none`. Nothing of any other record.
  */
-export function severityOfErratum(id: string, summary: string, cves: readonly string[]): Severity | undefined {
+export function ratingsOfErratum(id: string, summary: string, cves: readonly string[]): string[] {
   const [, kind] = ERRATUM.exec(id) ?? [];
-  if (kind === undefined) return undefined;
-  if (kind !== "S" && cves.length === 0) return { level: "none", score: undefined, vector: undefined };
-  const word = RATING.exec(summary)?.[1] as keyof typeof LEVELS | undefined;
-  return word && { level: LEVELS[word], score: undefined, vector: undefined };
+  if (kind === undefined) return [];
+  if (kind !== "S" && cves.length === 0) return ["none"];
+  const word = RATING.exec(summary)?.[1];
+  return word === undefined ? [] : [word];
 }
 
 /**

@@ -14,7 +14,7 @@ import { byText } from "../generate/catalog.ts";
 import type { Judgement } from "./affected.ts";
 import { changedFilesOf, changedFilesText } from "./changed-files.ts";
 import { ECOSYSTEMS, splitEcosystem } from "./ecosystems.ts";
-import { type OsvAffected, type OsvRecord, parseOsvRecord } from "./osv-record.ts";
+import { type OsvRecord, parseOsvRecord } from "./osv-record.ts";
 import { identifyPackage, type NotIdentified, namesSources, type PackageIdentity } from "./package-identity.ts";
 import type {
   DatabaseReport,
@@ -26,7 +26,7 @@ import type {
   ScanReport,
 } from "./report.ts";
 import type { ScanPolicy } from "./scan-policy.ts";
-import { LEVELS, type Severity, UNKNOWN, worse } from "./severity.ts";
+import { LEVELS, severityOf, UNKNOWN } from "./severity.ts";
 import { Snapshot, type SnapshotSource } from "./snapshot.ts";
 import { applyStatements, type Claims } from "./statements.ts";
 
@@ -55,9 +55,8 @@ interface Query {
   readonly hits: Hit[];
 }
 
-interface Hit {
-  readonly record: OsvRecord;
-  readonly affected: OsvAffected;
+/** What is kept of a record; the rest of it would be most of a large snapshot. */
+interface Hit extends Pick<OsvRecord, "id" | "aliases" | "upstream" | "summary" | "ratings"> {
   readonly judgement: Judgement;
 }
 
@@ -196,7 +195,9 @@ function collectHits(record: OsvRecord, byName: Lookups): void {
     for (const { query, version } of byName.get(keyOf(base, affected.name)) ?? []) {
       if (!isRelease(query.identity, release)) continue;
       const judgement = ecosystem.judge(version, affected);
-      if (judgement.status !== "unaffected") query.hits.push({ record, affected, judgement });
+      if (judgement.status === "unaffected") continue;
+      const { id, aliases, upstream, summary } = record;
+      query.hits.push({ id, aliases, upstream, summary, ratings: [...record.ratings, ...affected.ratings], judgement });
     }
   }
 }
@@ -269,37 +270,37 @@ function covers(pattern: string, purl: string): boolean {
 
 /** One finding for each vulnerability: records that name each other are about the same one. */
 function findingsOf(query: Query): Finding[] {
-  const groups: Hit[][] = [];
+  const groups = new Map<string, Hit[]>();
   for (const hit of query.hits) {
-    const names = namesOf(hit);
-    const same = groups.filter((group) => group.some((other) => namesOf(other).some((name) => names.includes(name))));
-    const merged = [...same.flat(), hit];
-    for (const group of same) groups.splice(groups.indexOf(group), 1);
-    groups.push(merged);
+    const named = new Set(namesOf(hit).flatMap((name) => [groups.get(name) ?? []]));
+    // Into the largest: the kernel has thousands of records.
+    const [largest = [], ...others] = [...named].sort((a, b) => b.length - a.length);
+    const added = [...others.flat(), hit];
+    largest.push(...added);
+    for (const name of added.flatMap(namesOf)) groups.set(name, largest);
   }
-  return groups.map((hits) => describeFinding(query, hits));
+  return [...new Set(groups.values())].map((hits) => describeFinding(query, hits));
 }
 
-function namesOf({ record }: Hit): string[] {
-  return [record.id, ...record.aliases];
+function namesOf({ id, aliases }: Hit): string[] {
+  return [id, ...aliases];
 }
 
 function describeFinding(query: Query, hits: readonly Hit[]): Finding {
   const sorted = (names: readonly string[]): string[] => [...new Set(names)].sort(byText);
   const aliases = sorted(hits.flatMap(namesOf));
-  const upstream = sorted(hits.flatMap(({ record }) => record.upstream));
-  const severities = hits.flatMap(({ record, affected }) => [record.severity, affected.severity]);
-  const known = severities.filter((one): one is Severity => one !== undefined);
+  const upstream = sorted(hits.flatMap((hit) => hit.upstream));
+  const ratings = hits.flatMap((hit) => hit.ratings);
   const isAffected = hits.some(({ judgement }) => judgement.status === "affected");
   const [only] = upstream.length === 1 ? upstream : [];
   return {
     id: aliases.find((name) => name.startsWith("CVE-")) ?? only ?? (aliases[0] as string),
-    records: sorted(hits.map(({ record }) => record.id)),
+    records: sorted(hits.map(({ id }) => id)),
     aliases,
     upstream,
-    summary: hits.map(({ record }) => record.summary).find((text) => text !== "") ?? "",
+    summary: hits.map((hit) => hit.summary).find((text) => text !== "") ?? "",
     package: query.package,
-    severity: known.length === 0 ? UNKNOWN : known.reduce(worse),
+    severity: severityOf([...new Set(ratings)]) ?? UNKNOWN,
     decision: isAffected ? "affected" : "undecided",
     fixed: [...new Set(hits.flatMap(({ judgement }) => judgement.fixed))],
     status: "open",

@@ -25,40 +25,41 @@ const WORDS: Readonly<Record<string, Level>> = {
   medium: "medium",
   low: "low",
   negligible: "low",
+  none: "none",
 };
 
-/**
- * The highest that a record, or one `affected` of it, states; undefined if it states nothing that can be
- * read. CVSS 4.0 vectors are not computed: there the database's own word counts, or nothing.
- */
-export function severityOf(item: Json): Severity | undefined {
-  const stated = Array.isArray(item["severity"]) ? item["severity"] : [];
-  const found: Severity[] = [];
-  for (const one of stated as unknown[]) {
-    const { score } = (one ?? {}) as { readonly score?: unknown };
-    if (typeof score !== "string" || score.length > 512) continue;
-    const value = cvssScore(score);
-    if (value !== undefined) found.push({ level: levelOf(value), score: value, vector: score });
-    else found.push(...word(score));
-  }
-  for (const field of ["database_specific", "ecosystem_specific"]) {
-    const { severity, urgency } = (item[field] ?? {}) as { readonly severity?: unknown; readonly urgency?: unknown };
-    for (const text of [severity, urgency]) if (typeof text === "string") found.push(...word(text));
-  }
-  return found.length === 0 ? undefined : found.reduce(worse);
+const RATING_MAX_LENGTH = 512;
+
+/** What a record, or one `affected` of it, says of how bad it is: CVSS vectors and words, as they stand there. */
+export function ratingsOf(item: Json): string[] {
+  const stated: readonly unknown[] = Array.isArray(item["severity"]) ? item["severity"] : [];
+  const scores = stated.map((one) => ((one ?? {}) as { readonly score?: unknown }).score);
+  const words = ["database_specific", "ecosystem_specific"].flatMap((member) => {
+    const { severity, urgency } = (item[member] ?? {}) as { readonly severity?: unknown; readonly urgency?: unknown };
+    return [severity, urgency];
+  });
+  return [...scores, ...words].filter((one) => typeof one === "string" && one.length <= RATING_MAX_LENGTH) as string[];
+}
+
+/** The worst of `ratings`; undefined if none of them can be read. */
+export function severityOf(ratings: readonly string[]): Severity | undefined {
+  const known = ratings.map(severityOfOne).filter((one) => one !== undefined);
+  return known.length === 0 ? undefined : known.reduce(worse);
+}
+
+function severityOfOne(rating: string): Severity | undefined {
+  const score = cvssScore(rating);
+  if (score !== undefined) return { level: levelOf(score), score, vector: rating };
+  const key = rating.toLowerCase();
+  const level = Object.hasOwn(WORDS, key) ? WORDS[key] : undefined;
+  return level && { level, score: undefined, vector: undefined };
 }
 
 /** The higher one; of two alike the one with a score. */
-export function worse(a: Severity, b: Severity): Severity {
+function worse(a: Severity, b: Severity): Severity {
   const order = LEVELS.indexOf(a.level) - LEVELS.indexOf(b.level);
   if (order !== 0) return order > 0 ? a : b;
   return (b.score ?? -1) > (a.score ?? -1) ? b : a;
-}
-
-function word(text: string): Severity[] {
-  const key = text.toLowerCase();
-  const level = Object.hasOwn(WORDS, key) ? WORDS[key] : undefined;
-  return level === undefined ? [] : [{ level, score: undefined, vector: undefined }];
 }
 
 /** The rating scale of CVSS 3.1, section 5. */

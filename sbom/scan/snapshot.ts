@@ -123,9 +123,11 @@ const TOO_LARGE = { text: undefined, reason: `larger than ${OSV_RECORD_MAX_BYTES
 /** What is not read must not look as if there were nothing in it. */
 const NESTED = { text: undefined, reason: "an archive within an archive is not read" } as const;
 
+const UTF8 = new TextDecoder("utf-8", { fatal: true });
+
 function textOf(bytes: Uint8Array): Omit<SnapshotText, "name"> {
   try {
-    return { text: new TextDecoder("utf-8", { fatal: true }).decode(bytes) };
+    return { text: UTF8.decode(bytes) };
   } catch {
     return { text: undefined, reason: "not UTF-8" };
   }

@@ -5,7 +5,7 @@ import type { OsvAffected, OsvEvent } from "../../../sbom/scan/osv-record.ts";
 import { compareSemanticVersions } from "../../../sbom/scan/version/semantic.ts";
 
 function affected(ranges: readonly (readonly (readonly [OsvEvent, string])[])[], versions: string[] = []): OsvAffected {
-  return { ecosystem: "npm", name: "lib", versions, ranges, severity: undefined };
+  return { ecosystem: "npm", name: "lib", versions, ranges, ratings: [] };
 }
 
 function judge(version: string, ranges: Parameters<typeof affected>[0], versions?: string[]): string {

@@ -92,7 +92,7 @@ for (const [name, chain] of Object.entries(CHAINS)) {
     return { start, end, events: [opens, closes] };
   };
   const judge = (version: string, ranges: readonly Events[], versions: readonly string[] = []): string => {
-    const affected: OsvAffected = { ecosystem: name, name: "x", versions, ranges, severity: undefined };
+    const affected: OsvAffected = { ecosystem: name, name: "x", versions, ranges, ratings: [] };
     return ecosystem.judge(version, affected).status;
   };
   const answers = (ranges: readonly Events[], versions: readonly string[] = []): string =>

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { cvssScore } from "../../../sbom/scan/cvss.ts";
 import { parseOsvRecord } from "../../../sbom/scan/osv-record.ts";
-import { severityOf } from "../../../sbom/scan/severity.ts";
+import { ratingsOf, severityOf } from "../../../sbom/scan/severity.ts";
 import { osvRecord } from "../../support/scan-inputs.ts";
 
 const parse = (value: object): ReturnType<typeof parseOsvRecord> => parseOsvRecord(JSON.stringify(value));
@@ -78,13 +78,15 @@ test("computes CVSS 2 and 3 base scores as the specifications' examples have the
   for (const [vector, want] of Object.entries(truth)) assert.equal(cvssScore(vector), want, vector);
 });
 
+const rate = (item: Readonly<Record<string, unknown>>): ReturnType<typeof severityOf> => severityOf(ratingsOf(item));
+
 test("takes the worst that a record says, and a word where no score is known", () => {
   const low = { type: "CVSS_V3", score: "CVSS:3.1/AV:L/AC:H/PR:H/UI:R/S:U/C:L/I:N/A:N" };
   const high = { type: "CVSS_V2", score: "AV:N/AC:L/Au:N/C:N/I:N/A:C" };
   const four = { type: "CVSS_V4", score: "CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N" };
-  assert.equal(severityOf({ severity: [low, high] })?.level, "high");
-  assert.equal(severityOf({ severity: [four], database_specific: { severity: "CRITICAL" } })?.level, "critical");
-  assert.equal(severityOf({ severity: [four] }), undefined);
-  assert.equal(severityOf({ ecosystem_specific: { urgency: "unimportant" } }), undefined);
-  assert.equal(severityOf({ database_specific: { severity: "MODERATE" } })?.level, "medium");
+  assert.equal(rate({ severity: [low, high] })?.level, "high");
+  assert.equal(rate({ severity: [four], database_specific: { severity: "CRITICAL" } })?.level, "critical");
+  assert.equal(rate({ severity: [four] }), undefined);
+  assert.equal(rate({ ecosystem_specific: { urgency: "unimportant" } }), undefined);
+  assert.equal(rate({ database_specific: { severity: "MODERATE" } })?.level, "medium");
 });

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { parseOsvRecord } from "../../../sbom/scan/osv-record.ts";
 import type { ScanReport } from "../../../sbom/scan/report.ts";
+import { severityOf } from "../../../sbom/scan/severity.ts";
 import { file, layer, sbomBytesOf } from "../../support/layer-tar.ts";
 import { rpmDatabase, rpmPackage } from "../../support/rpm-database.ts";
 import { denialsOf, ndjson, osvRecord, type RecordParts, sbomWith, scanOne } from "../../support/scan-inputs.ts";
@@ -154,7 +155,7 @@ test("an erratum is as bad as its title says, about the CVEs that it names, and 
   ): [string | undefined, readonly string[]] => {
     const record = parseOsvRecord(JSON.stringify({ ...fix(id, "a", "2-1"), id, summary, related }));
     if (typeof record === "string") return assert.fail(record);
-    return [record.severity?.level, record.upstream];
+    return [severityOf(record.ratings)?.level, record.upstream];
   };
   const cves = ["CVE-2026-1", "CVE-2026-2"];
   assert.deepEqual(read("ALSA-2026:1", "Important: curl security update", [...cves, "GHSA-a"]), ["high", cves]);
