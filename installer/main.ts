@@ -9,6 +9,7 @@ import { installerError } from "./error.ts";
 import { sealiftVersion } from "./host/this-host.ts";
 import { STOPPED_EXIT, Stopped } from "./ui/stopped.ts";
 import { createTerminal, errorLines } from "./ui/terminal.ts";
+import { wrapped } from "./ui/wrapped.ts";
 
 const GLOBAL_OPTIONS = {
   json: { type: "boolean" },
@@ -39,7 +40,9 @@ async function printHelp(words: readonly string[]): Promise<void> {
   }
   const [only] = meant;
   const lines = meant.length === 1 && only?.name === topic ? explained(only) : listed(meant);
-  process.stdout.write(`${lines.join("\n")}\n`);
+  const { isTTY, columns } = process.stdout;
+  const fitting = isTTY ? lines.flatMap((line) => wrapped(line, (columns || 80) - 1)) : lines;
+  process.stdout.write(`${fitting.join("\n")}\n`);
 }
 
 function explained({ name, usage, summary, details = [] }: Command): string[] {
