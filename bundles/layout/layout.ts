@@ -8,12 +8,14 @@
  */
 
 import { createHash } from "node:crypto";
-import { closeSync, constants, fstatSync, openSync, readdirSync, readSync, statSync } from "node:fs";
+import { closeSync, constants, existsSync, fstatSync, openSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Descriptor } from "../model/descriptor.ts";
 import { type Digest, digestFromHex, digestOf, hexOf } from "../model/digest.ts";
 import { reasonOf } from "../model/sealift-error.ts";
 import { layoutError } from "./error.ts";
+import { findParts, openPart, partOf, requireAllParts, requireUndamaged } from "./parts.ts";
+import { readAt } from "./read-at.ts";
 import { FILES_MAX, scanTar } from "./tar-format.ts";
 
 export const LAYOUT_FILE = "oci-layout";
@@ -27,9 +29,12 @@ export function blobName(digest: Digest): string {
   return `blobs/sha256/${hexOf(digest)}`;
 }
 
-/** Open files that together hold one layout. `names` are relative to a directory layout's root. */
+/**
+ * Open files that together hold one layout: a tar, the parts of one in their order (parts.ts), or a directory's
+ * files, whose names are relative to its root.
+ */
 export interface Store {
-  readonly kind: "tar" | "directory";
+  readonly kind: "tar" | "parts" | "directory";
   readonly location: string;
   readonly files: readonly { readonly name: string; readonly fd: number; readonly size: number }[];
 }
@@ -48,9 +53,11 @@ export interface LayoutFile {
 }
 
 /**
- * Opens the bundle at `path`: a tar, or a directory that is an OCI layout. Follows no symbolic link
- * inside a directory. The caller closes it with `closeStore`.
- * @throws LAYOUT_NOT_FOUND | LAYOUT_UNREADABLE | LAYOUT_NOT_A_LAYOUT | LAYOUT_FOREIGN_FILE
+ * Opens the bundle at `path`: a tar, a directory that is an OCI layout, or a directory with media parts or one of
+ * those parts. Follows no symbolic link inside a directory. The caller closes it with `closeStore`.
+ * @throws LAYOUT_NOT_FOUND | LAYOUT_UNREADABLE | LAYOUT_NOT_A_LAYOUT | LAYOUT_FOREIGN_FILE |
+ * PARTS_MISSING | PARTS_MIXED | PARTS_DUPLICATE. Whether parts are whole is not looked at: what is wrong with
+ * their bytes shows when they are read, and `requireUndamaged` (parts.ts) says where.
  */
 export function openStore(path: string): Store {
   const opened: { name: string; fd: number; size: number }[] = [];
@@ -58,10 +65,16 @@ export function openStore(path: string): Store {
     // Without O_NONBLOCK a named pipe would hold us until somebody writes to it.
     const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const stat = fstatSync(fd);
-    if (stat.isFile()) return { kind: "tar", location: path, files: [{ name: "", fd, size: stat.size }] };
+    const isPart = stat.isFile() && partOf(path) !== undefined;
+    if (stat.isFile() && !isPart) return { kind: "tar", location: path, files: [{ name: "", fd, size: stat.size }] };
     closeSync(fd);
-    if (!stat.isDirectory())
+    if (!stat.isFile() && !stat.isDirectory())
       throw layoutError("LAYOUT_NOT_A_LAYOUT", `${JSON.stringify(path)} is not a file or directory`);
+    const parts = isPart || !existsSync(join(path, LAYOUT_FILE)) ? findParts(path) : undefined;
+    if (parts) {
+      for (const part of requireAllParts(parts, path)) opened.push({ name: part.name, ...openPart(part.path) });
+      return { kind: "parts", location: path, files: opened };
+    }
     for (const name of directoryNames(path)) {
       const file = openSync(join(path, name), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
       const found = fstatSync(file);
@@ -124,17 +137,6 @@ function directoryNames(root: string): string[] {
   return names.sort();
 }
 
-/** Fills `buffer` from `position` of an open file; gives how many bytes there were, fewer only at its end. */
-export function readAt(fd: number, buffer: Uint8Array, position: number): number {
-  let done = 0;
-  while (done < buffer.byteLength) {
-    const got = readSync(fd, buffer, done, buffer.byteLength - done, position + done);
-    if (got === 0) break;
-    done += got;
-  }
-  return done;
-}
-
 /** A layout whose files are known by name; nothing is verified until it is read through `read` or `stream`. */
 export class Layout {
   readonly kind: Store["kind"];
@@ -193,7 +195,7 @@ export class Layout {
   read(digest: Digest, maxBytes: number): Buffer {
     const bytes = this.readUnverified(blobName(digest), maxBytes);
     const got = digestOf(bytes);
-    if (got !== digest) throw mismatch(digest, got, bytes.length);
+    if (got !== digest) throw this.#mismatch(digest, got, bytes.length);
     return bytes;
   }
 
@@ -255,19 +257,22 @@ export class Layout {
       }
     }
     const got = digestFromHex(hash.digest("hex"));
-    if (got !== digest) throw mismatch(digest, got, file.size);
+    if (got !== digest) throw this.#mismatch(digest, got, file.size);
+  }
+
+  #mismatch(want: Digest, got: Digest, sizeBytes: number): Error {
+    return layoutError("LAYOUT_DIGEST_MISMATCH", `blob ${want}: got ${got} after ${sizeBytes} bytes`, {
+      hints:
+        this.kind === "parts"
+          ? [`sealift bundle repair ${this.location} says which part is damaged`]
+          : ["the medium is damaged or the bundle was changed; copy it again from the original"],
+    });
   }
 }
 
 function endsEarly(what: string): Error {
   return layoutError("LAYOUT_TRUNCATED", `${what} ends early`, {
     hints: ["is the medium still in place? Else copy the bundle again from the original"],
-  });
-}
-
-function mismatch(want: Digest, got: Digest, sizeBytes: number): Error {
-  return layoutError("LAYOUT_DIGEST_MISMATCH", `blob ${want}: got ${got} after ${sizeBytes} bytes`, {
-    hints: ["the medium is damaged or the bundle was changed; copy it again from the original"],
   });
 }
 
@@ -314,13 +319,14 @@ export function readLayout(store: Store): Layout {
   return new Layout(store.kind, store.location, files);
 }
 
-/** Opens and reads in one step, for callers outside the cage. The caller closes `store`. */
+/** Opens and reads in one step, for callers outside the cage. The caller closes `store`. @throws PARTS_DAMAGED too */
 export function openLayout(path: string): { readonly layout: Layout; readonly store: Store } {
   const store = openStore(path);
   try {
     return { layout: readLayout(store), store };
   } catch (cause) {
     closeStore(store);
+    if (store.kind === "parts") requireUndamaged(path);
     throw cause;
   }
 }

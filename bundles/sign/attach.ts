@@ -111,6 +111,12 @@ export async function writeSignatures(
   release: BundleRelease,
   objects: readonly NewSignatureObject[],
 ): Promise<void> {
+  if (layout.kind === "parts")
+    throw layoutError(
+      "PARTS_READ_ONLY",
+      `media parts in ${JSON.stringify(layout.location)}: signatures go into a bundle before it is split`,
+      { hints: ["sign the bundle that the parts were made from, then: sealift bundle split"] },
+    );
   const groups = groupBlobs(release, objects);
   const bytes = new Map(objects.flatMap((object) => [...object.bytes]));
   const index = renderIndexFile(release, objects);
@@ -127,7 +133,7 @@ function keptFiles(layout: Layout, digests: readonly Digest[]): LayoutFile[] {
   return [LAYOUT_FILE, ...digests.map(blobName)].map((name, i) => {
     const file = layout.file(name);
     if (!file) throw layoutError("LAYOUT_BLOB_MISSING", `${name} is not in the bundle`);
-    if (layout.kind === "tar" && layout.files[i]?.name !== name) {
+    if (layout.kind !== "directory" && layout.files[i]?.name !== name) {
       throw layoutError("LAYOUT_ORDER", `tar: got ${layout.files[i]?.name} as file ${i + 1}, want ${name}`);
     }
     return file;

@@ -1,7 +1,8 @@
 /** The files of an OCI layout that others made, in a directory or in a tar, read in place. */
 import { closeSync, constants, createReadStream, fstatSync, openSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { blobName, INDEX_FILE, readAt } from "../layout/layout.ts";
+import { blobName, INDEX_FILE } from "../layout/layout.ts";
+import { readAt } from "../layout/read-at.ts";
 import type { Descriptor } from "../model/descriptor.ts";
 import { type Digest, digestOf } from "../model/digest.ts";
 import { type Index, MANIFEST_MAX_BYTES, parseIndex } from "../model/oci.ts";

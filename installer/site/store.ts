@@ -13,14 +13,8 @@ import { dirname, join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { type BundleRelease, groupBlobs, readLayoutIndex, renderIndexFile } from "../../bundles/layout/contents.ts";
 import { layoutError } from "../../bundles/layout/error.ts";
-import {
-  blobName,
-  INDEX_FILE,
-  LAYOUT_FILE,
-  LAYOUT_FILE_BYTES,
-  type Layout,
-  readAt,
-} from "../../bundles/layout/layout.ts";
+import { blobName, INDEX_FILE, LAYOUT_FILE, LAYOUT_FILE_BYTES, type Layout } from "../../bundles/layout/layout.ts";
+import { readAt } from "../../bundles/layout/read-at.ts";
 import { readSignatureObjects } from "../../bundles/layout/signature-object.ts";
 import { type Digest, digestFromHex, digestOf, hexOf } from "../../bundles/model/digest.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";

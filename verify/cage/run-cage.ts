@@ -17,6 +17,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { isDeepStrictEqual } from "node:util";
 import type { Store } from "../../bundles/layout/layout.ts";
+import { requireUndamaged } from "../../bundles/layout/parts.ts";
 import { type Digest, parseDigest } from "../../bundles/model/digest.ts";
 import { plainJson } from "../../bundles/model/plain-text.ts";
 import type { ImportedRecords } from "../checks/scan.ts";
@@ -79,8 +80,23 @@ export async function verifyInCage(options: CageOptions, trial: CageTrial = IN_E
   return (await examineInCage(options, trial)).verdict;
 }
 
-/** `verifyInCage`, and with `describe` what is in the release: that part decides nothing, and nothing checks it out here. */
+/**
+ * `verifyInCage`, and with `describe` what is in the release: that part decides nothing, and nothing checks it out here.
+ * @throws PARTS_DAMAGED in place of a denial, if media parts have other bytes than they were made with
+ */
 export async function examineInCage(options: CageOptions, trial: CageTrial = IN_EARNEST): Promise<Judged> {
+  const requireMedia = (): void => {
+    if (options.store.kind === "parts") requireUndamaged(options.store.location);
+  };
+  const judged = await examine(options, trial).catch((cause: unknown) => {
+    requireMedia();
+    throw cause;
+  });
+  if (judged.verdict.decision === "deny") requireMedia();
+  return judged;
+}
+
+async function examine(options: CageOptions, trial: CageTrial): Promise<Judged> {
   const { imported, describe } = options;
   const passed = [...options.store.files, ...(imported ? [imported] : []), ...(describe?.earlier?.store.files ?? [])];
   const cage = new Cage({ files: passed });

@@ -41,12 +41,18 @@ export function checkClosedWorld(
       failed("layout", INDEX_FILE, "LAYOUT_INDEX_DIFFERS", `${INDEX_FILE} is not the one that Sealift writes`),
     );
   }
-  if (findings.length === 0 && layout.kind === "tar" && wanted.some((name, i) => name !== have[i])) {
+  if (findings.length === 0 && layout.kind !== "directory" && wanted.some((name, i) => name !== have[i])) {
     findings.push(failed("layout", "tar", "LAYOUT_ORDER", "the files are not in the canonical order"));
   }
   return findings.length > 0
     ? findings
-    : [passed("layout", layout.kind, `${have.length} files, each accounted for, and nothing else`)];
+    : [
+        passed(
+          "layout",
+          layout.kind === "directory" ? "directory" : "tar",
+          `${have.length} files, each accounted for, and nothing else`,
+        ),
+      ];
 }
 
 /** Each blob has the size that its manifest says; the digest is checked with all others. */

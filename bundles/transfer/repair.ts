@@ -1,0 +1,501 @@
+/**
+ * Says which media parts are damaged or missing, and makes them again. Damage is found and made good by the
+ * block (split-plan.ts), so a scratch costs a block and not a part. What is made has its name only when its
+ * hash is right.
+ */
+import { closeSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { layoutError } from "../layout/error.ts";
+import {
+  type FoundFile,
+  findParts,
+  hashOf,
+  type Listed,
+  listName,
+  openPart,
+  type PartsFound,
+  parityExponents,
+  parityName,
+  partName,
+  readLists,
+} from "../layout/parts.ts";
+import { readAt } from "../layout/read-at.ts";
+import { transferError } from "./error.ts";
+import { blockConstants, power, product, solve } from "./gf16.ts";
+import { type Block, multiplyBlocks } from "./multiply.ts";
+import { type DataFile, inSetOrder } from "./par2-packet.ts";
+import { type ParityFound, readParity } from "./par2-reader.ts";
+import { chunksOf, hashOfOpen, type WantedParity, writeParityFiles, writerOf } from "./parity-files.ts";
+import { PartHasher } from "./part-hashes.ts";
+import { hostPartsDisk, PartialFile, type PartsDisk, requireRoom } from "./parts-disk.ts";
+import { dataBlocks, writeList } from "./split.ts";
+import { blockBytesOf, PARITY_MAX, recoveryBlocks } from "./split-plan.ts";
+
+const CHUNK_BYTES = 1024 * 1024;
+
+export interface RepairOptions {
+  /** A directory with parts, or one of them. */
+  readonly path: string;
+  /** Where new files go; undefined: in the place of the damaged ones, beside the others. */
+  readonly out?: string | undefined;
+  /** Look and say, write nothing. */
+  readonly checkOnly: boolean;
+  readonly threads: number;
+  readonly onProgress: (what: "read" | "made", doneBytes: number, totalBytes: number) => void;
+  readonly disk?: PartsDisk;
+}
+
+export interface RepairResult {
+  readonly name: string;
+  /** Names of files that were damaged or missing, and are whole now. */
+  readonly damaged: readonly string[];
+  readonly missing: readonly string[];
+  /** Paths of what was written. */
+  readonly written: readonly string[];
+}
+
+/** What was found of one part. */
+interface PartState {
+  readonly file: DataFile;
+  readonly found: FoundFile | undefined;
+  /** Undefined if it is missing or cannot be opened. */
+  readonly fd: number | undefined;
+  /** Of each block whether its bytes are the right ones. */
+  readonly isWhole: readonly boolean[];
+  /** Of a part whose every byte is right. */
+  readonly sha256: string | undefined;
+}
+
+/**
+ * Reads everything once, and makes again what is damaged or missing: parts, parity files that a list names, and
+ * the list.
+ * @throws PARTS_DAMAGED for `checkOnly`, if it could be repaired | PARTS_UNREPAIRABLE, which names every part |
+ * PARTS_MISSING if there are none | PARTS_MIXED | PARTS_DUPLICATE | PARTS_DISK_FULL | PARTS_WRITE_FAILED
+ */
+export async function repairParts(options: RepairOptions): Promise<RepairResult> {
+  const found = findParts(options.path);
+  if (!found) {
+    throw layoutError("PARTS_MISSING", `${JSON.stringify(options.path)}: there are no media parts in it`);
+  }
+  const parity = readParity(found);
+  if (!parity) return withoutParity(found, options);
+  const states: PartState[] = [];
+  try {
+    const total = parity.set.files.reduce((sum, { size }) => sum + size, 0);
+    for (const file of parity.set.files) {
+      const before = states.reduce((sum, state) => sum + state.file.size, 0);
+      const onBytes = (bytes: number): void => options.onProgress("read", before + bytes, total);
+      states.push(readPart(file, partCalled(found, file.name), parity.set.blockBytes, onBytes));
+    }
+    return await makeWhole(survey(found, parity, states, options), options);
+  } finally {
+    parity.close();
+    for (const { fd } of states) if (fd !== undefined) closeSync(fd);
+  }
+}
+
+function partCalled({ parts }: PartsFound, name: string): FoundFile | undefined {
+  return [...parts.values()].find((part) => part.name.toLowerCase() === name.toLowerCase());
+}
+
+/** No parity file describes the set: all that can be said is what the list says, and of whole parts parity can be made. */
+async function withoutParity(found: PartsFound, options: RepairOptions): Promise<RepairResult> {
+  const { path, checkOnly, disk = hostPartsDisk } = options;
+  const hashes = readLists(found);
+  const names = Array.from({ length: found.count }, (_, i) => partName(found.name, i + 1, found.count));
+  const parity = parityFiles(found, hashes);
+  const parts = [...found.parts.values()];
+  const isDamaged = (file: FoundFile): boolean => hashOf(file.path) !== hashes.get(file.name.toLowerCase())?.sha256;
+  const unlisted = parts.filter(({ name }) => !hashes.has(name.toLowerCase())).map(({ name }) => name);
+  const lostParts = names.filter((_, i) => !found.parts.has(i + 1));
+  const badParts = parts.filter((file) => !unlisted.includes(file.name) && isDamaged(file)).map(({ name }) => name);
+  const isHere = ({ name }: { readonly name: string }): boolean => found.parity.some((file) => file.name === name);
+  const wrong = {
+    missing: [...lostParts, ...parity.filter((file) => !isHere(file)).map(({ name }) => name)],
+    damaged: [...badParts, ...parity.filter(isHere).map(({ name }) => name)],
+  };
+  if (lostParts.length + badParts.length + unlisted.length > 0) {
+    const why = unlisted.length > 0 ? `no list and no parity says what ${unlisted.join(", ")} should be` : NO_PARITY;
+    throw unrepairable(path, wrong, `; ${why}`);
+  }
+  const result = { name: found.name, ...wrong };
+  if (parity.length === 0) return { ...result, written: [] };
+  if (checkOnly) throw damagedError(path, wrong);
+  const wanted = parity.map((file) => ({
+    ...file,
+    path: placeOf(
+      file.name,
+      found.parity.find(({ name }) => name === file.name),
+      found,
+      options,
+    ),
+  }));
+  await parityOfParts(found, wanted, { disk, threads: options.threads, onBytes: () => {} });
+  return { ...result, written: wanted.map((file) => file.path) };
+}
+
+const NO_PARITY = "no parity file is here, or whole enough";
+
+/** As `splitBundle` made it: of parts that are cut into as many blocks as it cuts them. */
+async function parityOfParts(
+  { parts }: PartsFound,
+  wanted: readonly WantedParity[],
+  options: Parameters<typeof writeParityFiles>[3],
+): Promise<void> {
+  const opened: { readonly name: string; readonly fd: number; readonly size: number }[] = [];
+  try {
+    for (const { name, path } of parts.values()) opened.push({ name, ...openPart(path) });
+    const blockBytes = blockBytesOf(Math.max(...opened.map(({ size }) => size)));
+    const files = inSetOrder(
+      opened.map(({ name, fd, size }) => {
+        const hasher = new PartHasher(blockBytes);
+        for (const chunk of chunksOf(fd, 0, size)) hasher.update(chunk);
+        return hasher.end(name).file;
+      }),
+    );
+    const byName = new Map(opened.map(({ name, fd }) => [name, fd]));
+    const set = { blockBytes, files };
+    const data = dataBlocks(
+      set,
+      files.map(({ name }) => byName.get(name) as number),
+    );
+    await writeParityFiles(set, data, wanted, options);
+  } finally {
+    for (const { fd } of opened) closeSync(fd);
+  }
+}
+
+type Wrong = Pick<RepairResult, "missing" | "damaged">;
+
+function wrongText({ missing, damaged }: Wrong): string {
+  const part = (what: string, names: readonly string[]): string[] =>
+    names.length > 0 ? [`${what} ${names.join(", ")}`] : [];
+  return [...part("missing", missing), ...part("damaged", damaged)].join("; ");
+}
+
+function unrepairable(path: string, wrong: Wrong, why: string): Error {
+  return transferError("PARTS_UNREPAIRABLE", `media parts in ${JSON.stringify(path)}: ${wrongText(wrong)}${why}`, {
+    hints: ["bring another copy of one of these parts, or of a .par2 file, and run the same command again"],
+  });
+}
+
+function damagedError(path: string, wrong: Wrong): Error {
+  return layoutError("PARTS_DAMAGED", `media parts in ${JSON.stringify(path)}: ${wrongText(wrong)}`, {
+    hints: [`sealift bundle repair ${path} makes them again`],
+  });
+}
+
+/** Reads a part to where it should end; what the medium does not give counts as a damaged block. */
+function readPart(
+  file: DataFile,
+  found: FoundFile | undefined,
+  blockBytes: number,
+  onBytes: (doneBytes: number) => void,
+): PartState {
+  const missing = { file, found, fd: undefined, isWhole: file.blocks.map(() => false), sha256: undefined };
+  if (!found) return missing;
+  let opened: ReturnType<typeof openPart>;
+  try {
+    opened = openPart(found.path);
+  } catch {
+    return missing;
+  }
+  const { fd, size } = opened;
+  const hasher = new PartHasher(blockBytes);
+  const unread = new Set<number>();
+  const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
+  for (let position = 0; position < file.size; ) {
+    const wanted = chunk.subarray(0, Math.min(CHUNK_BYTES, file.size - position));
+    if (!readsWhole(fd, wanted, position)) {
+      wanted.fill(0);
+      const last = Math.floor((position + wanted.length - 1) / blockBytes);
+      for (let block = Math.floor(position / blockBytes); block <= last; block++) unread.add(block);
+    }
+    hasher.update(wanted);
+    position += wanted.length;
+    onBytes(position);
+  }
+  const got = hasher.end(file.name);
+  const isWhole = file.blocks.map(({ md5 }, i) => !unread.has(i) && got.file.blocks[i]?.md5.equals(md5) === true);
+  return { file, found, fd, isWhole, sha256: size === file.size && isWhole.every(Boolean) ? got.sha256 : undefined };
+}
+
+function readsWhole(fd: number, into: Buffer, position: number): boolean {
+  try {
+    return readAt(fd, into, position) === into.length;
+  } catch {
+    return false;
+  }
+}
+
+/** What is wrong with the files, and what there is to put it right. */
+interface Survey extends Wrong {
+  readonly found: PartsFound;
+  readonly parity: ParityFound;
+  readonly states: readonly PartState[];
+  /** Numbers of lost blocks in the order of the set, and how they follow from recovery blocks. */
+  readonly lost: readonly number[];
+  readonly solution: readonly Uint16Array[] | undefined;
+  readonly exponents: readonly number[];
+  /** Parity files to be made again. */
+  readonly lostParity: readonly { readonly name: string; readonly first: number; readonly count: number }[];
+  readonly isListWhole: boolean;
+}
+
+function survey(found: PartsFound, parity: ParityFound, states: readonly PartState[], { path }: RepairOptions): Survey {
+  const wholeBlocks = states.flatMap(({ isWhole }) => isWhole);
+  const lost = wholeBlocks.flatMap((isWhole, i) => (isWhole ? [] : [i]));
+  const constants = blockConstants(wholeBlocks.length);
+  const exponents = [...parity.recovery.keys()].sort((a, b) => a - b);
+  const solution = solve(
+    lost.map((i) => constants[i] as number),
+    exponents,
+  );
+  const hashes = readLists(found);
+  const lostParity = parityFiles(found, hashes).filter((file) => !isParityWhole(file, found, parity, hashes));
+  const isListed = ({ file, sha256 }: PartState): boolean => {
+    const listed = hashes.get(file.name.toLowerCase());
+    return listed !== undefined && (sha256 === undefined || listed.sha256 === sha256);
+  };
+  const isParityListed = found.parity.every(({ name }) => hashes.has(name.toLowerCase()));
+  const isListWhole = states.every(isListed) && isParityListed;
+  const wrong = states.filter(({ sha256 }) => sha256 === undefined);
+  const isHere = ({ name }: { readonly name: string }): boolean => found.parity.some((file) => file.name === name);
+  const missing = [
+    ...wrong.filter((state) => !state.found).map(({ file }) => file.name),
+    ...lostParity.filter((file) => !isHere(file)).map(({ name }) => name),
+    ...(found.lists.length === 0 ? [listName(found.name)] : []),
+  ].sort();
+  const damaged = [
+    ...wrong.flatMap((state) => (state.found ? [state.found.name] : [])),
+    ...lostParity.filter(isHere).map(({ name }) => name),
+    ...(found.lists.length > 0 && !isListWhole ? [listName(found.name)] : []),
+  ].sort();
+  if (!solution) {
+    const why = `; ${lost.length} blocks of parts are lost, and ${exponents.length} recovery blocks are whole`;
+    throw unrepairable(path, { missing, damaged }, why);
+  }
+  return { found, parity, states, lost, solution, exponents, lostParity, isListWhole, missing, damaged };
+}
+
+/** The parity files that the list names or that are here; of a damaged list only names that `splitBundle` gives. */
+function parityFiles({ name: set, parity }: PartsFound, hashes: ReadonlyMap<string, Listed>): Survey["lostParity"] {
+  const names = new Map(parity.map(({ name }) => [name.toLowerCase(), name]));
+  for (const [key, { name }] of hashes) if (!names.has(key)) names.set(key, name);
+  return [...names.values()].sort().flatMap((name) => {
+    const exponents = parityExponents(name);
+    return exponents && isSplitName(set, name, exponents) ? [{ name, ...exponents }] : [];
+  });
+}
+
+function isSplitName(
+  set: string,
+  name: string,
+  { first, count }: { readonly first: number; readonly count: number },
+): boolean {
+  const isOwn = name.toLowerCase() === parityName(set, first, count).toLowerCase();
+  return isOwn && first % count === 0 && [1, PARITY_MAX].map(recoveryBlocks).includes(count);
+}
+
+function isParityWhole(
+  { name, first, count }: Survey["lostParity"][number],
+  found: PartsFound,
+  parity: ParityFound,
+  hashes: ReadonlyMap<string, Listed>,
+): boolean {
+  const here = found.parity.find((file) => file.name === name);
+  if (!here) return false;
+  const wanted = hashes.get(name.toLowerCase())?.sha256;
+  if (wanted !== undefined && hashOf(here.path) === wanted) return true;
+  const there = new Set(parity.exponents.get(here.path));
+  const hasAll = Array.from({ length: count }, (_, i) => there.has(first + i)).every(Boolean);
+  return wanted === undefined && hasAll;
+}
+
+async function makeWhole(found: Survey, options: RepairOptions): Promise<RepairResult> {
+  const { missing, damaged } = found;
+  const result = { name: found.found.name, missing, damaged };
+  if (missing.length + damaged.length === 0) return { ...result, written: [] };
+  if (options.checkOnly) {
+    throw damagedError(options.path, found);
+  }
+  const { disk = hostPartsDisk } = options;
+  const parts = await makeParts(found, options, disk);
+  try {
+    const parity = await makeLostParity(found, parts, options, disk);
+    const list = found.isListWhole && found.found.lists.length > 0 && parity.every(({ isListed }) => isListed);
+    const written = [...parts.made.map(({ path }) => path), ...parity.map(({ path }) => path)];
+    return { ...result, written: list ? written : [...written, makeList(found, parts, parity, options, disk)] };
+  } finally {
+    for (const fd of parts.opened) closeSync(fd);
+  }
+}
+
+interface MadeParts {
+  readonly made: readonly { readonly path: string }[];
+  /** Of every part in the order of the set: its whole file, and its hash. */
+  readonly whole: readonly { readonly fd: number; readonly sha256: string }[];
+  readonly opened: readonly number[];
+}
+
+/** Where a file goes: in the place of a damaged one, or beside the others. */
+function placeOf(
+  name: string,
+  here: FoundFile | undefined,
+  { parts, parity }: PartsFound,
+  { out }: RepairOptions,
+): string {
+  if (out !== undefined) return join(out, name);
+  const [neighbour] = [...parts.values(), ...parity];
+  return here?.path ?? join(dirname((neighbour as FoundFile).path), name);
+}
+
+async function makeParts(found: Survey, options: RepairOptions, disk: PartsDisk): Promise<MadeParts> {
+  const { states, parity } = found;
+  const wrong = states.filter(({ sha256 }) => sha256 === undefined);
+  const files = new Map<PartState, PartialFile>();
+  const opened: number[] = [];
+  try {
+    const places = wrong.map((state) => placeOf(state.file.name, state.found, found.found, options));
+    const [place] = places;
+    if (place !== undefined)
+      requireRoom(
+        dirname(place),
+        wrong.reduce((sum, { file }) => sum + file.size, 0),
+      );
+    for (const [i, state] of wrong.entries()) files.set(state, new PartialFile(disk, places[i] as string));
+    for (const [state, file] of files) copyWholeBlocks(state, file, parity.set.blockBytes);
+    await makeBlocks(found, files, options, disk);
+    for (const [{ file }, made] of files) {
+      if (hashOfOpen(made.fd, "md5", 0, file.size).equals(file.md5)) continue;
+      throw unrepairable(options.path, found, `; ${file.name} was made again with other bytes than it had`);
+    }
+    for (const [{ file }, made] of files) made.finish(file.size);
+    const whole = states.map((state) => {
+      const made = files.get(state);
+      if (!made) return { fd: state.fd as number, sha256: state.sha256 as string };
+      const { fd } = openPart(made.path);
+      opened.push(fd);
+      return { fd, sha256: hashOfOpen(fd, "sha256", 0, state.file.size).toString("hex") };
+    });
+    return { made: [...files.values()], whole, opened };
+  } catch (cause) {
+    for (const file of files.values()) file.discard();
+    for (const fd of opened) closeSync(fd);
+    throw cause;
+  }
+}
+
+function copyWholeBlocks({ file, fd, isWhole }: PartState, to: PartialFile, blockBytes: number): void {
+  const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, blockBytes));
+  for (const [i, isRight] of isWhole.entries()) {
+    if (!isRight || fd === undefined) continue;
+    const end = Math.min(file.size, (i + 1) * blockBytes);
+    for (let position = i * blockBytes; position < end; position += chunk.length) {
+      const wanted = chunk.subarray(0, Math.min(chunk.length, end - position));
+      readAt(fd, wanted, position);
+      to.write(wanted, position);
+    }
+  }
+}
+
+/** Each lost block as the sum of recovery blocks and whole data blocks. */
+async function makeBlocks(
+  { states, parity, lost, solution = [], exponents }: Survey,
+  files: ReadonlyMap<PartState, PartialFile>,
+  { threads, onProgress }: RepairOptions,
+  disk: PartsDisk,
+): Promise<void> {
+  if (lost.length === 0) return;
+  const isLost = new Set(lost);
+  const fds = states.map((state) => files.get(state)?.fd ?? (state.fd as number));
+  const blocks = dataBlocks(parity.set, fds);
+  const used = exponents
+    .map((exponent, i) => ({ exponent, i }))
+    .filter(({ i }) => solution.some((row) => row[i] !== 0));
+  const known = blocks.map((block, i) => ({ block, i })).filter(({ i }) => !isLost.has(i));
+  const from = [
+    ...used.map(({ exponent }) => parity.recovery.get(exponent) as Block),
+    ...known.map(({ block }) => block),
+  ];
+  const constants = blockConstants(blocks.length);
+  const factors = new Uint16Array(lost.length * from.length);
+  for (const [row, combination] of solution.entries()) {
+    for (const [column, { i }] of used.entries()) factors[row * from.length + column] = combination[i] as number;
+    for (const [column, { i }] of known.entries()) {
+      let factor = 0;
+      for (const { exponent, i: at } of used) {
+        factor ^= product(combination[at] as number, power(constants[i] as number, exponent));
+      }
+      factors[row * from.length + used.length + column] = factor;
+    }
+  }
+  const total = from.length * parity.set.blockBytes;
+  let done = 0;
+  const onBytes = (bytes: number): void => {
+    done += bytes;
+    onProgress("made", done, total);
+  };
+  const to = lost.map((i) => blocks[i] as Block);
+  await multiplyBlocks(
+    { blockBytes: parity.set.blockBytes, from, to, factors },
+    { write: writerOf([...files.values()]), onBytes, threads: disk === hostPartsDisk ? threads : 1 },
+  );
+}
+
+interface MadeParity {
+  readonly name: string;
+  readonly path: string;
+  readonly sha256: string;
+  readonly isListed: boolean;
+}
+
+async function makeLostParity(
+  found: Survey,
+  { whole }: MadeParts,
+  options: RepairOptions,
+  disk: PartsDisk,
+): Promise<MadeParity[]> {
+  const { lostParity, parity } = found;
+  if (lostParity.length === 0) return [];
+  const hashes = readLists(found.found);
+  const wanted = lostParity.map(({ name, first, count }) => {
+    const here = found.found.parity.find((file) => file.name === name);
+    return { path: placeOf(name, here, found.found, options), first, count };
+  });
+  const data = dataBlocks(
+    parity.set,
+    whole.map(({ fd }) => fd),
+  );
+  const made = await writeParityFiles(parity.set, data, wanted, { disk, threads: options.threads, onBytes: () => {} });
+  return lostParity.map(({ name }, i) => ({
+    name,
+    path: (wanted[i] as { path: string }).path,
+    sha256: made[i] as string,
+    isListed: hashes.get(name.toLowerCase())?.sha256 === made[i],
+  }));
+}
+
+/** A list of all that is whole now. */
+function makeList(
+  found: Survey,
+  { whole }: MadeParts,
+  made: readonly MadeParity[],
+  options: RepairOptions,
+  disk: PartsDisk,
+): string {
+  const name = listName(found.found.name);
+  const path = placeOf(name, found.found.lists[0], found.found, options);
+  const others = found.found.parity.filter((file) => !made.some((one) => one.name === file.name));
+  const files = [
+    ...found.states.map(({ file }, i) => ({ name: file.name, sha256: (whole[i] as { sha256: string }).sha256 })),
+    ...made.map(({ name: parity, sha256 }) => ({ name: parity, sha256 })),
+    ...others.map((file) => ({ name: file.name, sha256: hashOf(file.path) ?? "" })),
+  ];
+  writeList(
+    disk,
+    path,
+    files.sort((a, b) => (a.name < b.name ? -1 : 1)),
+  );
+  return path;
+}
