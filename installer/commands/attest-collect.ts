@@ -1,15 +1,12 @@
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
-import { CHALLENGE_MAX_BYTES, challengeReportData } from "../../verify/attestation/challenge.ts";
 import { collateralNeedsOf } from "../../verify/attestation/collateral-needs.ts";
 import { type CollectedReport, collectReport } from "../../verify/attestation/collect-evidence.ts";
 import { writeCollectedEvidence } from "../../verify/attestation/evidence.ts";
-import { reportDataOf } from "../../verify/attestation/report-data.ts";
-import { readBoundedFile } from "../host/read-file.ts";
 import { writeNew } from "../host/write-new.ts";
-import { answerChallenge, asksSite } from "../lifecycle/answer-challenge.ts";
+import { answerChallenge } from "../lifecycle/answer-challenge.ts";
 import type { Terminal } from "../ui/terminal.ts";
-import { RUN_DETAILS, RUN_OPTIONS, readNonce, runDirectory } from "./attest-input.ts";
-import { type Command, type Invocation, optionalOption, positionals, requiredOption, usageError } from "./command.ts";
+import { RUN_DETAILS, RUN_OPTIONS, readQuestion, runDirectory } from "./attest-input.ts";
+import { type Command, optionalOption, positionals, requiredOption, usageError } from "./command.ts";
 import { withSite } from "./site-options.ts";
 
 const NAME = "attest collect";
@@ -37,7 +34,7 @@ export const attestCollect: Command = {
   },
   run: async (invocation) => {
     positionals(invocation, NAME);
-    const question = await readQuestion(invocation);
+    const question = await readQuestion(invocation, NAME);
     const out = requiredOption(invocation, NAME, "out");
     const vmpl = readLevel(optionalOption(invocation, "vmpl"));
     const ask = (reportData: Buffer): CollectedReport => collectReport(reportData, vmpl);
@@ -88,16 +85,6 @@ function needsOf(report: Buffer, terminal: Terminal): readonly string[] {
 function unbound(collected: CollectedReport): { collected: CollectedReport; evidence: Buffer; hostKey: null } {
   const { provider, report, certificateTable } = collected;
   return { collected, evidence: writeCollectedEvidence(provider, report, certificateTable), hostKey: null };
-}
-
-/** REPORT_DATA for the nonce or the challenge; the challenge itself if it asks a site for its keys. */
-async function readQuestion(invocation: Invocation): Promise<Buffer | { readonly challenge: Buffer }> {
-  const nonce = readNonce(NAME, optionalOption(invocation, "nonce"));
-  const path = optionalOption(invocation, "challenge");
-  if ((nonce === null) === (path === undefined)) throw usageError(NAME, "give --nonce or --challenge");
-  if (nonce !== null) return reportDataOf(nonce);
-  const challenge = await readBoundedFile(path as string, CHALLENGE_MAX_BYTES);
-  return asksSite(challenge) ? { challenge } : challengeReportData(challenge);
 }
 
 function readLevel(text: string | undefined): number | undefined {

@@ -3,9 +3,11 @@ import { readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { CRL_MAX_BYTES } from "../../verify/attestation/certificate.ts";
-import { NONCE_MAX_BYTES, NONCE_MIN_BYTES } from "../../verify/attestation/report-data.ts";
+import { CHALLENGE_MAX_BYTES, challengeReportData } from "../../verify/attestation/challenge.ts";
+import { NONCE_MAX_BYTES, NONCE_MIN_BYTES, reportDataOf } from "../../verify/attestation/report-data.ts";
 import { installerError } from "../error.ts";
 import { readBoundedFile } from "../host/read-file.ts";
+import { asksSite } from "../lifecycle/answer-challenge.ts";
 import { isUnfinished } from "../lifecycle/collateral-store.ts";
 import { DEFAULT_RUN } from "../lifecycle/transport-key.ts";
 import { type Invocation, optionalOption, usageError } from "./command.ts";
@@ -39,6 +41,19 @@ export function readNonce(verb: string, text: string | undefined): Buffer | null
     throw usageError(verb, `--nonce: got ${JSON.stringify(text)}, want ${want}`);
   }
   return Buffer.from(text, "hex");
+}
+
+/** REPORT_DATA, or a challenge that asks a site for its keys, from which the site makes it. */
+export type Question = Buffer | { readonly challenge: Buffer };
+
+/** What `--nonce` or `--challenge` asks. @throws USAGE unless one of them is given | FILE_… | ATTEST_CHALLENGE_MALFORMED */
+export async function readQuestion(invocation: Invocation, verb: string): Promise<Question> {
+  const nonce = readNonce(verb, optionalOption(invocation, "nonce"));
+  const path = optionalOption(invocation, "challenge");
+  if ((nonce === null) === (path === undefined)) throw usageError(verb, "give --nonce or --challenge");
+  if (nonce !== null) return reportDataOf(nonce);
+  const challenge = await readBoundedFile(path as string, CHALLENGE_MAX_BYTES);
+  return asksSite(challenge) ? { challenge } : challengeReportData(challenge);
 }
 
 /**

@@ -39,6 +39,7 @@ export const commands: ReadonlyMap<string, Loader> = new Map<string, Loader>([
   ["attest lint", async () => (await import("./attest-lint.ts")).attestLint],
   ["attest measure", async () => (await import("./attest-measure.ts")).attestMeasure],
   ["attest collect", async () => (await import("./attest-collect.ts")).attestCollect],
+  ["attest azure", async () => (await import("./attest-azure.ts")).attestAzure],
   ["attest needs", async () => (await import("./attest-needs.ts")).attestNeeds],
   ["attest fetch", async () => (await import("./attest-fetch.ts")).attestFetch],
   ["attest import", async () => (await import("./attest-import.ts")).attestImport],

@@ -3,12 +3,12 @@ import { sign } from "node:crypto";
 import { digestOf } from "../../bundles/model/digest.ts";
 import { isComplete, keyedReportData, readChallenge } from "../../verify/attestation/challenge.ts";
 import type { CollectedReport } from "../../verify/attestation/collect-evidence.ts";
-import { hostKeyMessage, writeCollectedEvidence } from "../../verify/attestation/evidence.ts";
+import { type BoundKeys, hostKeyMessage, writeCollectedEvidence } from "../../verify/attestation/evidence.ts";
 import { makeTransportKey } from "../../verify/attestation/sealed-key.ts";
 import { lifecycleError } from "./error.ts";
 import { headOf } from "./ledger.ts";
 import type { Site } from "./site.ts";
-import { keepAnswer, makeHostKey } from "./transport-key.ts";
+import { keepAnswer, makeHostKey, readAnswer } from "./transport-key.ts";
 
 export interface Answer {
   readonly evidence: Buffer;
@@ -33,18 +33,52 @@ export async function answerChallenge(
   challenge: Buffer,
   collect: (reportData: Buffer) => CollectedReport,
 ): Promise<Answer> {
+  const reportData = await beginAnswer(site, run, challenge);
+  const collected = collect(reportData);
+  const { provider, report, certificateTable } = collected;
+  const { keys, hostKey } = boundKeys(site, run, challenge);
+  return { evidence: writeCollectedEvidence(provider, report, certificateTable, keys), collected, hostKey };
+}
+
+/**
+ * Keeps a new transport key for this challenge, and returns what the processor or the vTPM must be asked with. For whoever
+ * asks it elsewhere and comes back with the answer: `boundKeys`. MUST be called under the site's lock.
+ * @throws ATTEST_CHALLENGE_SITE | ATTEST_CHALLENGE_STALE | ATTEST_RUN_NOT_MEMORY | STATE_…
+ */
+export async function beginAnswer(site: Site, run: string, challenge: Buffer): Promise<Buffer> {
   requireOurs(site, challenge);
   const host = makeHostKey(site.disk, site.paths);
   const transport = await makeTransportKey();
   keepAnswer(site.disk, run, site.siteId, { challenge, ...transport });
-  const keys = { hostKey: host.spki, transportKey: transport.publicKey };
+  return reportDataFor(challenge, { hostKey: host.spki, transportKey: transport.publicKey });
+}
+
+/**
+ * The keys that evidence for this challenge names, with the host key's signature. MUST be called under the site's lock.
+ * @throws ATTEST_CHALLENGE_SITE | ATTEST_CHALLENGE_STALE | ATTEST_TRANSPORT_GONE if the challenge was not begun, or another since
+ */
+export function boundKeys(
+  site: Site,
+  run: string,
+  challenge: Buffer,
+): { readonly keys: BoundKeys; readonly hostKey: string } {
+  requireOurs(site, challenge);
+  const pending = readAnswer(run, site.siteId);
+  if (!pending.challenge.equals(challenge)) {
+    throw lifecycleError("ATTEST_TRANSPORT_GONE", "the transport key is of another challenge, which came later", {
+      hints: ["answer one challenge after the other"],
+    });
+  }
+  const host = makeHostKey(site.disk, site.paths);
+  const named = { hostKey: host.spki, transportKey: pending.publicKey };
+  const signature = sign(null, hostKeyMessage(reportDataFor(challenge, named)), host.privateKey);
+  return { keys: { ...named, signature }, hostKey: digestOf(host.spki) };
+}
+
+function reportDataFor(challenge: Buffer, keys: Omit<BoundKeys, "signature">): Buffer {
   const reportData = keyedReportData(challenge, keys);
   if (reportData === undefined) throw new TypeError("the challenge asks about no site");
-  const collected = collect(reportData);
-  const { provider, report, certificateTable } = collected;
-  const signature = sign(null, hostKeyMessage(reportData), host.privateKey);
-  const evidence = writeCollectedEvidence(provider, report, certificateTable, { ...keys, signature });
-  return { evidence, collected, hostKey: digestOf(host.spki) };
+  return reportData;
 }
 
 function requireOurs({ siteId, ledger }: Site, bytes: Buffer): void {

@@ -1,6 +1,6 @@
 /**
  * Prints each attestation vector with what is expected and what came out, as a Markdown table: SEV-SNP reports,
- * launch digests, TDX quotes (SEALIFT_TDX_VECTORS), and a simulated and an impostor's platform of this run. Ends with 1 if one
+ * launch digests, TDX quotes (SEALIFT_TDX_VECTORS), Azure's vTPMs (SEALIFT_AZURE_VECTORS), and a simulated and an impostor's platform of this run. Ends with 1 if one
  * differs. Usage: node test/support/attestation-table.ts
  */
 import { readFileSync } from "node:fs";
@@ -14,6 +14,7 @@ import {
 import { readOvmf } from "../../bundles/model/ovmf.ts";
 import type { Vmm } from "../../bundles/model/processor-state.ts";
 import type { AttestationVerdict } from "../../verify/attestation/attestation-verdict.ts";
+import { AZURE_SKIP, azureVectors, judgeAzureVector } from "../verify/attestation/azure-vectors.ts";
 import { EXPECTED, failures, judgeVector, SKIP, vectors } from "../verify/attestation/evidence.ts";
 import { judgeTdx } from "../verify/attestation/tdx-evidence.ts";
 import { judgeTdxVector, TDX_SKIP, tdxVectors } from "../verify/attestation/tdx-vectors.ts";
@@ -91,6 +92,14 @@ function tdxRows(): TableRow[] {
   }));
 }
 
+function azureRows(): TableRow[] {
+  return azureVectors().map((row) => ({
+    vector: `Azure ${row.id}`,
+    expected: expectedOf(row.failures),
+    got: gotOf(judgeAzureVector(row)),
+  }));
+}
+
 /** Made here: what no policy for real machines may take. */
 function ownRows(): TableRow[] {
   const impostor = new TdxPlatform({ impostor: true });
@@ -112,11 +121,12 @@ function ownRows(): TableRow[] {
 
 /** Every row that can be made here, and why the others cannot. */
 export function attestationTable(): { readonly rows: readonly TableRow[]; readonly absent: readonly string[] } {
-  const absent = [SKIP, TDX_SKIP].flatMap((reason) => (typeof reason === "string" ? [reason] : []));
+  const absent = [SKIP, TDX_SKIP, AZURE_SKIP].flatMap((reason) => (typeof reason === "string" ? [reason] : []));
   return {
     rows: [
       ...(SKIP === false ? [...snpRows(), ...launchRows()] : []),
       ...(TDX_SKIP === false ? tdxRows() : []),
+      ...(AZURE_SKIP === false ? azureRows() : []),
       ...ownRows(),
     ],
     absent,

@@ -43,14 +43,21 @@ import { imageDigest, versionedPurl } from "../../sbom/scan/purl-match.ts";
 import { readVex } from "../../sbom/scan/vex.ts";
 import { isSpdxExpression } from "../../sbom/spdx.ts";
 import { bufferAccess, readZipMember, zipMembers } from "../../sbom/zip-reader.ts";
+import { parseAzureEnvelope } from "../../verify/attestation/azure-hcl.ts";
 import { readCertificates, readRevocationList } from "../../verify/attestation/certificate.ts";
 import { readCertificateTable } from "../../verify/attestation/certificate-table.ts";
-import { readEvidence } from "../../verify/attestation/evidence.ts";
+import { checkCollateral } from "../../verify/attestation/collateral-check.ts";
+import { readCollateralKit } from "../../verify/attestation/collateral-kit.ts";
+import { addressesOf, needsOf, VENDORS_SERVERS } from "../../verify/attestation/collateral-needs.ts";
+import { readCollateralRequest, writeCollateralRequest } from "../../verify/attestation/collateral-request.ts";
+import { readEvidence, writeCollectedEvidence } from "../../verify/attestation/evidence.ts";
 import { readSgxExtension } from "../../verify/attestation/sgx-extension.ts";
 import { parseSnpReport } from "../../verify/attestation/snp-report.ts";
 import { readIntelDocument } from "../../verify/attestation/tdx-collateral.ts";
 import { parseTdxQuote } from "../../verify/attestation/tdx-quote.ts";
-import { sgxExtension } from "../../verify/attestation/tdx-simulator.ts";
+import { sgxExtension, TDX_FMSPC } from "../../verify/attestation/tdx-simulator.ts";
+import { parseTpmQuote } from "../../verify/attestation/tpm-quote.ts";
+import { verifyVtpm } from "../../verify/attestation/verify-vtpm.ts";
 import { parseHashRequest, parseJudgement } from "../../verify/cage/protocol.ts";
 import { parsePolicy } from "../../verify/policy.ts";
 import { parseStatement, signedPayload, verifySimpleSigning } from "../../verify/signature/signature.ts";
@@ -58,12 +65,15 @@ import { parseSigstoreBundle } from "../../verify/signature/sigstore-bundle.ts";
 import { parseTrustedRoot } from "../../verify/signature/trusted-root.ts";
 import { parseGeneralizedTime } from "../../verify/signature/witnesses.ts";
 import { loadTrust } from "../../verify/trust/trust.ts";
+import { simulator } from "../verify/attestation/evidence.ts";
+import { AzureMachine, tpmQuote } from "./azure-machine.ts";
+import { filesFrom, intelAnswers, kitOf } from "./collateral-servers.ts";
 import { file, layer, OS_RELEASE, pax, symlink } from "./layer-tar.ts";
 import { osvRecord, sbomWith } from "./scan-inputs.ts";
 import { makeSigners, SMALL_NOW, signedBundle, signedFiles, smallTrust } from "./signed-bundle.ts";
 import { renderTar } from "./small-bundle.ts";
 import { makeSigner, sshSign } from "./ssh-signer.ts";
-import { TdxPlatform } from "./tdx-platform.ts";
+import { TDX_FROM, TdxPlatform } from "./tdx-platform.ts";
 import { makeKey, trustKeyOf } from "./test-trust.ts";
 import { zipFile } from "./zip-file.ts";
 
@@ -174,6 +184,11 @@ const zipSeeds = [
 ];
 
 const tdxPlatform = new TdxPlatform();
+const azure = new AzureMachine(simulator());
+const vtpmQuote = azure.quote();
+const VENDORS = Object.values(VENDORS_SERVERS).map((url) => new URL(url).host);
+const tdxNeeds = needsOf(tdxPlatform.quote());
+const smallKit = kitOf(operator, tdxNeeds, TDX_FROM, filesFrom(intelAnswers(tdxPlatform, TDX_FMSPC), tdxNeeds));
 
 export const fuzzTargets: Readonly<Record<string, FuzzTarget>> = {
   "sigstore bundle": {
@@ -377,7 +392,40 @@ export const fuzzTargets: Readonly<Record<string, FuzzTarget>> = {
   "certificate table": codes(readCertificateTable, Buffer.alloc(48)),
   certificates: codes(readCertificates, Buffer.from("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n")),
   "revocation list": codes(readRevocationList, Buffer.from("30023000", "hex")),
-  evidence: codes(readEvidence, Buffer.alloc(1184)),
+  evidence: codes(
+    readEvidence,
+    Buffer.alloc(1184),
+    azure.evidence(),
+    writeCollectedEvidence("tdx_guest", tdxPlatform.quote(), Buffer.alloc(0)),
+  ),
+  "Azure envelope": codes(parseAzureEnvelope, azure.envelope()),
+  "Azure runtime data": codes((runtimeData) => verifyVtpm({ ...vtpmQuote, runtimeData }), azure.runtimeData()),
+  "TPM quote": codes(parseTpmQuote, vtpmQuote.quote, tpmQuote({ extraData: Buffer.alloc(0), pcrs: [] })),
+  "TPM quote's signature": codes(
+    (signature) => verifyVtpm({ ...vtpmQuote, signature, runtimeData: azure.runtimeData() }),
+    vtpmQuote.signature,
+    Buffer.concat([Buffer.from("0014000b0100", "hex"), vtpmQuote.signature]),
+  ),
+  "collateral needs": {
+    seeds: [writeCollateralRequest([...needsOf(simulator().report()), ...needsOf(tdxPlatform.quote())])],
+    run: (data) => {
+      const needs = accepted(() => readCollateralRequest(data));
+      for (const need of needs ?? []) {
+        const addresses = addressesOf(need).map(({ url }) => new URL(url));
+        assert.ok(
+          addresses.every(({ host }) => VENDORS.includes(host)),
+          "no list of needs leads anywhere else",
+        );
+      }
+    },
+  },
+  "collateral kit": {
+    seeds: [smallKit],
+    run: (data) => {
+      const kit = accepted(() => readCollateralKit(data));
+      if (kit) accepted(() => checkCollateral(kit.files, kit.statement.needs, new Date(kit.statement.fetched), null));
+    },
+  },
   OVMF: codes(readOvmf, Buffer.alloc(4096)),
   "SSH signature": {
     seeds: [sshSign(operator, Buffer.from("x")), sshSign(makeSigner("sk-ssh-ed25519@openssh.com"), Buffer.from("x"))],

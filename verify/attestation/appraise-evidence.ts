@@ -3,7 +3,7 @@ import { createPublicKey, verify } from "node:crypto";
 import { type Digest, digestOf } from "../../bundles/model/digest.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { type AppraisalQuestion, appraise, notAppraised, type ReferenceValues, usableUntil } from "./appraise.ts";
-import { appraiseTdx, tdxNotAppraised, tdxUsableUntil } from "./appraise-tdx.ts";
+import { appraiseTdx, type TdxQuestion, tdxNotAppraised, tdxUsableUntil } from "./appraise-tdx.ts";
 import { type AnyPolicy, type AttestationPolicy, isTdxPolicy, parseAttestationPolicy } from "./attestation-policy.ts";
 import {
   type AttestationCheck,
@@ -29,6 +29,7 @@ import type { TdxPolicy } from "./tdx-policy.ts";
 import { parseTdxQuote, type TdxQuote } from "./tdx-quote.ts";
 import { snpAuthorityOf, verifySnpReport } from "./verify-snp.ts";
 import { tdxAuthorityOf, verifyTdxQuote } from "./verify-tdx.ts";
+import { type VtpmEvidence, verifyVtpm } from "./verify-vtpm.ts";
 
 export interface AttestationCase {
   readonly evidence: Buffer;
@@ -73,7 +74,8 @@ interface Judged {
 }
 
 /** What the evidence must answer, apart from the policy. */
-type Asked = Omit<AppraisalQuestion, "policy">;
+type Asked = Omit<TdxQuestion, "policy">;
+type AskedSnp = Omit<AppraisalQuestion, "policy">;
 
 function judge(question: AttestationCase, policy: AnyPolicy, policyDigest: Digest): Judged {
   const [evidence, unread] = attempt(() => evidenceOf(question, policy));
@@ -87,7 +89,10 @@ function judge(question: AttestationCase, policy: AnyPolicy, policyDigest: Diges
     const collateral = readCollateral(question.collateral);
     return isTdxPolicy(policy)
       ? judgeTdx(parseTdxQuote(evidence.report), collateral, policy, asked)
-      : judgeSnp(parseSnpReport(evidence.report), withHosts(collateral, evidence), policy, asked);
+      : judgeSnp(parseSnpReport(evidence.report), withHosts(collateral, evidence), policy, {
+          ...asked,
+          vtpm: evidence.vtpm === null ? null : judgeQuote(evidence.vtpm),
+        });
   });
   return judged ?? unjudged(policy, unparsed);
 }
@@ -123,7 +128,7 @@ function withHosts(collateral: Collateral, { certificates }: Evidence): Collater
   return { ...collateral, certificates: [...collateral.certificates, ...given] };
 }
 
-function judgeSnp(report: SnpReport, collateral: Collateral, policy: AttestationPolicy, asked: Asked): Judged {
+function judgeSnp(report: SnpReport, collateral: Collateral, policy: AttestationPolicy, asked: AskedSnp): Judged {
   const { findings, genuine } = verifySnpReport(report, collateral, asked.at, snpAuthorityOf(policy));
   const read = attestationPassed("evidence", `SEV-SNP report, version ${report.version}`);
   return {
@@ -132,6 +137,11 @@ function judgeSnp(report: SnpReport, collateral: Collateral, policy: Attestation
     usableUntil: genuine && usableUntil(genuine, policy),
     claims: genuine && snpClaims(genuine),
   };
+}
+
+function judgeQuote(evidence: VtpmEvidence): AskedSnp["vtpm"] {
+  const [genuine, failure] = attempt(() => verifyVtpm(evidence));
+  return genuine ?? [failure.code, failure.message];
 }
 
 function judgeTdx(quote: TdxQuote, collateral: Collateral, policy: TdxPolicy, asked: Asked): Judged {

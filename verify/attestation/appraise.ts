@@ -15,6 +15,7 @@ import { UNCHECKED, type Unchecked } from "./policy-schema.ts";
 import { type Tcb, tcbPartsOf } from "./snp-product.ts";
 import type { FirmwareVersion } from "./snp-report.ts";
 import { type GenuineReport, tcbText } from "./verify-snp.ts";
+import { type GenuineVtpm, qualifyingData } from "./verify-vtpm.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 
@@ -31,6 +32,8 @@ export interface AppraisalQuestion {
   /** What REPORT_DATA must be, 64 bytes, or why no answer counts: the code and a sentence. */
   readonly reportData: Buffer | readonly [code: string, message: string];
   readonly reference: ReferenceValues | null;
+  /** The quote that came with the report, or why it is none; null if there is none. */
+  readonly vtpm: GenuineVtpm | readonly [code: string, message: string] | null;
 }
 
 /** What one check says: undefined if all is well, else the code and what is wrong. */
@@ -84,18 +87,17 @@ type Rules<Checks extends PolicyCheck> = Readonly<Record<Checks, Rule>>;
 function trustRules(
   genuine: GenuineReport,
   question: AppraisalQuestion,
-): Rules<"revocation-fresh" | "revoked-here" | "nonce" | "report-version" | "signing-key" | "product-allowed"> {
+): Rules<
+  "revocation-fresh" | "revoked-here" | "nonce" | "vtpm-quote" | "report-version" | "signing-key" | "product-allowed"
+> {
   const { report, product } = genuine;
   const { policy } = question;
   const allowed = Object.keys(policy.products);
   return {
     "revocation-fresh": revocationRule(genuine, question),
     "revoked-here": revokedHere(genuine, policy),
-    nonce: {
-      wanted: policy.nonce,
-      got: `REPORT_DATA ${report.reportData.toString("hex")}`,
-      problem: nonceProblem(report.reportData, question.reportData),
-    },
+    nonce: nonceRule(genuine, question),
+    "vtpm-quote": quoteRule(question),
     "report-version": {
       wanted: policy.reportVersions,
       got: `version ${report.version}`,
@@ -121,6 +123,50 @@ function trustRules(
         : ["ATTEST_PRODUCT_REFUSED", `report: got ${product}, want ${allowed.join(" or ")}`],
     },
   };
+}
+
+/** A vTPM's quote carries the nonce where there is one, because REPORT_DATA names the vTPM. */
+function nonceRule({ report }: GenuineReport, { policy, reportData, vtpm }: AppraisalQuestion): Rule {
+  const wanted = policy.nonce;
+  if (vtpm === null) {
+    const got = `REPORT_DATA ${report.reportData.toString("hex")}`;
+    return { wanted, got, problem: nonceProblem(report.reportData, reportData) };
+  }
+  if (!isGenuine(vtpm)) return { wanted, got: "a quote that is none of the vTPM's", problem: vtpm };
+  const { extraData } = vtpm.quote;
+  const want = Buffer.isBuffer(reportData) ? qualifyingData(reportData) : reportData;
+  const got = `qualifying data of the quote ${extraData.toString("hex")}`;
+  return { wanted, got, problem: nonceProblem(extraData, want) };
+}
+
+/** A quote that was brought is looked at, whatever the policy says. */
+function quoteRule({ policy, vtpm }: AppraisalQuestion): Rule {
+  if (vtpm === null) {
+    const problem = ["ATTEST_VTPM_MISSING", "evidence: it has no quote of a vTPM"] as const;
+    return { wanted: policy.vtpm, got: "no quote of a vTPM", problem };
+  }
+  if (!isGenuine(vtpm)) return { wanted: "a genuine quote", got: "", problem: vtpm };
+  const { pcrs, resetCount, restartCount } = vtpm.quote;
+  const got = `by the key that the report names, of PCRs ${pcrs.join(", ")}; resets ${resetCount}, restarts ${restartCount}`;
+  return { wanted: "a genuine quote", got, problem: undefined };
+}
+
+function pcrRule({ policy, vtpm }: AppraisalQuestion): Rule {
+  const wanted = policy.vtpm;
+  const quoted: GenuineVtpm["pcrs"] = vtpm !== null && isGenuine(vtpm) ? vtpm.pcrs : new Map();
+  if (wanted === UNCHECKED) return { wanted, got: `${quoted.size} quoted PCRs`, problem: undefined };
+  const other = Object.entries(wanted.pcrs).find(
+    ([pcr, values]) => !values.includes(quoted.get(Number(pcr))?.toString("hex") ?? ""),
+  );
+  if (other === undefined) return { wanted, got: `PCRs ${Object.keys(wanted.pcrs).join(", ")}`, problem: undefined };
+  const [pcr] = other;
+  const value = quoted.get(Number(pcr))?.toString("hex");
+  const what = value === undefined ? `PCR ${pcr} was not quoted` : `PCR ${pcr} ${value} is not one of the policy's`;
+  return { wanted, got: what, problem: ["ATTEST_PCR_UNKNOWN", `vTPM: ${what}`] };
+}
+
+function isGenuine(vtpm: NonNullable<AppraisalQuestion["vtpm"]>): vtpm is GenuineVtpm {
+  return "quote" in vtpm;
 }
 
 export function nonceProblem(got: Buffer, want: AppraisalQuestion["reportData"]): Problem {
@@ -191,10 +237,11 @@ export function oneOf(wanted: readonly string[] | Unchecked, name: string, value
 /** What was started, and what its owner demanded of the platform. */
 function softwareRules(
   { report }: GenuineReport,
-  { policy, reference }: AppraisalQuestion,
+  question: AppraisalQuestion,
 ): Rules<
   | "measurement"
   | "rootfs"
+  | "vtpm-pcrs"
   | "debug"
   | "migration"
   | "smt"
@@ -211,6 +258,7 @@ function softwareRules(
   | "id-key"
   | "author-key"
 > {
+  const { policy, reference } = question;
   const { guest } = policy;
   const { guestPolicy } = report;
   const code = "ATTEST_GUEST_POLICY";
@@ -218,6 +266,7 @@ function softwareRules(
   return {
     measurement: measurementRule(policy.measurements, report.measurement, reference),
     rootfs: oneOf(policy.rootfs, "launch digest", report.measurement, "ATTEST_ROOTFS_UNMEASURED"),
+    "vtpm-pcrs": pcrRule(question),
     debug: flag(guest.debug, "debugging", guestPolicy.debugAllowed, "ATTEST_DEBUG_ALLOWED"),
     migration: flag(guest.migration, "migration", guestPolicy.migrationAllowed, code),
     smt: flag(guest.smt, "SMT", guestPolicy.smtAllowed, code),

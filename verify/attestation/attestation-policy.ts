@@ -59,6 +59,11 @@ export interface AttestationPolicy {
    * command line or because all of it lies in the measured initrd. The policy's author says so; nothing here can tell.
    */
   readonly rootfs: readonly string[] | Unchecked;
+  /**
+   * Of evidence with a vTPM's quote (Azure): PCR → the values that it may have, 64 hexadecimal digits each. The launch
+   * digest is the paravisor's there, and loader and kernel are in PCRs. Evidence without a quote is denied by it.
+   */
+  readonly vtpm: { readonly pcrs: Readonly<Record<string, readonly string[]>> } | Unchecked;
   readonly guest: {
     readonly debug: "refused" | Unchecked;
     readonly migration: "refused" | Unchecked;
@@ -133,6 +138,16 @@ const members = {
   nonce: required,
   measurements: { anyOf: [list(hex(48)), { enum: [OF_RELEASE, UNCHECKED] }] },
   rootfs: or(someOf(hex(48))),
+  vtpm: or(
+    closed({
+      pcrs: {
+        type: "object",
+        minProperties: 1,
+        propertyNames: { type: "string", pattern: "^(?:[0-9]|1[0-9]|2[0-3])$" },
+        additionalProperties: someOf(hex(32)),
+      },
+    }),
+  ),
   guest: closed({
     debug: refused,
     migration: refused,
@@ -196,10 +211,27 @@ export function lintPolicy(policy: AttestationPolicy): string[] {
   if (policy.guest.debug !== "refused") {
     problems.push("guest.debug: the host can read the memory of a guest that may be debugged");
   }
+  problems.push(...vtpmProblems(policy.vtpm));
   if ((policy.kind === "sev-snp-simulated") !== (policy.simulatedRoot !== undefined)) {
     problems.push("simulatedRoot: it belongs to kind sev-snp-simulated, which needs it, and to no other");
   }
   return problems;
+}
+
+/** The PCRs into which firmware and loaders measure what they start: boot loader, grub's commands and files, unified kernel. */
+const KERNEL_PCRS = ["4", "8", "9", "11"];
+const UNMEASURED_PCRS = ["0".repeat(64), "f".repeat(64)];
+
+function vtpmProblems(vtpm: AttestationPolicy["vtpm"]): string[] {
+  if (vtpm === UNCHECKED) return [];
+  const { pcrs } = vtpm;
+  const empty = Object.entries(pcrs).flatMap(([pcr, values]) =>
+    values.some((value) => UNMEASURED_PCRS.includes(value))
+      ? [`vtpm.pcrs.${pcr}: a PCR into which nothing was measured says nothing`]
+      : [],
+  );
+  if (KERNEL_PCRS.some((pcr) => pcr in pcrs)) return empty;
+  return [...empty, `vtpm.pcrs: none of ${KERNEL_PCRS.join(", ")}, so any kernel would be allowed`];
 }
 
 /**
@@ -284,6 +316,8 @@ function snpMembers(policy: AttestationPolicy): MembersByCheck {
     "revocation-fresh": policy.revocation,
     nonce: policy.nonce,
     rootfs: policy.rootfs,
+    "vtpm-quote": policy.vtpm,
+    "vtpm-pcrs": policy.vtpm,
     migration: guest.migration,
     smt: guest.smt,
     cxl: guest.cxl,

@@ -24,6 +24,7 @@ export const POLICY_CHECKS = [
   "revocation-fresh",
   "revoked-here",
   "nonce",
+  "vtpm-quote",
   "report-version",
   "signing-key",
   "product-allowed",
@@ -33,6 +34,7 @@ export const POLICY_CHECKS = [
   "tcb-launch",
   "measurement",
   "rootfs",
+  "vtpm-pcrs",
   "debug",
   "migration",
   "smt",
@@ -120,7 +122,10 @@ export interface AttestationFinding {
 
 /** What was shown, apart from the decision: these are three different things, and none stands for another. */
 export interface Assurance {
-  /** The report is genuine, and what the machine was started from is one of the policy's. */
+  /**
+   * The report is genuine, and what the machine was started from is one of the policy's: the launch digest, and where a
+   * vTPM has quoted also the PCRs, because there the launch digest is the paravisor's alone.
+   */
   readonly bootMeasured: boolean;
   /** That start also fixes the root file system, as the policy's author says. */
   readonly rootfsMeasured: boolean;
@@ -197,10 +202,11 @@ export function decideAttestation(findings: readonly AttestationFinding[], polic
 export function assuranceOf(findings: readonly AttestationFinding[], release: Digest | null): Assurance {
   const holds = (check: AttestationCheck): boolean =>
     findings.some((finding) => finding.check === check && finding.status === "pass");
+  const bootMeasured = holds("measurement") && (holds("vtpm-pcrs") || !holds("vtpm-quote"));
   const bindings = { chip: "chip-allowed", "host-data": "host-data", "id-key": "id-key" } as const;
   return {
-    bootMeasured: holds("measurement"),
-    rootfsMeasured: holds("measurement") && holds("rootfs"),
+    bootMeasured,
+    rootfsMeasured: bootMeasured && holds("rootfs"),
     releaseAsserted: holds("nonce") ? release : null,
     boundBy: (["chip", "host-data", "id-key"] as const).filter((name) => holds(bindings[name])),
   };

@@ -1,7 +1,7 @@
 /**
  * The envelope in which Azure's confidential VMs keep their report (in the vTPM, NV index 0x01400001): a header,
  * the report, and "runtime data", JSON with the keys of the vTPM, whose digest is in the report's REPORT_DATA.
- * Who believes it trusts Microsoft's paravisor to be what was measured. A quote of the vTPM is not read here.
+ * Who believes it trusts Microsoft's paravisor to be what was measured. A quote of the vTPM: verify-vtpm.ts.
  */
 import { createHash } from "node:crypto";
 import { attestationError } from "./error.ts";

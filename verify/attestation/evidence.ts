@@ -1,6 +1,7 @@
 /**
  * The files in which evidence comes: a report as the firmware made it (1184 bytes), a report in Azure's envelope
- * (azure-hcl.ts), a TDX quote, or what `sealift attest collect` writes: report or quote with the host's certificates.
+ * (azure-hcl.ts), a TDX quote, or what `sealift attest collect` and `attest azure` write: report or quote with the host's
+ * certificates, envelope with a quote of the vTPM.
  */
 import { canonicalJson, parseCanonicalJson } from "../../bundles/model/canonical-json.ts";
 import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
@@ -9,6 +10,7 @@ import { readCertificateTable } from "./certificate-table.ts";
 import { attestationError } from "./error.ts";
 import { SNP_REPORT_BYTES } from "./snp-report.ts";
 import { isTdxQuote } from "./tdx-quote.ts";
+import type { VtpmEvidence } from "./verify-vtpm.ts";
 
 export const EVIDENCE_MAX_BYTES = 64 * 1024;
 
@@ -22,6 +24,8 @@ export interface Evidence {
   readonly certificates: readonly Buffer[];
   /** Why REPORT_DATA holds no nonce of ours, or null if it may. */
   readonly reportDataTaken: string | null;
+  /** With a quote the nonce is in it, and not in REPORT_DATA. */
+  readonly vtpm: VtpmEvidence | null;
   /** Keys of the VM that REPORT_DATA names; null in a report that is not meant for the release of a key. */
   readonly keys: BoundKeys | null;
 }
@@ -45,6 +49,8 @@ export interface CollectedEvidence {
   readonly report: string;
   /** The GHCB certificate table, base64; empty if the host gave none. */
   readonly certificateTable: string;
+  /** Base64 each, with Azure's envelope as report: the quote, its signature, and the values of the quoted PCRs. */
+  readonly vtpm?: { readonly quote: string; readonly signature: string; readonly pcrs: string };
   /** Base64 each. */
   readonly keys?: { readonly host: string; readonly transport: string; readonly signature: string };
 }
@@ -64,6 +70,12 @@ export const collectedEvidenceSchema: JsonSchema = {
     provider: { type: "string", pattern: "^[a-z0-9_]{1,64}$" },
     report: base64,
     certificateTable: base64,
+    vtpm: {
+      type: "object",
+      additionalProperties: false,
+      required: ["quote", "signature", "pcrs"],
+      properties: { quote: base64, signature: base64, pcrs: base64 },
+    },
     keys: {
       type: "object",
       additionalProperties: false,
@@ -78,6 +90,7 @@ export function writeCollectedEvidence(
   report: Buffer,
   certificateTable: Buffer,
   keys: BoundKeys | null = null,
+  vtpm: Omit<VtpmEvidence, "runtimeData"> | null = null,
 ): Buffer {
   const document: CollectedEvidence = {
     schemaVersion: 1,
@@ -85,6 +98,13 @@ export function writeCollectedEvidence(
     provider,
     report: report.toString("base64"),
     certificateTable: certificateTable.toString("base64"),
+    ...(vtpm && {
+      vtpm: {
+        quote: vtpm.quote.toString("base64"),
+        signature: vtpm.signature.toString("base64"),
+        pcrs: vtpm.pcrValues.toString("base64"),
+      },
+    }),
     ...(keys && {
       keys: {
         host: keys.hostKey.toString("base64"),
@@ -102,13 +122,10 @@ export function readEvidence(bytes: Buffer): Evidence {
   if (bytes.length > EVIDENCE_MAX_BYTES) {
     throw malformed(`got ${bytes.length} bytes, want at most ${EVIDENCE_MAX_BYTES}`);
   }
-  const bare = { report: bytes, certificates: [], reportDataTaken: null, keys: null };
+  const bare = { report: bytes, certificates: [], reportDataTaken: null, vtpm: null, keys: null };
   if (bytes.length === SNP_REPORT_BYTES) return { kind: "sev-snp", ...bare };
   if (isTdxQuote(bytes)) return { kind: "tdx", ...bare };
-  if (isAzureEnvelope(bytes)) {
-    const reportDataTaken = "in Azure's envelope REPORT_DATA names the runtime data; a nonce would be in a vTPM quote";
-    return { ...bare, kind: "sev-snp", report: parseAzureEnvelope(bytes).report, reportDataTaken };
-  }
+  if (isAzureEnvelope(bytes)) return { ...bare, kind: "sev-snp", ...readEnvelope(bytes, undefined) };
   const value = parseCanonicalJson(bytes);
   if (value === undefined) {
     throw malformed(
@@ -117,15 +134,31 @@ export function readEvidence(bytes: Buffer): Evidence {
   }
   const problem = schemaProblem(collectedEvidenceSchema, value);
   if (problem !== undefined) throw malformed(problem);
-  const { kind, report, certificateTable, keys } = value as CollectedEvidence;
-  const table = Buffer.from(certificateTable, "base64");
-  return {
+  const { kind, report, certificateTable, vtpm, keys } = value as CollectedEvidence;
+  const reported = Buffer.from(report, "base64");
+  const common = {
     kind,
-    report: Buffer.from(report, "base64"),
-    certificates: readCertificateTable(table),
-    reportDataTaken: null,
+    certificates: readCertificateTable(Buffer.from(certificateTable, "base64")),
     keys: keys === undefined ? null : readKeys(keys, malformed),
   };
+  if (isAzureEnvelope(reported)) return { ...common, ...readEnvelope(reported, vtpm) };
+  if (vtpm !== undefined) throw malformed("a vTPM's quote goes with Azure's envelope only");
+  return { ...common, report: reported, reportDataTaken: null, vtpm: null };
+}
+
+function readEnvelope(
+  bytes: Buffer,
+  vtpm: CollectedEvidence["vtpm"],
+): Pick<Evidence, "report" | "reportDataTaken" | "vtpm"> {
+  const { report, runtimeData } = parseAzureEnvelope(bytes);
+  if (vtpm === undefined) {
+    const reportDataTaken = "in Azure's envelope REPORT_DATA names the runtime data; a nonce would be in a vTPM quote";
+    return { report, reportDataTaken, vtpm: null };
+  }
+  const [quote, signature, pcrValues] = [vtpm.quote, vtpm.signature, vtpm.pcrs].map((text) =>
+    Buffer.from(text, "base64"),
+  ) as [Buffer, Buffer, Buffer];
+  return { report, reportDataTaken: null, vtpm: { runtimeData, quote, signature, pcrValues } };
 }
 
 const X25519_BYTES = 32;

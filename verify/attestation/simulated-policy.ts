@@ -17,6 +17,7 @@ export function simulatedPolicyFor(simulator: Simulator, measurement: Buffer, wi
     nonce: withNonce ? "required" : "unchecked",
     measurements: [measurement.toString("hex")],
     rootfs: [measurement.toString("hex")],
+    vtpm: "unchecked",
     guest: {
       debug: "refused",
       migration: "refused",

@@ -4,6 +4,8 @@ import type { AttestationPolicy } from "../../../verify/attestation/attestation-
 import { ATTESTATION_CHECKS, assuranceProblems } from "../../../verify/attestation/attestation-verdict.ts";
 import { reportDataOf } from "../../../verify/attestation/report-data.ts";
 import { SIMULATED_GUEST_POLICY, SIMULATED_TCB, type SimulatedFields } from "../../../verify/attestation/simulator.ts";
+import { qualifyingData } from "../../../verify/attestation/verify-vtpm.ts";
+import { AzureMachine, PCR_VALUES } from "../../support/azure-machine.ts";
 import {
   failures,
   judgeSimulated,
@@ -45,30 +47,34 @@ test("a simulated report that meets every rule passes every check, and is still 
     minimumSvn: 4,
   };
   const list = { number: 7, thisUpdate: new Date("2026-06-01"), nextUpdate: new Date("2026-08-01") };
+  const fields: SimulatedFields = {
+    measurement: SIMULATED_MEASUREMENT,
+    version: 5,
+    tcb,
+    guestPolicy: 0x3d2_011fn,
+    platformInfo: 0x3en,
+    guestSvn: 5,
+    hostData: Buffer.alloc(32, 5),
+    mitigations: 0x7n,
+    edit: (report) => {
+      keyDigest.copy(report, 0xe0);
+      keyDigest.copy(report, 0x110);
+      report.writeUInt32LE(1, 0x48);
+    },
+  };
+  const machine = new AzureMachine(by);
+  const quote = machine.quote({ extraData: qualifyingData(reportDataOf(nonce)) });
   const verdict = judgeSimulated({
     by,
     nonce,
     collateral: [...simulatedCollateral(by, tcb), { name: "amd.crl", bytes: by.revocationList(list) }],
-    fields: {
-      version: 5,
-      tcb,
-      guestPolicy: 0x3d2_011fn,
-      platformInfo: 0x3en,
-      guestSvn: 5,
-      reportData: reportDataOf(nonce),
-      hostData: Buffer.alloc(32, 5),
-      mitigations: 0x7n,
-      edit: (report) => {
-        keyDigest.copy(report, 0xe0);
-        keyDigest.copy(report, 0x110);
-        report.writeUInt32LE(1, 0x48);
-      },
-    },
+    evidence: machine.evidence(fields, quote),
     policy: {
       products: { Turin: { minimumTcb: tcb, minimumListNumber: 7 } },
       revocation: { graceDays: 0 },
       nonce: "required",
       rootfs: [hex(SIMULATED_MEASUREMENT)],
+      vtpm: { pcrs: { "4": [hex(PCR_VALUES[4] as Buffer)] } },
       guest: all,
       hostData: [hex(Buffer.alloc(32, 5))],
       idKeys: [hex(keyDigest)],

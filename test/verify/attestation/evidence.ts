@@ -86,6 +86,7 @@ export const LEAST_POLICY: AttestationPolicy = {
   nonce: "unchecked",
   measurements: ["11".repeat(48)],
   rootfs: "unchecked",
+  vtpm: "unchecked",
   guest: {
     debug: "refused",
     migration: "unchecked",
