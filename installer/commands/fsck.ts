@@ -14,8 +14,8 @@ export const fsck: Command = {
   summary: "find what is wrong with this site, on its disk and in its engine; changes nothing",
   usage: "[--content] [--state DIR]",
   details: [
-    "--content             read every byte of the store and every entry of the audit log too; takes as long",
-    "                      as reading them does",
+    "--content             read every byte of the store, every file that a container sees and every entry of the",
+    "                      audit log too; takes as long as reading them does",
     "Exit 0: nothing is wrong. Exit 4: degraded. Exit 3: something is not what it was made. Exit 6: an operation",
     "has not ended or a record is damaged, see `sealift recover`. Each finding says what to do next.",
   ],

@@ -59,7 +59,10 @@ async function containersOf(engine: Engine): Promise<Labelled[]> {
 }
 
 /** The engine and what should run on it; undefined after saying why it cannot be compared. */
-async function running(ground: FsckGround, log: CheckLog): Promise<(Installed & { engine: Engine }) | undefined> {
+export async function running(
+  ground: FsckGround,
+  log: CheckLog,
+): Promise<(Installed & { engine: Engine }) | undefined> {
   const found = installed(ground, log);
   if (!found) return undefined;
   try {

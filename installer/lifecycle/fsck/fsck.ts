@@ -13,6 +13,7 @@ import { checkDisk } from "./disk-room.ts";
 import { checkContainers, checkDatabase, checkEngine, checkImages } from "./engine-checks.ts";
 import { type FsckGround, type FsckOptions, readGround } from "./ground.ts";
 import { checkJournal, checkLedger } from "./history.ts";
+import { checkImageFiles } from "./image-files.ts";
 import { checkPolicy, checkRecords, checkTrust } from "./records.ts";
 import { checkIdentities, checkSecrets } from "./secrets.ts";
 import { checkStateFiles } from "./state-files.ts";
@@ -44,6 +45,7 @@ const CHECKS: ReadonlyMap<string, (ground: FsckGround, log: CheckLog) => void | 
   ["disk", checkDisk],
   ["engine", checkEngine],
   ["images", checkImages],
+  ["image-files", checkImageFiles],
   ["containers", checkContainers],
   ["database", checkDatabase],
   ["audit-log", checkAuditLog],
