@@ -103,6 +103,31 @@ function dieAt(disk: PowerCutDisk, what: string, before?: string): void {
   };
 }
 
+interface Killed {
+  readonly directory: string;
+  readonly disk: PowerCutDisk;
+  readonly told: Told;
+  /** False if it came to its end in fewer calls. */
+  readonly hasDied: boolean;
+}
+
+/** A log that is begun, takes entries and makes a checkpoint, and dies at call `last` of its disk. */
+async function killedAt(t: TestContext, last: number): Promise<Killed> {
+  const { directory, disk } = await emptyDisk(t);
+  const told = new Told();
+  disk.onCall = (calls) => {
+    if (calls >= last) dead();
+  };
+  const log = await openLog(directory, { ...SMALL, disk }).catch(() => {});
+  if (log) await appendSome(log, told, directory, 0);
+  await log?.checkpoint().catch(() => {});
+  const hasDied = disk.calls >= last;
+  disk.onCall = dead;
+  await log?.close();
+  await told.seeCheckpoint(directory);
+  return { directory, disk, told, hasDied };
+}
+
 const ROOT_SYNC = ["sync ", "rename checkpoint"] as const;
 
 test("who starts where a checkpoint can be seen that is not durable makes it durable", async (t) => {
@@ -188,18 +213,8 @@ test("tiles whose checkpoint failed to be synced are not written again: the disk
 test("whenever power goes, nothing acknowledged is lost and every checkpoint stays true", async (t) => {
   let isPast = false;
   for (let last = 1; !isPast; last += STEP) {
-    const { directory, disk } = await emptyDisk(t);
-    const told = new Told();
-    disk.onCall = (calls) => {
-      if (calls >= last) dead();
-    };
-    const log = await openLog(directory, { ...SMALL, disk }).catch(() => {});
-    if (log) await appendSome(log, told, directory, 0);
-    await log?.checkpoint().catch(() => {});
-    isPast = disk.calls < last;
-    disk.onCall = dead;
-    await log?.close();
-    await told.seeCheckpoint(directory);
+    const { disk, told, hasDied } = await killedAt(t, last);
+    isPast = !hasDied;
     const random = randomFrom(SEED + last);
     await requireAfterCut(t, disk, told, () => false, `cut at call ${last}, nothing survives`);
     await requireAfterCut(t, disk, told, () => random() < 0.5, `cut at call ${last}, some survives`);
@@ -209,18 +224,8 @@ test("whenever power goes, nothing acknowledged is lost and every checkpoint sta
 test("whenever it is killed, the next one's word holds through a power cut too", async (t) => {
   let isPast = false;
   for (let last = 1; !isPast; last += STEP) {
-    const { directory, disk } = await emptyDisk(t);
-    const told = new Told();
-    disk.onCall = (calls) => {
-      if (calls >= last) dead();
-    };
-    const killed = await openLog(directory, { ...SMALL, disk }).catch(() => {});
-    if (killed) await appendSome(killed, told, directory, 0);
-    await killed?.checkpoint().catch(() => {});
-    isPast = disk.calls < last;
-    disk.onCall = dead;
-    await killed?.close();
-    await told.seeCheckpoint(directory);
+    const { directory, disk, told, hasDied } = await killedAt(t, last);
+    isPast = !hasDied;
     const random = randomFrom(SEED + last);
     const secondLast = disk.calls + 1 + Math.floor(random() * 90);
     disk.onCall = (calls) => {
