@@ -13,7 +13,6 @@ import { DEFAULT_SCAN_POLICY_BYTES, parseScanPolicy, SCAN_POLICY_MAX_BYTES } fro
 import { snapshotOnDisk } from "../../sbom/scan/snapshot-on-disk.ts";
 import type { Claims } from "../../sbom/scan/statements.ts";
 import { readVex, VEX_MAX_BYTES } from "../../sbom/scan/vex.ts";
-import { vexDocument } from "../../sbom/scan/vex-document.ts";
 import { readWaivers, WAIVERS_MAX_BYTES } from "../../sbom/scan/waiver.ts";
 import { BLOB_BUNDLE_MAX_BYTES } from "../../verify/signature/blob.ts";
 import { signersOfBlob } from "../../verify/signature/role-blob.ts";
@@ -79,7 +78,11 @@ export const sbomScan: Command = {
       return scanned;
     });
     const [subject] = report.subjects;
-    if (out !== undefined && subject) await writeNew(out, vexDocument(report, subject, sealiftVersion()));
+    if (out !== undefined && subject) {
+      // CycloneDX's library is as much memory as the scan itself.
+      const { vexDocument } = await import("../../sbom/scan/vex-document.ts");
+      await writeNew(out, vexDocument(report, subject, sealiftVersion()));
+    }
     // Nothing signed stands behind a scan that a person asked for: it informs, and authorizes nothing.
     invocation.terminal.document({ ...report, scope: "advisory" });
     for (const line of reportLines(report)) invocation.terminal.result(line);
