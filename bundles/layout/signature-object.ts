@@ -23,6 +23,7 @@ import {
   SIGSTORE_BUNDLE,
 } from "../model/media-types.ts";
 import { MANIFEST_MAX_BYTES, parseManifest } from "../model/oci.ts";
+import { withLowS } from "./ecdsa-signature.ts";
 import { layoutError } from "./error.ts";
 import type { Layout } from "./layout.ts";
 
@@ -172,7 +173,7 @@ export interface KeySignature {
   readonly hint: string;
 }
 
-/** The Sigstore bundle v0.3 of a signature made with a key: the members that cosign 3 writes, and no others. */
+/** The Sigstore bundle v0.3 of a signature made with a key: the members that cosign 3 writes, no others, the smaller s. */
 export function renderKeyBundle({ payload, signature, hint }: KeySignature): Buffer {
   return canonicalJson({
     mediaType: SIGSTORE_BUNDLE,
@@ -180,7 +181,7 @@ export function renderKeyBundle({ payload, signature, hint }: KeySignature): Buf
     dsseEnvelope: {
       payload: payload.toString("base64"),
       payloadType: IN_TOTO_PAYLOAD,
-      signatures: [{ sig: signature.toString("base64") }],
+      signatures: [{ sig: withLowS(signature).toString("base64") }],
     },
   });
 }
@@ -230,12 +231,19 @@ export function renderSigstoreReferrer(subject: Descriptor, predicateType: strin
   return assemble("sigstore-bundle", subject.digest, manifest, entry, blobs, [{ kind: "sigstore-bundle", bundle }]);
 }
 
+/** Of base64 that is none, what was given: nobody accepts it. */
+function spelling(signature: string): string {
+  const bytes = Buffer.from(signature, "base64");
+  return bytes.toString("base64") === signature ? withLowS(bytes).toString("base64") : signature;
+}
+
 /** Cosign 2's `.sig` manifest for `subject`, with `signatures` in a fixed order, each once. */
 export function renderSimpleSigning(
   subject: Digest,
   signatures: readonly { readonly payload: Buffer; readonly signature: string }[],
 ): NewSignatureObject {
-  const unique = new Map(signatures.map((item) => [`${digestOf(item.payload)} ${item.signature}`, item]));
+  const spelled = signatures.map(({ payload, signature }) => ({ payload, signature: spelling(signature) }));
+  const unique = new Map(spelled.map((item) => [`${digestOf(item.payload)} ${item.signature}`, item]));
   const sorted = [...unique].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, item]) => item);
   const layers = sorted.map(({ payload, signature }) => ({
     ...describe(COSIGN_SIMPLE_SIGNING, payload),

@@ -8,6 +8,7 @@
  */
 
 import { rmSync, writeFileSync } from "node:fs";
+import { otherSpelling } from "../../bundles/layout/ecdsa-signature.ts";
 import { blobName, INDEX_FILE, LAYOUT_FILE } from "../../bundles/layout/layout.ts";
 import { type NewSignatureObject, renderSigstoreReferrer } from "../../bundles/layout/signature-object.ts";
 import { BLOCK_BYTES } from "../../bundles/layout/tar-format.ts";
@@ -160,6 +161,23 @@ const KINDS: Readonly<Record<string, (dice: Dice) => Made>> = {
     const moved = renderSigstoreReferrer(subject, type, bundle);
     const rest = dice.below(2) === 0 ? base.objects : base.objects.filter((other) => other !== object);
     return fromObjects(`${object.descriptor.digest} to ${subject.digest}`, [...rest, moved]);
+  },
+  "signatures in their other spelling": (dice) => {
+    const object = dice.pick(base.objects);
+    const subject =
+      object.subject === base.small.release.descriptor.digest
+        ? base.small.release.descriptor
+        : imageDescriptor(base.small, dice.pick(["gateway", "audit"]));
+    const [signature] = object.signatures;
+    const json = JSON.parse(signature?.kind === "sigstore-bundle" ? String(signature.bundle) : "{}") as {
+      dsseEnvelope: { signatures: { sig: string }[] };
+    };
+    const [{ sig }] = json.dsseEnvelope.signatures as [{ sig: string }];
+    json.dsseEnvelope.signatures = [{ sig: otherSpelling(Buffer.from(sig, "base64")).toString("base64") }];
+    const type = object.descriptor.annotations?.["dev.sigstore.bundle.predicateType"] ?? "";
+    const respelled = renderSigstoreReferrer(subject, type, canonicalJson(json));
+    const rest = dice.below(2) === 0 ? base.objects : base.objects.filter((other) => other !== object);
+    return fromObjects(`${object.descriptor.digest} about ${subject.digest}`, [...rest, respelled]);
   },
   "signatures taken away": (dice) => {
     const gone = dice.pick(base.objects);
