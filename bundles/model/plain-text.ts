@@ -7,6 +7,13 @@ export function plain(text: string): string {
   return text.replace(CONTROLS, (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`);
 }
 
+/** `plain`, of text in lines and columns: their ends and tabs stay. */
+export function plainLines(text: string): string {
+  return text.replace(CONTROLS, (character) =>
+    character === "\n" || character === "\t" ? character : plain(character),
+  );
+}
+
 const CONTROLS_BEYOND_C0 = /[\u007f-\u009f\p{Cf}\p{Co}\p{Cs}\u2028\u2029]/gu;
 
 /** `value` as JSON in which no character acts on a terminal or ends a line. It parses to the same value. */

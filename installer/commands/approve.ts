@@ -61,7 +61,7 @@ export const approve: Command = {
     const out = optionalOption(invocation, "out") ?? statementPath(path, "approval", fingerprint);
     await writeNew(out, approval);
     terminal.result(`approved ${plain(inputs.appliance)} ${plain(inputs.version)}, release ${inputs.release}`);
-    terminal.result(`signed with key ${fingerprint} into ${out}`);
+    terminal.result(`signed with key ${fingerprint} into ${plain(out)}`);
     terminal.document({ release: inputs.release, policy: inputs.policy, key: fingerprint, out });
     return 0;
   },

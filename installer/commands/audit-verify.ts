@@ -51,7 +51,7 @@ export const auditVerify: Command = {
         : []),
       ...(compared?.notChecked ?? []),
     ];
-    if (invocation.args.length === 0) terminal.result(`of this site, in ${directory}; key ${keyPath ?? "none"}`);
+    if (invocation.args.length === 0) terminal.result(`of this site, in ${plain(directory)}; key ${keyPath ?? "none"}`);
     terminal.result(`log ${plain(log.origin)}: ${log.entries} entries, root ${log.root}`);
     terminal.result(
       `first ${plain(log.firstTime ?? "none")}, last ${plain(log.lastTime ?? "none")}, by the senders' clocks`,

@@ -1,8 +1,10 @@
 import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { plain } from "../../bundles/model/plain-text.ts";
+import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { POLICY_MAX_BYTES } from "../../verify/policy.ts";
 import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
+import { installerError } from "../error.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { writeNew } from "../host/write-new.ts";
 import { makeRequest, type PlanSubject } from "../lifecycle/authorization.ts";
@@ -96,9 +98,8 @@ export const authorize: Command = {
     const signatures: Buffer[] = [];
     for (const key of keys) signatures.push(await signWithSshKeygen(request, key, terminal.interactive));
     const names = signatures.map((_, i) => (i === 0 ? `${out}.sig` : `${out}.${i + 1}.sig`));
-    // A signature of an older request by this name would look like one of this.
-    for (const name of [`${out}.sig`, ...names]) await rm(name, { force: true });
     await writeNew(out, request);
+    for (const name of [`${out}.sig`, ...names]) await removeOldSignature(name);
     for (const [i, bytes] of signatures.entries()) await writeNew(names[i] as string, bytes);
     for (const line of planLines(subject)) terminal.result(line);
     terminal.result(`${missingApprovals(site, subject)}; ${signatures.length} signed`);
@@ -108,6 +109,13 @@ export const authorize: Command = {
     return 0;
   },
 };
+
+/** A signature of an older request by this name would look like one of this. @throws FILE_WRITE_FAILED */
+async function removeOldSignature(path: string): Promise<void> {
+  await rm(path, { force: true }).catch((cause: unknown) => {
+    throw installerError("FILE_WRITE_FAILED", `destination ${JSON.stringify(path)}: ${reasonOf(cause)}`, { cause });
+  });
+}
 
 /** Both `tenant` and `api-key`: one database, one task. */
 const planWish: Planner = async (invocation, site) =>

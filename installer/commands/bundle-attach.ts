@@ -1,5 +1,4 @@
 import { statSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
 import { type BundleRelease, readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
 import { closeStore, INDEX_FILE, type Layout, openLayout } from "../../bundles/layout/layout.ts";
 import {
@@ -17,11 +16,14 @@ import {
   SIGSTORE_BUNDLE,
 } from "../../bundles/model/media-types.ts";
 import { MANIFEST_MAX_BYTES, parseIndex, parseManifest } from "../../bundles/model/oci.ts";
+import { plain } from "../../bundles/model/plain-text.ts";
 import { REBUILD_TYPE } from "../../bundles/model/rebuild.ts";
 import { mergeSignatures, objectsFrom, signableSubjects, writeSignatures } from "../../bundles/sign/attach.ts";
 import { parseDetachedFile, statementOf } from "../../bundles/sign/detached-file.ts";
 import { statementPath } from "../../verify/approval-files.ts";
+import { readRegularFile } from "../../verify/regular-file.ts";
 import { readBoundedFile } from "../host/read-file.ts";
+import { writeNew } from "../host/write-new.ts";
 import { type Command, usageError } from "./command.ts";
 
 export const bundleAttach: Command = {
@@ -53,7 +55,7 @@ export const bundleAttach: Command = {
         if (written === undefined) added.push(...(await objectsOf(file, release)));
         else beside.push(written);
       }
-      for (const file of beside) terminal.result(`put beside the bundle: ${file}`);
+      for (const file of beside) terminal.result(`put beside the bundle: ${plain(file)}`);
       const merged = mergeSignatures(layout, present, added);
       await writeSignatures(layout, release, merged);
       terminal.result(`attached ${added.length} signature objects to release ${release.descriptor.digest}`);
@@ -79,8 +81,25 @@ async function putBeside(file: string, bundle: string, release: BundleRelease): 
     predicateType === PREDICATE_VSA || (predicateType === PREDICATE_SLSA_PROVENANCE && isRebuild(predicate));
   if (!isOurs || subject !== release.descriptor.digest) return undefined;
   const out = statementPath(bundle, kind, hexOf(digestOf(bytes)));
-  await writeFile(out, bytes);
+  await writeOnce(out, bytes);
   return out;
+}
+
+/** The name follows from the bytes: what is there already is the same, or somebody put something else there. */
+async function writeOnce(path: string, bytes: Buffer): Promise<void> {
+  try {
+    await writeNew(path, bytes);
+  } catch (cause) {
+    if (!isThere(path, bytes)) throw cause;
+  }
+}
+
+function isThere(path: string, bytes: Buffer): boolean {
+  try {
+    return readRegularFile(path, SIGNATURE_MAX_BYTES).equals(bytes);
+  } catch {
+    return false;
+  }
 }
 
 /** Provenance of the release by its builder belongs inside. */

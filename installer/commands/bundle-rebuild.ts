@@ -85,7 +85,8 @@ export const bundleRebuild: Command = {
         for (const line of errorLines(error)) terminal.note(line);
         return error.exit;
       }
-      if (statement !== null) terminal.result(`signed into ${statement}; elsewhere: sealift bundle attach BUNDLE FILE`);
+      if (statement !== null)
+        terminal.result(`signed into ${plain(statement)}; elsewhere: sealift bundle attach BUNDLE FILE`);
       terminal.result("The same: the bundle holds exactly what these sources and locked inputs make.");
       return 0;
     } finally {

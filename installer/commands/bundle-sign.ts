@@ -3,6 +3,7 @@ import { readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
 import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
 import { isSignatureEntry, readSignatureObject } from "../../bundles/layout/signature-object.ts";
 import { parseDigest } from "../../bundles/model/digest.ts";
+import { plain } from "../../bundles/model/plain-text.ts";
 import { ROLES, type Role } from "../../bundles/model/signing-roles.ts";
 import { mergeSignatures, writeSignatures } from "../../bundles/sign/attach.ts";
 import {
@@ -64,8 +65,8 @@ export const bundleSign: Command = {
       await writeFile(out, signature, { flag: "wx" }).catch((cause: unknown) => {
         throw installerError("FILE_WRITE_FAILED", `${JSON.stringify(out)}: ${String(cause)}`, { cause });
       });
-      terminal.result(`signed ${digest} into ${out}`);
-      terminal.result(`Next, where the bundle is: sealift bundle attach BUNDLE ${out}`);
+      terminal.result(`signed ${digest} into ${plain(out)}`);
+      terminal.result(`Next, where the bundle is: sealift bundle attach BUNDLE ${plain(out)}`);
       terminal.document({ digest, out });
       return 0;
     }

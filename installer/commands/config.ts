@@ -1,5 +1,5 @@
 import { readFile, writeFile } from "node:fs/promises";
-import { plainJson } from "../../bundles/model/plain-text.ts";
+import { plain, plainJson } from "../../bundles/model/plain-text.ts";
 import { installerError } from "../error.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { planConfig, requireInstalled } from "../lifecycle/deploy-plan.ts";
@@ -60,7 +60,7 @@ export const configSet: Command = {
     await writeFile(file, `${JSON.stringify(config, null, 2)}\n`).catch((cause: unknown) => {
       throw installerError("FILE_WRITE_FAILED", `${JSON.stringify(file)}: ${String(cause)}`, { cause });
     });
-    terminal.result(`Next: sealift config apply ${file}`);
+    terminal.result(`Next: sealift config apply ${plain(file)}`);
     terminal.document(config);
     return 0;
   },

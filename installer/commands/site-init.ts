@@ -1,3 +1,4 @@
+import { plain } from "../../bundles/model/plain-text.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { createSite } from "../lifecycle/site.ts";
 import { parseSigners, SIGNERS_MAX_BYTES, type Signer } from "../site/allowed-signers.ts";
@@ -44,7 +45,7 @@ export const siteInit: Command = {
     const authority = makeAuthority({ operators, reviewers, thresholds: thresholds(invocation), recoveryKey }, 1);
     const directory = stateDirectory(invocation);
     const { siteId } = createSite(directory, authority);
-    terminal.result(`site ${siteId} in ${directory}`);
+    terminal.result(`site ${siteId} in ${plain(directory)}`);
     for (const { principal, key } of operators)
       terminal.result(`  operator ${principal}  ${key.type} ${key.fingerprint}`);
     if (!recoveryKey)

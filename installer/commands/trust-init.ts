@@ -1,3 +1,4 @@
+import { plain } from "../../bundles/model/plain-text.ts";
 import {
   fingerprintOf,
   planTrust,
@@ -65,10 +66,11 @@ export const trustInit: Command = {
     for (const key of signers) signTrust(files, key);
     await writeTrustMetadata(out, files, true, carriedFiles(carried?.name, trustedRoot));
     const missing = signingState(files).filter(({ signed, threshold }) => signed < threshold);
-    terminal.result(`release trust written to ${out}`);
+    terminal.result(`release trust written to ${plain(out)}`);
     for (const item of missing) terminal.result(`incomplete: ${signingLine(item)}`);
-    if (missing.length > 0) terminal.result(`Next, on each missing key's machine: sealift trust sign ${out} --key KEY`);
-    else terminal.result(`Next: sealift trust show ${out}, and put its fingerprint on paper`);
+    if (missing.length > 0)
+      terminal.result(`Next, on each missing key's machine: sealift trust sign ${plain(out)} --key KEY`);
+    else terminal.result(`Next: sealift trust show ${plain(out)}, and put its fingerprint on paper`);
     terminal.document({
       directory: out,
       complete: missing.length === 0,

@@ -41,7 +41,7 @@ export function showTrust(files: ReadonlyMap<string, Buffer>, directory: string,
   }
   printClaim(claim, terminal);
   for (const item of missing) terminal.result(`incomplete: ${signingLine(item)}`);
-  if (missing.length > 0) terminal.result(`Next: sealift trust sign ${directory} --key KEY`);
+  if (missing.length > 0) terminal.result(`Next: sealift trust sign ${plain(directory)} --key KEY`);
   if (problem) terminal.result(`does not hold now [${problem.code}]: ${plain(problem.message)}`);
   terminal.document({
     complete: missing.length === 0,

@@ -1,6 +1,7 @@
 /** What `trust rotate` and `trust revoke` share: the next version of a release trust, written and signed. */
 
 import { TRUSTED_ROOT_TARGET } from "../../bundles/model/certificate-identity.ts";
+import { plain } from "../../bundles/model/plain-text.ts";
 import { loadPrivateKey, type PrivateKey } from "../../bundles/sign/key-file.ts";
 import {
   parseTrustMetadata,
@@ -85,7 +86,7 @@ export async function updateTrust(
   printClaim(readTrustClaim(bytes), terminal);
   const state = signingState(parseTrustMetadata(bytes));
   const missing = state.filter(({ signed, threshold }) => signed < threshold);
-  terminal.result(`new: ${[...added.keys()].join(", ")} in ${out ?? directory}`);
+  terminal.result(`new: ${[...added.keys()].join(", ")} in ${plain(out ?? directory)}`);
   for (const item of missing) terminal.result(`incomplete: ${signingLine(item)}`);
   const next =
     missing.length > 0

@@ -1,8 +1,10 @@
 /** On a terminal: the operator sees the plan, picks a key, touches it, done; or hands the request to others. */
+
 import { existsSync, statSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { plain } from "../../bundles/model/plain-text.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { writeNew } from "../host/write-new.ts";
 import { type PlanSubject, type SignatureFile, signersFor } from "../lifecycle/authorization.ts";
@@ -188,8 +190,8 @@ async function handOver(
     `--request ${out}`,
     ...[...files, "NAME.sig"].map((name) => `--authorization ${name}`),
   ];
-  terminal.result(`${out} is written; nothing was changed.`);
-  terminal.result(`Each operator signs: ssh-keygen -Y sign -n sealift-authorization -f KEY <${out} >NAME.sig`);
+  terminal.result(`${plain(out)} is written; nothing was changed.`);
+  terminal.result(`Each operator signs: ssh-keygen -Y sign -n sealift-authorization -f KEY <${plain(out)} >NAME.sig`);
   terminal.result(`Then: ${again.join(" ")}`);
   terminal.document({ request: out, signatures: files, config: config === undefined ? null : configName(out) });
 }

@@ -1,9 +1,9 @@
 /**
  * Where a verb's output goes (CLI.md "Rules for every verb"): results to stdout, progress and messages
  * to stderr; with --json one document on stdout and nothing else there. Text that comes from a bundle
- * passes through `plain`, so that no file can move the cursor or colour a lie.
+ * passes through `plain`, so that no file can move the cursor or colour a lie; and whatever a verb forgot, here.
  */
-import { plain, plainJson } from "../../bundles/model/plain-text.ts";
+import { plain, plainJson, plainLines } from "../../bundles/model/plain-text.ts";
 import type { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { wrapped } from "./wrapped.ts";
 
@@ -52,16 +52,17 @@ export function createTerminal(options: { readonly json: boolean; readonly color
     interactive,
     live,
     result: (line) => {
-      if (!options.json) stdout.write(`${line}\n`);
+      if (!options.json) stdout.write(`${plainLines(line)}\n`);
     },
     document: (value) => {
       if (options.json) stdout.write(`${plainJson(value)}\n`);
     },
     note: (line) => {
-      stderr.write(`${line}\n`);
+      stderr.write(`${plainLines(line)}\n`);
     },
     paragraph: (line) => {
-      for (const part of live ? wrapped(line, (stderr.columns || 80) - 1) : [line]) stderr.write(`${part}\n`);
+      for (const part of live ? wrapped(line, (stderr.columns || 80) - 1) : [line])
+        stderr.write(`${plainLines(part)}\n`);
     },
     progress: (what) => {
       let last = Date.now();
