@@ -12,8 +12,8 @@ const STORE_NAME = /^[0-9a-f]{64}(?:\.statement-[0-9a-f]{16}\.json)?$/;
 const WORK_NAME = /^(?:\..+\.new|\.[0-9a-f]{64}\.(?:staging|removed|replaced)|\.incoming)$/;
 /** No secrets: the front reads its switch, clients the certificate of the authority, anybody what chip vendors publish. */
 const READABLE = /^(?:switch(?:\/.*)?|site\/client-ca\.pem|site\/collateral\/.*)$/;
-/** Compared with what the release says: stored-releases.ts, secrets.ts. */
-const JUDGED_ELSEWHERE = /^(?:store\/[0-9a-f]{64}|secrets)\/./;
+/** Compared with what the release says: stored-releases.ts, secrets.ts. Or copies of such, while an operation needs them. */
+const JUDGED_ELSEWHERE = /^(?:store\/[0-9a-f]{64}|secrets|site\/certificate-before|site\/rotation)\/./;
 
 export function checkStateFiles({ paths, isOperationOpen }: FsckGround, log: CheckLog): void {
   const { directory } = paths;

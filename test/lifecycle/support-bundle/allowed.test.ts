@@ -38,7 +38,7 @@ test("no pattern takes a password, a key or a token as Sealift makes them", () =
   const secrets = [
     "w3hFzq0nT8cV1mJxYb5RkQe7uLs2aDgIpoN6tWvXyZA",
     "5f2b".repeat(16),
-    "sealift_abcdefghij23_0123456789abcdef0123456789abcdef",
+    "slk_abcdefghij23_0123456789abcdef0123456789abcdef",
     "-----BEGIN PRIVATE KEY-----",
     "Bearer eyJhbGciOiJIUzI1NiJ9.e30.abc",
     "what is the diagnosis of Ms Smith?",
