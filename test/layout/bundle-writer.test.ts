@@ -5,8 +5,8 @@ import test from "node:test";
 import { BundleWriter } from "../../bundles/layout/bundle-writer.ts";
 import { digestOf } from "../../bundles/model/digest.ts";
 import { scratch } from "../support/scratch.ts";
+import { coded } from "../support/test-trust.ts";
 
-const coded = (code: string) => (error: { code?: string }) => error.code === code;
 const bytes = Buffer.from("some bytes");
 
 const lies = [

@@ -7,8 +7,7 @@ import { blobName, closeStore, openLayout } from "../../bundles/layout/layout.ts
 import type { Digest } from "../../bundles/model/digest.ts";
 import { scratch } from "../support/scratch.ts";
 import { bundleFiles, smallRelease, writeDirectory, writeSmallBundle, writeTar } from "../support/small-bundle.ts";
-
-const coded = (code: string) => (error: { code?: string }) => error.code === code;
+import { coded } from "../support/test-trust.ts";
 
 async function withLayout(
   path: string,

@@ -37,10 +37,9 @@ import { random } from "../support/faulty-disk.ts";
 import { scratch } from "../support/scratch.ts";
 import { sshSign } from "../support/ssh-signer.ts";
 import { HOUR_MS, makeTestSite, request } from "../support/test-site.ts";
+import { coded } from "../support/test-trust.ts";
 
 const SKIP = existsSync("/dev/shm") ? false : "this machine has no /dev/shm";
-const code = (want: string) => (error: unknown) => (error as { code?: string }).code === want;
-
 async function made(t: TestContext): Promise<AttestedSite> {
   return requiringSite(makeTestSite(await scratch(t)), t);
 }
@@ -60,7 +59,7 @@ const open = (site: AttestedSite, file: Buffer) => unseal(site.open(), site.run,
 /** It is refused with this code, and nothing was written or spent. */
 async function refused(site: AttestedSite, file: Buffer, want: string): Promise<void> {
   const before = site.open().ledger.entries.length;
-  await assert.rejects(open(site, file), code(want), want);
+  await assert.rejects(open(site, file), coded(want), want);
   assert.equal(existsSync(site.keyOut), false, `${want}: no key was written`);
   assert.equal(site.open().ledger.entries.length, before, `${want}: the ledger is as it was`);
 }
@@ -69,7 +68,7 @@ test("three ways by files alone: the site has its key, its ledger the receipt, a
   skip: SKIP,
 }, async (t) => {
   const site = await made(t);
-  assert.throws(() => requireAttested(site.open(), NEXT_RELEASE), code("ATTEST_REQUIRED"));
+  assert.throws(() => requireAttested(site.open(), NEXT_RELEASE), coded("ATTEST_REQUIRED"));
   const file = await released(site);
   const { receipt, verifier } = await open(site, file);
   assert.deepEqual(readFileSync(site.keyOut), UNLOCK_KEY);
@@ -78,7 +77,7 @@ test("three ways by files alone: the site has its key, its ledger the receipt, a
   const { entries } = site.open().ledger;
   const { type, data } = entries.at(-1) as (typeof entries)[number];
   assert.deepEqual([type, data["result"], data["receipt"]], ["attested", "allow", canonicalJson(receipt).toString()]);
-  assert.throws(() => readAnswer(site.run, receipt.siteId), code("ATTEST_TRANSPORT_GONE"));
+  assert.throws(() => readAnswer(site.run, receipt.siteId), coded("ATTEST_TRANSPORT_GONE"));
   requireAttested(site.open(), NEXT_RELEASE);
   assert.deepEqual((await auditLedger(site.open().ledger)).findings, []);
 });
@@ -104,8 +103,8 @@ test("a release for another site, release, policy or ledger is refused, each by 
 }, async (t) => {
   const site = await made(t);
   const collect = (changes: ChallengeChanges) => collectFor(site.open(), site.run, challengeFor(site.open(), changes));
-  await assert.rejects(collect({ siteId: "0".repeat(32) }), code("ATTEST_CHALLENGE_SITE"));
-  await assert.rejects(collect({ ledgerHead: digestOf("other") }), code("ATTEST_CHALLENGE_STALE"));
+  await assert.rejects(collect({ siteId: "0".repeat(32) }), coded("ATTEST_CHALLENGE_SITE"));
+  await assert.rejects(collect({ ledgerHead: digestOf("other") }), coded("ATTEST_CHALLENGE_STALE"));
   // The verifier's own site is another: its receipt says so, whatever was in the challenge.
   const forged = async (change: object): Promise<Buffer> => {
     const { receipt, sealed } = readReleaseFile(await released(site));
@@ -192,7 +191,7 @@ test("a simulated release is spent and recorded as what it is: no key, and the g
   const { receipt } = await open(site, file);
   assert.equal(receipt.decision, "simulated");
   assert.equal(existsSync(site.keyOut), false);
-  assert.throws(() => requireAttested(site.open(), NEXT_RELEASE), code("ATTEST_SIMULATED"));
+  assert.throws(() => requireAttested(site.open(), NEXT_RELEASE), coded("ATTEST_SIMULATED"));
   await refused(site, file, "ATTEST_RELEASE_SPENT");
 });
 
@@ -202,7 +201,7 @@ test("an attestation counts for this boot, its release, its policy, its verifier
   const site = await made(t);
   await open(site, await released(site));
   const gate = (want: string, release = NEXT_RELEASE): void =>
-    assert.throws(() => requireAttested(site.open(), release), code(want), want);
+    assert.throws(() => requireAttested(site.open(), release), coded(want), want);
   const [finding] = attestationFindings(site.open(), NEXT_RELEASE);
   assert.deepEqual([finding?.status, finding?.check], ["pass", "attestation"]);
   gate("ATTEST_OTHER_RELEASE", digestOf("another release"));
@@ -226,9 +225,9 @@ test("a key goes to no file on a disk", { skip: SKIP }, async (t) => {
   const site = await made(t);
   const file = await released(site);
   const onDisk = join(site.directory, "..", "unlock.key");
-  await assert.rejects(unseal(site.open(), site.run, file, onDisk), code("ATTEST_RUN_NOT_MEMORY"));
+  await assert.rejects(unseal(site.open(), site.run, file, onDisk), coded("ATTEST_RUN_NOT_MEMORY"));
   const challenge = challengeFor(site.open());
-  await assert.rejects(collectFor(site.open(), join(site.directory, "run"), challenge), code("ATTEST_RUN_NOT_MEMORY"));
+  await assert.rejects(collectFor(site.open(), join(site.directory, "run"), challenge), coded("ATTEST_RUN_NOT_MEMORY"));
   await open(site, file);
 });
 

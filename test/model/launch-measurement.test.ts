@@ -12,6 +12,7 @@ import {
 import { readOvmf } from "../../bundles/model/ovmf.ts";
 import { CPU_SIGNATURES, type Vmm } from "../../bundles/model/processor-state.ts";
 import { explainMeasurement } from "../../verify/attestation/explain-measurement.ts";
+import { coded } from "../support/test-trust.ts";
 
 const DIRECTORY = new URL("../../../shared/vectors/launch-digest/", import.meta.url).pathname;
 const SKIP = existsSync(DIRECTORY) ? false : "the shared launch digests are not here";
@@ -33,8 +34,6 @@ const rows = (): readonly Row[] =>
   (JSON.parse(readFileSync(`${DIRECTORY}launch-digests.json`, "utf8")) as { vectors: Row[] }).vectors;
 const image = (name: string): Buffer => readFileSync(`${DIRECTORY}${name}`);
 const amdSev = () => readOvmf(image("ovmf_AmdSev_suffix.bin"));
-const code = (wanted: string) => (error: unknown) => (error as { code?: string }).code === wanted;
-
 function inputsOf(row: Row): LaunchInputs {
   return {
     ovmf: readOvmf(image(row.ovmfFile)),
@@ -124,23 +123,23 @@ test("each byte of the firmware changes the digest", { skip: SKIP }, () => {
 
 test("a kernel with a firmware that has no place for its hash is refused", { skip: SKIP }, () => {
   const ovmf = readOvmf(image("ovmf_OvmfX64_suffix.bin"));
-  assert.throws(() => measureLaunch({ ...base(), ovmf }), code("ATTEST_OVMF_MALFORMED"));
+  assert.throws(() => measureLaunch({ ...base(), ovmf }), coded("ATTEST_OVMF_MALFORMED"));
 });
 
 test("a firmware that is cut, has no table or a table that lies is refused, and never crashes the reader", {
   skip: SKIP,
 }, () => {
   const good = image("ovmf_AmdSev_suffix.bin");
-  assert.throws(() => readOvmf(Buffer.alloc(0)), code("ATTEST_OVMF_MALFORMED"));
-  assert.throws(() => readOvmf(Buffer.alloc(4096)), code("ATTEST_OVMF_MALFORMED"));
-  assert.throws(() => readOvmf(good.subarray(1)), code("ATTEST_OVMF_MALFORMED"));
+  assert.throws(() => readOvmf(Buffer.alloc(0)), coded("ATTEST_OVMF_MALFORMED"));
+  assert.throws(() => readOvmf(Buffer.alloc(4096)), coded("ATTEST_OVMF_MALFORMED"));
+  assert.throws(() => readOvmf(good.subarray(1)), coded("ATTEST_OVMF_MALFORMED"));
   for (let at = 0; at < good.length; at += 1) {
     const changed = Buffer.from(good);
     changed[at] = (changed[at] ?? 0) ^ 0xff;
     try {
       readOvmf(changed);
     } catch (error) {
-      assert.ok(code("ATTEST_OVMF_MALFORMED")(error), `byte ${at}: ${error}`);
+      assert.ok(coded("ATTEST_OVMF_MALFORMED")(error), `byte ${at}: ${error}`);
     }
   }
 });

@@ -26,8 +26,7 @@ import {
 } from "../support/signed-bundle.ts";
 import { bundleFiles, writeDirectory, writeTar } from "../support/small-bundle.ts";
 import { objectAbout, parseObject } from "../support/tamper.ts";
-
-const coded = (code: string) => (error: { code?: string }) => error.code === code;
+import { coded } from "../support/test-trust.ts";
 
 /** What `bundle sign` and `bundle attach` do with objects that they have made. */
 async function attach(path: string, added: readonly NewSignatureObject[]): Promise<void> {

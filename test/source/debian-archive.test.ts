@@ -15,11 +15,8 @@ import {
   startMirror,
   syntheticDeb,
 } from "../support/synthetic-packages.ts";
+import { coded } from "../support/test-trust.ts";
 
-const coded = (code: string) => (error: { code?: string; message?: string }) => {
-  assert.equal(error.code, code, error.message ?? "");
-  return true;
-};
 const missing = ["gpg", "gpgv", "xz"].find((tool) => spawnSync(tool, ["--version"]).error);
 const skip = missing === undefined ? false : `${missing} is not on this machine`;
 

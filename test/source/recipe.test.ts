@@ -27,11 +27,7 @@ import {
   syntheticDeb,
   syntheticNpm,
 } from "../support/synthetic-packages.ts";
-
-const coded = (code: string) => (error: { code?: string; message?: string }) => {
-  assert.equal(error.code, code, error.message ?? "");
-  return true;
-};
+import { coded } from "../support/test-trust.ts";
 
 interface Kitchen {
   readonly root: string;

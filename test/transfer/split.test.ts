@@ -9,8 +9,8 @@ import { partsName } from "../../bundles/transfer/split.ts";
 import { planSplit } from "../../bundles/transfer/split-plan.ts";
 import { contents, digests, makeParts, PARTS_NAME, someBytes } from "../support/parts.ts";
 import { scratch } from "../support/scratch.ts";
+import { coded } from "../support/test-trust.ts";
 
-const coded = (code: string) => (error: { code?: string }) => error.code === code;
 const bytesOf = (bundle: ReturnType<typeof someBytes>) => Buffer.concat([...bundle.chunks()]);
 
 test("the parts one after the other are the bundle, none is too large, and the list has each one's hash", async (t) => {

@@ -17,11 +17,10 @@ import {
   GENUINENESS_CHECKS,
 } from "../../../verify/attestation/attestation-verdict.ts";
 import { collectedEvidenceSchema } from "../../../verify/attestation/evidence.ts";
+import { coded } from "../../support/test-trust.ts";
 import { LEAST_POLICY } from "./evidence.ts";
 
 const parse = (value: unknown) => parseAttestationPolicy(canonicalJson(value));
-const code = (wanted: string) => (error: unknown) => (error as { code?: string }).code === wanted;
-
 test("a policy is read, and its digest is that of its bytes", () => {
   assert.deepEqual(parse(LEAST_POLICY).policy, LEAST_POLICY);
 });
@@ -41,7 +40,7 @@ test("every member must be written: what is left out is not unchecked but malfor
   );
   assert.ok(members.length > 35);
   for (const path of members) {
-    assert.throws(() => parse(removeAt(LEAST_POLICY, path)), code("ATTEST_POLICY_MALFORMED"), path.join("."));
+    assert.throws(() => parse(removeAt(LEAST_POLICY, path)), coded("ATTEST_POLICY_MALFORMED"), path.join("."));
   }
 });
 
@@ -58,9 +57,13 @@ test("unknown members, empty lists and values that say something else are malfor
     { reportVersions: [6] },
     { kind: "sev" },
   ]) {
-    assert.throws(() => parse({ ...LEAST_POLICY, ...change }), code("ATTEST_POLICY_MALFORMED"), JSON.stringify(change));
+    assert.throws(
+      () => parse({ ...LEAST_POLICY, ...change }),
+      coded("ATTEST_POLICY_MALFORMED"),
+      JSON.stringify(change),
+    );
   }
-  assert.throws(() => parseAttestationPolicy(Buffer.from("{")), code("ATTEST_POLICY_MALFORMED"));
+  assert.throws(() => parseAttestationPolicy(Buffer.from("{")), coded("ATTEST_POLICY_MALFORMED"));
 });
 
 test("a policy that would let everything through is refused, with every reason", () => {
@@ -78,7 +81,7 @@ test("a policy that would let everything through is refused, with every reason",
     [{ simulatedRoot: `sha256:${"0".repeat(64)}` }, /simulatedRoot/],
   ];
   for (const [change, reason] of weak) {
-    assert.throws(() => parse({ ...LEAST_POLICY, ...change }), code("ATTEST_POLICY_WEAK"));
+    assert.throws(() => parse({ ...LEAST_POLICY, ...change }), coded("ATTEST_POLICY_WEAK"));
     assert.match(lintPolicy({ ...LEAST_POLICY, ...change }).join("\n"), reason);
   }
   assert.deepEqual(lintPolicy(LEAST_POLICY), []);

@@ -5,6 +5,7 @@ import { collateralNeedsOf } from "../../../verify/attestation/collateral-needs.
 import { collectReport, TSM_DIRECTORY, type TsmFiles } from "../../../verify/attestation/collect-evidence.ts";
 import { readEvidence, writeCollectedEvidence } from "../../../verify/attestation/evidence.ts";
 import { parseTdxQuote } from "../../../verify/attestation/tdx-quote.ts";
+import { coded } from "../../support/test-trust.ts";
 import { simulator } from "./evidence.ts";
 import { judgeTdx, tdxPlatform } from "./tdx-evidence.ts";
 
@@ -118,8 +119,6 @@ class FakeKernel implements TsmFiles {
   }
 }
 
-const code = (wanted: string) => (error: unknown) => (error as { code?: string }).code === wanted;
-
 test("a report is collected, carries what was asked, and the kernel's entry is removed", () => {
   const kernel = new FakeKernel();
   const { report, provider, certificateTable, leftover } = collectReport(REPORT_DATA, undefined, kernel);
@@ -153,7 +152,7 @@ test("a level is asked for, and under an SVSM the least one without being told",
   assert.equal(asked.report.readUInt32LE(0x30), 3);
   const under = collectReport(REPORT_DATA, undefined, new FakeKernel({ floor: "2" }));
   assert.equal(under.report.readUInt32LE(0x30), 2);
-  assert.throws(() => collectReport(REPORT_DATA, 0, new FakeKernel({ floor: "2" })), code("ATTEST_TSM_FAILED"));
+  assert.throws(() => collectReport(REPORT_DATA, 0, new FakeKernel({ floor: "2" })), coded("ATTEST_TSM_FAILED"));
 });
 
 test("whichever operation fails, with whichever error, the error has a code and the entry does not stay", () => {
@@ -187,10 +186,10 @@ test("whichever operation fails, with whichever error, the error has a code and 
 test("why there is no report is told apart: no kernel support, no right, no answer", () => {
   const first = (errorNumber: string) => () =>
     collectReport(REPORT_DATA, undefined, new FakeKernel({ at: 0, code: errorNumber }));
-  assert.throws(first("ENOENT"), code("ATTEST_TSM_UNAVAILABLE"));
-  assert.throws(first("ENXIO"), code("ATTEST_TSM_UNAVAILABLE"));
-  assert.throws(first("EACCES"), code("ATTEST_TSM_DENIED"));
-  assert.throws(first("EIO"), code("ATTEST_TSM_FAILED"));
+  assert.throws(first("ENOENT"), coded("ATTEST_TSM_UNAVAILABLE"));
+  assert.throws(first("ENXIO"), coded("ATTEST_TSM_UNAVAILABLE"));
+  assert.throws(first("EACCES"), coded("ATTEST_TSM_DENIED"));
+  assert.throws(first("EIO"), coded("ATTEST_TSM_FAILED"));
 });
 
 test("of a TDX guest a quote is collected, carries what was asked, and is read again as evidence of its kind", () => {
@@ -206,7 +205,7 @@ test("of a TDX guest a quote is collected, carries what was asked, and is read a
 
 test("of a TDX guest another answer than a quote to this question is refused, and a level cannot be asked for", () => {
   const tdx = { provider: "tdx_guest" };
-  assert.throws(() => collectReport(REPORT_DATA, 0, new FakeKernel(tdx)), code("ATTEST_TSM_FAILED"));
+  assert.throws(() => collectReport(REPORT_DATA, 0, new FakeKernel(tdx)), coded("ATTEST_TSM_FAILED"));
   for (const outblob of [
     () => Buffer.alloc(0),
     (quote: Buffer) => quote.subarray(0, 700),
@@ -214,7 +213,7 @@ test("of a TDX guest another answer than a quote to this question is refused, an
     () => tdxPlatform.quote({ reportData: Buffer.alloc(64, 1) }),
   ]) {
     const kernel = new FakeKernel({ ...tdx, outblob });
-    assert.throws(() => collectReport(REPORT_DATA, undefined, kernel), code("ATTEST_TSM_FAILED"));
+    assert.throws(() => collectReport(REPORT_DATA, undefined, kernel), coded("ATTEST_TSM_FAILED"));
     assert.equal(kernel.entries.size, 0);
   }
 });
@@ -229,15 +228,15 @@ test("what a connected machine fetches for a quote names its platform and its au
 
 test("a provider that is neither SEV-SNP's nor TDX's is refused by name", () => {
   const kernel = new FakeKernel({ provider: "arm_cca_guest" });
-  assert.throws(() => collectReport(REPORT_DATA, undefined, kernel), code("ATTEST_TSM_PROVIDER"));
+  assert.throws(() => collectReport(REPORT_DATA, undefined, kernel), coded("ATTEST_TSM_PROVIDER"));
   assert.equal(kernel.entries.size, 0);
 });
 
 test("a write that the kernel drops in silence is noticed", () => {
   // Without any input the kernel itself says so when the report is read.
-  assert.throws(() => collectReport(REPORT_DATA, 1, new FakeKernel({ drops: "inblob" })), code("ATTEST_TSM_FAILED"));
+  assert.throws(() => collectReport(REPORT_DATA, 1, new FakeKernel({ drops: "inblob" })), coded("ATTEST_TSM_FAILED"));
   // Without the level it would answer for another one.
-  assert.throws(() => collectReport(REPORT_DATA, 1, new FakeKernel({ drops: "privlevel" })), code("ATTEST_TSM_RACED"));
+  assert.throws(() => collectReport(REPORT_DATA, 1, new FakeKernel({ drops: "privlevel" })), coded("ATTEST_TSM_RACED"));
 });
 
 test("somebody else's write is a race: asked again once, refused if it goes on", () => {
@@ -245,7 +244,7 @@ test("somebody else's write is a race: asked again once, refused if it goes on",
   assert.ok(collectReport(REPORT_DATA, undefined, once).report.length > 0);
   assert.equal(once.operations.filter((operation) => operation === "mkdir").length, 2);
   const always = new FakeKernel({ stranger: "always" });
-  assert.throws(() => collectReport(REPORT_DATA, undefined, always), code("ATTEST_TSM_RACED"));
+  assert.throws(() => collectReport(REPORT_DATA, undefined, always), coded("ATTEST_TSM_RACED"));
   assert.equal(always.operations.filter((operation) => operation === "mkdir").length, 3);
   assert.equal(always.entries.size, 0);
 });
@@ -257,13 +256,13 @@ test("an empty, a short and somebody else's report are refused", () => {
     (report: Buffer) => report.subarray(1),
     () => simulator().report({ reportData: other }),
   ]) {
-    assert.throws(() => collectReport(REPORT_DATA, undefined, new FakeKernel({ outblob })), code("ATTEST_TSM_FAILED"));
+    assert.throws(() => collectReport(REPORT_DATA, undefined, new FakeKernel({ outblob })), coded("ATTEST_TSM_FAILED"));
   }
 });
 
 test("a generation or a level that is no number is refused", () => {
   for (const faults of [{ generation: "x\n" }, { generation: "" }, { floor: "9" }]) {
-    assert.throws(() => collectReport(REPORT_DATA, undefined, new FakeKernel(faults)), code("ATTEST_TSM_FAILED"));
+    assert.throws(() => collectReport(REPORT_DATA, undefined, new FakeKernel(faults)), coded("ATTEST_TSM_FAILED"));
   }
 });
 

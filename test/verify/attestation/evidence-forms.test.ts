@@ -7,6 +7,7 @@ import { appraiseEvidence } from "../../../verify/attestation/appraise-evidence.
 import { parseAzureEnvelope } from "../../../verify/attestation/azure-hcl.ts";
 import { readCertificateTable } from "../../../verify/attestation/certificate-table.ts";
 import { readEvidence, writeCollectedEvidence } from "../../../verify/attestation/evidence.ts";
+import { coded } from "../../support/test-trust.ts";
 import {
   failures,
   SIMULATED_AT,
@@ -16,8 +17,7 @@ import {
   simulator,
 } from "./evidence.ts";
 
-const code = (wanted: string) => (error: unknown) => (error as { code?: string }).code === wanted;
-const MALFORMED = code("ATTEST_EVIDENCE_MALFORMED");
+const MALFORMED = coded("ATTEST_EVIDENCE_MALFORMED");
 
 const GUIDS = {
   vcek: "63da758d-e664-4564-adc5-f4b93be8accd",

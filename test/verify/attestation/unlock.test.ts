@@ -18,6 +18,7 @@ import {
 } from "../../../verify/attestation/release-file.ts";
 import { makeTransportKey, openKey, sealKey, type TransportKey } from "../../../verify/attestation/sealed-key.ts";
 import { type UnlockQuestion, unlock } from "../../../verify/attestation/unlock.ts";
+import { coded } from "../../support/test-trust.ts";
 import {
   failures,
   LEAST_POLICY,
@@ -30,8 +31,6 @@ import {
 const NOW = new Date("2026-07-01T00:00:00.000Z");
 const SUBJECT = { release: digestOf("release"), siteId: "5".repeat(32), ledgerHead: digestOf("ledger") };
 const UNLOCK_KEY = Buffer.from("the site's key, 32 bytes long...");
-const code = (want: string) => (error: unknown) => (error as { code?: string }).code === want;
-
 const appraise: Appraiser = async (question) => appraiseEvidence(question);
 /** As if the simulator were AMD: there is no hardware here with which an allow could be had. */
 const appraiseAsReal: Appraiser = async (question) => {
@@ -151,19 +150,19 @@ test("no production policy releases a key to the simulator or to an impostor: th
 test("a key goes to no machine of which boot, root file system or site are not known", async () => {
   for (const change of [{ rootfs: "unchecked" }, { chips: "unchecked" }] as const) {
     const question = await answer(strict(change));
-    await assert.rejects(unlock(question, { appraise: appraiseAsReal, sign }), code("ATTEST_ASSURANCE_LOW"));
+    await assert.rejects(unlock(question, { appraise: appraiseAsReal, sign }), coded("ATTEST_ASSURANCE_LOW"));
   }
 });
 
 test("another host key, evidence without keys and a challenge that names no site are refused", async () => {
   const means = { appraise: appraiseAsReal, sign };
   const question = await answer();
-  await assert.rejects(unlock({ ...question, hostKey: digestOf("other") }, means), code("ATTEST_HOST_KEY_OTHER"));
+  await assert.rejects(unlock({ ...question, hostKey: digestOf("other") }, means), coded("ATTEST_HOST_KEY_OTHER"));
   const less = makeChallenge(digestOf(strict()), { ...SUBJECT, release: null }, NOW, 60);
-  await assert.rejects(unlock({ ...question, challenge: less }, means), code("ATTEST_CHALLENGE_INCOMPLETE"));
+  await assert.rejects(unlock({ ...question, challenge: less }, means), coded("ATTEST_CHALLENGE_INCOMPLETE"));
   // Without keys REPORT_DATA is another one, so the policy must not ask for a nonce to come this far.
   const policyBytes = strict({ nonce: "unchecked" });
-  await assert.rejects(unlock(await answer(policyBytes, false), means), code("ATTEST_KEYS_MISSING"));
+  await assert.rejects(unlock(await answer(policyBytes, false), means), coded("ATTEST_KEYS_MISSING"));
 });
 
 test("every canary is refused for its own reason, and the control is not", async () => {
@@ -189,7 +188,7 @@ test("an accepted canary stops everything, whichever it is", async () => {
       return asked === i + 2 ? { ...verdict, decision: "allow" } : verdict;
     };
     const run = runCanaries(strict(), NOW, gullible, made);
-    await assert.rejects(run, code("ATTEST_CANARY_ACCEPTED"), name);
+    await assert.rejects(run, coded("ATTEST_CANARY_ACCEPTED"), name);
     assert.equal(asked, i + 2, "nothing is appraised after it");
   }
 });
@@ -202,18 +201,18 @@ test("where a canary is accepted no evidence is looked at and nothing is signed"
     return verdict.decision === "deny" ? { ...verdict, decision: "allow" } : verdict;
   };
   const refuse = async (): Promise<Buffer> => assert.fail("nothing is signed");
-  await assert.rejects(unlock(question, { appraise: gullible, sign: refuse }), code("ATTEST_CANARY_ACCEPTED"));
+  await assert.rejects(unlock(question, { appraise: gullible, sign: refuse }), coded("ATTEST_CANARY_ACCEPTED"));
 });
 
 test("a verifier that refuses everything, or for another reason, is found out too", async () => {
   const made = makeCanaries(strict(), NOW);
   const refusesAll: Appraiser = async (one) => ({ ...appraiseEvidence(one), decision: "deny" });
-  await assert.rejects(runCanaries(strict(), NOW, refusesAll, made), code("ATTEST_CANARY_MISJUDGED"));
+  await assert.rejects(runCanaries(strict(), NOW, refusesAll, made), coded("ATTEST_CANARY_MISJUDGED"));
   const forNoReason: Appraiser = async (one) => {
     const verdict = appraiseEvidence(one);
     return verdict.decision === "deny" ? { ...verdict, findings: [] } : verdict;
   };
-  await assert.rejects(runCanaries(strict(), NOW, forNoReason, made), code("ATTEST_CANARY_MISJUDGED"));
+  await assert.rejects(runCanaries(strict(), NOW, forNoReason, made), coded("ATTEST_CANARY_MISJUDGED"));
 });
 
 test("a sealed key opens with its own challenge, verdict, site and transport key, and with nothing else", async () => {
@@ -235,8 +234,8 @@ test("a sealed key opens with its own challenge, verdict, site and transport key
     () => openKey({ ...sealed, encapsulated: flipped(sealed.encapsulated) }, transport.privateKey, to),
     () => openKey({ ...sealed, encapsulated: Buffer.alloc(0) }, transport.privateKey, to),
   ];
-  for (const open of fails) await assert.rejects(open(), code("ATTEST_RELEASE_UNOPENED"));
-  await assert.rejects(sealKey(UNLOCK_KEY, Buffer.alloc(32), to), code("ATTEST_RELEASE_MALFORMED"), "low order");
+  for (const open of fails) await assert.rejects(open(), coded("ATTEST_RELEASE_UNOPENED"));
+  await assert.rejects(sealKey(UNLOCK_KEY, Buffer.alloc(32), to), coded("ATTEST_RELEASE_MALFORMED"), "low order");
 });
 
 test("a release file that was changed anywhere is malformed, or its receipt is other bytes than were signed", async () => {
@@ -258,6 +257,6 @@ test("a release file that was changed anywhere is malformed, or its receipt is o
     writeReleaseFile({ receiptBytes: canonicalJson({ ...receipt, extra: 1 }), signature, sealed }),
     writeReleaseFile({ receiptBytes: canonicalJson({ ...receipt, canaries: [] }), signature, sealed }),
   ]) {
-    assert.throws(() => readReleaseFile(bytes), code("ATTEST_RELEASE_MALFORMED"));
+    assert.throws(() => readReleaseFile(bytes), coded("ATTEST_RELEASE_MALFORMED"));
   }
 });
