@@ -1,7 +1,7 @@
 /**
  * `sealift sbom generate` beside other scanners: what each finds, misses and lists too much in images whose lists are
  * known (test/support/truth-images.ts), with time and memory; and in interleaved rounds its time beside `tar -tz`
- * of the same layers and snyk-docker-plugin. Prints a table and writes test/evidence/sbom-bench.json.
+ * of the same layers and snyk-docker-plugin; and what a scan of records of the size of OSV's exports takes. Prints a table and writes test/evidence/sbom-bench.json.
  *
  * Every program reads the same `docker save` tar; trivy, which cdxgen ships cut down, the unpacked root, which it gets
  * for free. Peers are those of test/bench/peers/sbom. SEALIFT_TRUTH_IMAGES names a directory in which the
@@ -17,6 +17,9 @@ import { ADVERSARIAL_IMAGES } from "../support/adversarial-images.ts";
 import { END, header } from "../support/layer-tar.ts";
 import { type ListedComponent, listedBy } from "../support/listed-by.ts";
 import { type OciArchive, writeOciArchive } from "../support/oci-archive.ts";
+import { EXPORT_RECORDS, knownPurls, writeOsvExport } from "../support/osv-export.ts";
+import { scanCost } from "../support/scan-cost.ts";
+import { sbomWith } from "../support/scan-inputs.ts";
 import { type Ecosystem, makeTruthImages, type TruthImage } from "../support/truth-images.ts";
 
 const ROUNDS = 5;
@@ -260,33 +263,61 @@ async function prepare(image: TruthImage): Promise<Prepared> {
   return { image, archive, root: image.root };
 }
 
+/** Records of the size of OSV's exports of Debian and npm, for a bundle's worth of packages. */
+async function exportScan() {
+  const records = join(scratch, "osv");
+  await writeOsvExport(records, EXPORT_RECORDS);
+  const sbom = join(scratch, "packages.cdx.json");
+  writeFileSync(sbom, sbomWith(knownPurls(400)));
+  const costs = Array.from({ length: 3 }, () => scanCost(sbom, records));
+  return {
+    ...costs[0],
+    seconds: median(costs.map(({ seconds }) => seconds)),
+    peakMiB: Math.max(...costs.map((one) => one.peakMiB)),
+  };
+}
+
+async function largeScan() {
+  const large = await writeOciArchive(join(scratch, "large"), "large", [await largeLayer(scratch)]);
+  const { seconds, peakMiB } = run([sealift, "sbom", "generate", large.path]);
+  return { seconds: round(seconds), peakMiB };
+}
+
+/** By name of the member that it fills in the evidence. Each may be run alone: `sbom.ts rows races`. */
+const PARTS: Readonly<Record<string, (prepared: readonly Prepared[]) => unknown>> = {
+  rows: (prepared) => prepared.flatMap((one) => Object.keys(commands).map((scanner) => compare(scanner, one))),
+  races: (prepared) =>
+    Object.fromEntries(prepared.filter((one) => uncompressed(one) > 1e8).map((one) => [one.image.name, race(one)])),
+  // One run of cdxgen for each would take minutes.
+  adversarial: () => misread(["sealift", "snyk-docker-plugin"]),
+  "one layer of 3 GiB": () => largeScan(),
+  "scan of OSV's size": () => exportScan(),
+};
+
+const EVIDENCE = join(root, "test/evidence/sbom-bench.json");
 try {
   const prepared: Prepared[] = [];
   for (const image of await truthImages()) prepared.push(await prepare(image));
   run([sealift, "sbom", "generate", (prepared[0] as Prepared).archive.path]);
-  const rows = prepared.flatMap((one) => Object.keys(commands).map((scanner) => compare(scanner, one)));
-  const races = Object.fromEntries(
-    prepared.filter((one) => uncompressed(one) > 1e8).map((one) => [one.image.name, race(one)]),
-  );
-  // One run of cdxgen for each would take minutes.
-  const adversarial = await misread(["sealift", "snyk-docker-plugin"]);
-  const large = await writeOciArchive(join(scratch, "large"), "large", [await largeLayer(scratch)]);
-  const huge = run([sealift, "sbom", "generate", large.path]);
-  const evidence = {
-    commit: execFileSync("git", ["rev-parse", "HEAD"], { cwd: root, encoding: "utf8" }).trim(),
+  const wanted = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(PARTS);
+  const commit = execFileSync("git", ["rev-parse", "HEAD"], { cwd: root, encoding: "utf8" }).trim();
+  const evidence: Record<string, unknown> & { commits: Record<string, string> } = {
+    commits: {},
+    ...(existsSync(EVIDENCE) ? JSON.parse(readFileSync(EVIDENCE, "utf8")) : {}),
     cores: availableParallelism(),
     processor: cpus()[0]?.model ?? "unknown",
     peers: (JSON.parse(readFileSync(join(peers, "package.json"), "utf8")) as { dependencies: object }).dependencies,
-    rows,
-    races,
-    adversarial,
-    "one layer of 3 GiB": { seconds: round(huge.seconds), peakMiB: huge.peakMiB },
   };
-  mkdirSync(join(root, "test/evidence"), { recursive: true });
-  writeFileSync(join(root, "test/evidence/sbom-bench.json"), `${JSON.stringify(evidence, null, 2)}\n`);
-  process.stdout.write(
-    `${table(rows)}\n${JSON.stringify({ races, adversarial, large: evidence["one layer of 3 GiB"] }, null, 2)}\n`,
-  );
+  for (const name of wanted) {
+    const part = PARTS[name];
+    if (!part) throw new Error(`no part ${JSON.stringify(name)}, there are: ${Object.keys(PARTS).join(", ")}`);
+    const result = await part(prepared);
+    evidence[name] = result;
+    evidence.commits[name] = commit;
+    writeFileSync(EVIDENCE, `${JSON.stringify(evidence, null, 2)}\n`);
+    const text = name === "rows" ? table(result as readonly Row[]) : `${name}: ${JSON.stringify(result, null, 2)}`;
+    process.stdout.write(`${text}\n`);
+  }
 } finally {
   rmSync(scratch, { recursive: true, force: true });
 }
