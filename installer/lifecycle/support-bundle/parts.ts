@@ -1,61 +1,27 @@
 /** What goes into a support bundle: each part alone, so that one that cannot be had keeps no other away. */
-import { type Dirent, lstatSync, readdirSync } from "node:fs";
-import { release as kernelRelease } from "node:os";
 import { join } from "node:path";
 import { parseCanonicalJson } from "../../../bundles/model/canonical-json.ts";
-import { SealiftError } from "../../../bundles/model/sealift-error.ts";
-import { containerLog } from "../../../compose/engine/container-log.ts";
-import { connect, connectionError, type Engine } from "../../../compose/engine/engine.ts";
-import { siteContainers } from "../../../compose/engine/project.ts";
 import { CHECKPOINT_MAX_BYTES, parseCheckpoint } from "../../audit/checkpoint.ts";
 import { siteLogs } from "../../audit/site-log.ts";
-import { freeSpace } from "../../host/free-space.ts";
-import { readHostFile } from "../../host/host-files.ts";
-import { parseOsRelease } from "../../host/setup-facts.ts";
-import { hostPlatform, sealiftVersion } from "../../host/this-host.ts";
-import type { Deployment } from "../../site/deployment.ts";
 import { readDeployments } from "../../site/deployment.ts";
 import { readStateFile } from "../../site/disk.ts";
 import { openState } from "../../site/state.ts";
-import { storedReleases } from "../../site/store.ts";
 import { renderedFile } from "../deploy-steps.ts";
-import { configOf } from "../deployed-config.ts";
 import { lifecycleError } from "../error.ts";
 import { openJournalPath } from "../execute.ts";
 import { failedLogsDirectory } from "../failed-logs.ts";
 import { fsck } from "../fsck/fsck.ts";
-import { readJournalBytes, readRecords } from "../journal.ts";
 import { headOf, readLedger } from "../ledger.ts";
-import { policyOfLedger } from "../policy-change.ts";
 import { openSite } from "../site.ts";
 import { siteStatus } from "../site-status.ts";
-import { withStoredRelease } from "../stored-release.ts";
-import { trustOfLedger } from "../trust-change.ts";
-import { DIGEST, NAME, number, object, text, VERSION } from "./allowed.ts";
-import { shownLines } from "./log-lines.ts";
-import {
-  COMPOSE,
-  CONFIG,
-  CONTAINER,
-  DEPLOYMENTS,
-  DOCTOR,
-  ENGINE_FACTS,
-  ENGINE_INFO,
-  FSCK,
-  JOURNAL_RECORD,
-  LEDGER_ENTRY,
-  STATUS_OF_SITE,
-} from "./shapes.ts";
+import { aboutEngine, containers, failedLogs, logs } from "./about-engine.ts";
+import { aboutSite, deployment, disk, journal, requireCurrent, versions } from "./about-site.ts";
+import { newestFirst } from "./directories.ts";
+import { COMPOSE, DOCTOR, FSCK, LEDGER_ENTRY, STATUS_OF_SITE } from "./shapes.ts";
 import type { SupportGround } from "./support-bundle.ts";
 
-/** Of each service, the end of what it wrote. */
-export const LOG_MAX_BYTES = 256 * 1024;
-/** Of each failed deployment's services. */
-const FAILED_LOG_MAX_BYTES = 64 * 1024;
 const LEDGER_ENTRIES = 500;
 const JOURNALS = 5;
-/** Names that are counted for the sizes of the state's directories. */
-const COUNTED_MAX = 200_000;
 
 export interface Part {
   /** Of its file; of a part with several files the directory. */
@@ -181,149 +147,4 @@ export const PARTS: readonly Part[] = [
 
 function document(value: unknown): string {
   return `${JSON.stringify(value, null, 2)}\n`;
-}
-
-function versions(): object {
-  const { id, version } = parseOsRelease(readHostFile("/etc/os-release") ?? "");
-  const word = text(/^[0-9A-Za-z.+~_-]{1,80}$/);
-  return {
-    sealift: VERSION(sealiftVersion()),
-    node: word(process.version),
-    platform: hostPlatform(),
-    system: { id: word(id), version: word(version) },
-    kernel: word(kernelRelease()),
-  };
-}
-
-function aboutSite({ directory, clock, paths }: SupportGround): object {
-  const { siteId, created } = openState(directory);
-  const { entries } = openSite(directory, { clock }).ledger;
-  const trust = trustOfLedger(entries);
-  return {
-    siteId,
-    created,
-    deployments: DEPLOYMENTS(readDeployments(paths)),
-    stored: storedReleases(directory),
-    trust: trust ? { digest: trust.digest, roots: trust.roots.length, targets: trust.targetsVersion } : null,
-    policy: policyOfLedger(entries).digest,
-  };
-}
-
-function requireCurrent(current: Deployment | null): Deployment {
-  if (current) return current;
-  throw lifecycleError("SITE_NOT_INSTALLED", "nothing is installed here");
-}
-
-async function deployment({ directory, clock }: SupportGround): Promise<unknown> {
-  const site = openSite(directory, { clock });
-  const current = requireCurrent(readDeployments(site.paths).current);
-  return withStoredRelease(site.paths, current.release, async ({ release, rules }) => {
-    const { appliance, version, platform, securityFloor, images } = release.manifest;
-    const about = object({ appliance: NAME, version: VERSION, securityFloor: VERSION });
-    return {
-      release: release.descriptor.digest,
-      ...(about({ appliance, version, securityFloor }) as object),
-      platform: text(/^linux\/[a-z0-9]{2,10}$/)(platform),
-      images: images.map((image) => object({ name: NAME, digest: DIGEST })(image)),
-      base: rules.base,
-      tasks: rules.tasks,
-      config: CONFIG(configOf(site, current)),
-    };
-  });
-}
-
-function journal(path: string): object {
-  const bytes = readJournalBytes(path);
-  if (!bytes) return { state: "none" };
-  const { content, damage } = readRecords(bytes);
-  return {
-    state: damage ? "damaged" : content ? "readable" : "nothing had begun",
-    tornBytes: content?.tornBytes ?? 0,
-    records: (content?.records ?? []).map((record) => JOURNAL_RECORD(record)),
-  };
-}
-
-async function aboutEngine(engine: Engine): Promise<object> {
-  try {
-    const docker = await connect(engine);
-    return { facts: ENGINE_FACTS(engine.facts), info: ENGINE_INFO(await docker.info()) };
-  } catch (cause) {
-    throw connectionError(engine.socketPath, cause);
-  }
-}
-
-async function containers(engine: Engine, siteId: string): Promise<unknown[]> {
-  const shown: unknown[] = [];
-  for (const { id } of await siteContainers(engine, siteId)) {
-    try {
-      const docker = await connect(engine);
-      shown.push(CONTAINER(await docker.getContainer(id).inspect()));
-    } catch (cause) {
-      throw connectionError(engine.socketPath, cause);
-    }
-  }
-  return shown;
-}
-
-async function logs(engine: Engine, siteId: string): Promise<ReadonlyMap<string, string>> {
-  const files = new Map<string, string>();
-  for (const { id, project, service } of await siteContainers(engine, siteId)) {
-    if (NAME(project) === undefined || NAME(service) === undefined) continue;
-    files.set(`${project}-${service}.jsonl`, shownLines(await containerLog(engine, id, LOG_MAX_BYTES)));
-  }
-  return files;
-}
-
-function failedLogs(directory: string): ReadonlyMap<string, string> {
-  const files = new Map<string, string>();
-  for (const path of newestFirst(directory, /^[0-9a-f]{32}$/)) {
-    for (const { name } of entriesIn(path).filter((entry) => entry.isFile())) {
-      const [, service] = /^([a-z][a-z0-9-]{0,62})\.log$/.exec(name) ?? [];
-      const bytes = service === undefined ? undefined : readStateFile(join(path, name), 4 * LOG_MAX_BYTES);
-      if (bytes) files.set(`${path.slice(-32)}-${service}.jsonl`, shownLines(bytes.subarray(-FAILED_LOG_MAX_BYTES)));
-    }
-  }
-  return files;
-}
-
-function newestFirst(directory: string, names: RegExp): string[] {
-  return entriesIn(directory)
-    .filter(({ name }) => names.test(name))
-    .map(({ name }) => join(directory, name))
-    .map((path) => ({ path, time: lstatSync(path).mtimeMs }))
-    .sort((a, b) => b.time - a.time || (a.path < b.path ? -1 : 1))
-    .map(({ path }) => path);
-}
-
-/** None of a directory that is not there. */
-function entriesIn(directory: string): Dirent[] {
-  const stat = lstatSync(directory, { throwIfNoEntry: false });
-  return stat?.isDirectory() ? readdirSync(directory, { withFileTypes: true }) : [];
-}
-
-async function disk({ directory, engine }: SupportGround): Promise<object> {
-  const places = [directory];
-  try {
-    places.push((await engine()).facts.rootDirectory);
-  } catch (cause) {
-    if (!(cause instanceof SealiftError)) throw cause;
-  }
-  const count = { left: COUNTED_MAX };
-  const used = entriesIn(directory)
-    .filter(({ name }) => /^[a-z][a-z-]{0,30}$/.test(name))
-    .map((entry) => [entry.name, bytesBelow(join(directory, entry.name), count)] as const);
-  return {
-    free: places.map((place) => number(freeSpace(place)?.freeBytes) ?? null),
-    used: Object.fromEntries(used),
-    isCountWhole: count.left > 0,
-  };
-}
-
-/** Links are not followed; a blob with two names is counted twice. */
-function bytesBelow(path: string, count: { left: number }): number {
-  const stat = lstatSync(path, { throwIfNoEntry: false });
-  count.left -= 1;
-  if (!stat || count.left <= 0) return 0;
-  if (!stat.isDirectory()) return stat.size;
-  return entriesIn(path).reduce((sum, { name }) => sum + bytesBelow(join(path, name), count), 0);
 }
