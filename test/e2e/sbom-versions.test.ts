@@ -1,7 +1,5 @@
 /** Our orders of versions against their owners, on seeded random versions: Python's packaging, Maven, dpkg and rpm. */
 import assert from "node:assert/strict";
-import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
 import { test } from "node:test";
 import { compareDebianVersions, parseDebianVersion } from "../../sbom/debian-version.ts";
 import { compareRpmVersions } from "../../sbom/rpm-version.ts";
@@ -11,59 +9,26 @@ import { skipWithout } from "../support/peers.ts";
 import {
   DPKG_PARTS,
   dpkgOrders,
+  MAVEN_PARTS,
+  mavenOrders,
   neighbours,
   oddVersions,
+  PYTHON_PARTS,
+  pythonOrders,
   RPM_PARTS,
   rpmOrders,
   skipWithoutDpkg,
+  skipWithoutMaven,
+  skipWithoutPackaging,
 } from "../support/version-oracles.ts";
 
 const SEED = 20261121;
-/** Where Debian's libmaven3-core-java has it. */
-const MAVEN = "/usr/share/java/maven-artifact-3.x.jar";
-const COMMONS = "/usr/share/java/commons-lang3.jar";
 
 const versions = (count: number, parts: readonly string[]): string[] => oddVersions(count, parts, SEED);
 
-function succeeds(program: string, args: readonly string[]): boolean {
-  return spawnSync(program, args, { stdio: "ignore" }).status === 0;
-}
-
-const hasPackaging = succeeds("python3", ["-c", "from packaging.version import Version"]);
-
-test("orders versions as Python's packaging does", { skip: !hasPackaging && "no Python with packaging here" }, () => {
-  const parts = [
-    ".",
-    "1",
-    "0",
-    ".0",
-    ".1",
-    "a1",
-    "b2",
-    "rc1",
-    ".post1",
-    "-1",
-    ".dev0",
-    "+ab.1",
-    "+1",
-    "!1",
-    "c3",
-    "pre",
-    "-post",
-  ];
-  const wanted = neighbours(versions(20_000, parts));
-  const script = `
-import sys, json
-from packaging.version import Version
-def parse(text):
-  try: return Version(text)
-  except Exception: return None
-def compare(a, b):
-  x, y = parse(a), parse(b)
-  return None if x is None or y is None else (x > y) - (x < y)
-print(json.dumps([compare(a, b) for a, b in json.load(sys.stdin)]))`;
-  const output = execFileSync("python3", ["-c", script], { input: JSON.stringify(wanted), encoding: "utf8" });
-  const truth: (number | null)[] = JSON.parse(output);
+test("orders versions as Python's packaging does", { skip: skipWithoutPackaging() }, () => {
+  const wanted = neighbours(versions(20_000, PYTHON_PARTS));
+  const truth = pythonOrders(wanted);
   assert.ok(truth.filter((one) => one !== null).length > 1000);
   for (const [i, [a, b]] of wanted.entries()) {
     const got = comparePythonVersions(a, b);
@@ -71,36 +36,12 @@ print(json.dumps([compare(a, b) for a, b in json.load(sys.stdin)]))`;
   }
 });
 
-const hasMaven = existsSync(MAVEN) && existsSync(COMMONS) && succeeds("java", ["-version"]);
-
-test("orders versions as Maven does", { skip: !hasMaven && "no Java with maven-artifact here" }, () => {
-  const parts = [
-    ".",
-    "-",
-    "1",
-    "0",
-    "a",
-    "b",
-    "m",
-    "rc",
-    "alpha",
-    "beta",
-    "final",
-    "ga",
-    "sp",
-    "snapshot",
-    "x",
-    ".0",
-    "-0",
-    "cr",
-  ];
-  const args = ["-cp", `${MAVEN}:${COMMONS}`, "org.apache.maven.artifact.versioning.ComparableVersion"];
-  const output = execFileSync("java", [...args, ...versions(1500, parts)], { encoding: "utf8" });
-  const lines = [...output.matchAll(/^ +(\S+) (<|>|==) (\S+)$/gm)];
-  assert.ok(lines.length > 1000);
-  const signs: Readonly<Record<string, number>> = { "<": -1, "==": 0, ">": 1 };
-  for (const [line, a = "", sign = "", b = ""] of lines) {
-    assert.equal(Math.sign(compareMavenVersions(a, b) ?? Number.NaN), signs[sign], line);
+test("orders versions as Maven does", { skip: skipWithoutMaven() }, () => {
+  const wanted = neighbours(versions(1500, MAVEN_PARTS));
+  const truth = mavenOrders(wanted);
+  assert.equal(truth.length, wanted.length);
+  for (const [i, [a, b]] of wanted.entries()) {
+    assert.equal(Math.sign(compareMavenVersions(a, b) ?? Number.NaN), truth[i], `${a} ${b}`);
   }
 });
 

@@ -1,5 +1,6 @@
 /**
- * Our orders of Debian's and rpm's versions against dpkg and rpm, on many seeded versions. Writes
+ * Our orders of versions against their owners, on many seeded versions: dpkg, rpm, Python's packaging and Maven. npm's
+ * and Go's is the package `semver` itself; apk-tools is no Debian package, so that nothing here asks it. Writes
  * test/evidence/version-orders.json, and goes on from there if it was stopped. SEALIFT_TEST_SEED (1) decides;
  * another seed begins anew. SEALIFT_TEST_SECONDS ends the sitting after so long.
  */
@@ -10,23 +11,31 @@ import test from "node:test";
 import { fileURLToPath } from "node:url";
 import { compareDebianVersions, parseDebianVersion } from "../../sbom/debian-version.ts";
 import { compareRpmVersions } from "../../sbom/rpm-version.ts";
+import { compareMavenVersions } from "../../sbom/scan/version/maven.ts";
+import { comparePythonVersions } from "../../sbom/scan/version/python.ts";
 import { skipWithout } from "../support/peers.ts";
 import {
   DPKG_PARTS,
   dpkgOrders,
+  MAVEN_PARTS,
+  mavenOrders,
   neighbours,
   oddVersions,
   type Pair,
+  PYTHON_PARTS,
+  pythonOrders,
   RPM_PARTS,
   rpmOrders,
   skipWithoutDpkg,
+  skipWithoutMaven,
+  skipWithoutPackaging,
 } from "../support/version-oracles.ts";
 
 const EVIDENCE = fileURLToPath(new URL("../evidence/version-orders.json", import.meta.url));
 const SEED = Number(process.env["SEALIFT_TEST_SEED"] ?? 1);
 const END = performance.now() + 1_000 * Number(process.env["SEALIFT_TEST_SECONDS"] ?? Number.POSITIVE_INFINITY);
 const BATCH = 1_000;
-const PAIRS = { dpkg: 50_000, rpm: 500_000 };
+const PAIRS = { rpm: 500_000, packaging: 500_000, maven: 100_000, dpkg: 50_000 };
 
 type Owner = keyof typeof PAIRS;
 
@@ -40,8 +49,12 @@ interface Evidence {
 function begin(): Evidence {
   const commit = execFileSync("git", ["rev-parse", "HEAD"], { encoding: "utf8", cwd: import.meta.dirname }).trim();
   const before = existsSync(EVIDENCE) ? (JSON.parse(readFileSync(EVIDENCE, "utf8")) as Evidence) : undefined;
-  const isOpen = before?.seed === SEED && (Object.keys(PAIRS) as Owner[]).some((one) => before.pairs[one] < PAIRS[one]);
-  const evidence = isOpen ? before : { seed: SEED, commits: [], pairs: { dpkg: 0, rpm: 0 } };
+  const isOpen =
+    before?.seed === SEED && (Object.keys(PAIRS) as Owner[]).some((one) => !(before.pairs[one] >= PAIRS[one]));
+  const none = Object.fromEntries(Object.keys(PAIRS).map((name) => [name, 0])) as Record<Owner, number>;
+  const evidence = isOpen
+    ? { ...before, pairs: { ...none, ...before.pairs } }
+    : { seed: SEED, commits: [], pairs: none };
   if (evidence.commits.at(-1) !== commit) evidence.commits.push(commit);
   return evidence;
 }
@@ -57,7 +70,8 @@ const OWNERS: Readonly<
     {
       readonly skip: string | false;
       readonly parts: readonly string[];
-      readonly orders: (pairs: readonly Pair[]) => number[];
+      /** Null where it says that one is no version. */
+      readonly orders: (pairs: readonly Pair[]) => (number | null)[];
       /** Undefined if one is no version. */
       readonly ours: (a: string, b: string) => number | undefined;
     }
@@ -65,6 +79,13 @@ const OWNERS: Readonly<
 > = {
   // Much the faster one.
   rpm: { skip: skipWithout("rpm"), parts: RPM_PARTS, orders: rpmOrders, ours: compareRpmVersions },
+  packaging: {
+    skip: skipWithoutPackaging(),
+    parts: PYTHON_PARTS,
+    orders: pythonOrders,
+    ours: comparePythonVersions,
+  },
+  maven: { skip: skipWithoutMaven(), parts: MAVEN_PARTS, orders: mavenOrders, ours: compareMavenVersions },
   dpkg: {
     skip: skipWithoutDpkg(),
     parts: [...DPKG_PARTS, "2:", ":"],
