@@ -855,6 +855,13 @@ for (const [code, name, change] of [
     "that names the program by a commit alone",
     withInput("pkg:generic/sealift@", (input) => [{ ...input, digest: { gitCommit: "c0".repeat(20) } }]),
   ],
+  [
+    "PROVENANCE_WEAK_DIGEST",
+    "that names the program by another digest than SHA-256",
+    withInput("pkg:generic/sealift@", (input) => [
+      { ...input, digest: { sha1: "0".repeat(40), sha512: "0".repeat(128) } },
+    ]),
+  ],
   ["PROVENANCE_UNACCOUNTED_INPUT", "with an input from elsewhere", ({ inputs }) => ({ inputs: [...inputs, stray] })],
 ] as readonly (readonly [string, string, (says: Saying) => Partial<Saying>])[]) {
   badObjects("provenance", code, `provenance of the release ${name}`, (objects) =>

@@ -7,7 +7,7 @@
  * That the builder's program was really these files is the builder's word; `bundle rebuild` is the answer to that.
  */
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
-import { hexOf } from "../../bundles/model/digest.ts";
+import { hexOf, isDigest } from "../../bundles/model/digest.ts";
 import { plain } from "../../bundles/model/plain-text.ts";
 import type { ReleaseManifest } from "../../bundles/model/release-manifest.ts";
 import {
@@ -91,17 +91,20 @@ function judge(question: ReleaseProvenanceQuestion, { said, subject, key }: Sign
     const what = `input ${JSON.stringify(stray.uri)} is neither a part of the release nor in its lock`;
     return refuse("PROVENANCE_UNACCOUNTED_INPUT", what);
   }
-  const { digest, commit } = sourceOf(source);
-  if (policy.builderSources && ![digest, commit].some((one) => policy.builderSources?.includes(String(one)))) {
+  const program = sourceOf(source);
+  if (!program) return refuse("PROVENANCE_WEAK_DIGEST", `the builder's program ${source.uri} has no SHA-256`);
+  const { digest, commit } = program;
+  const accepted = policy.builderSources;
+  if (accepted && !accepted.includes(digest) && !(commit !== null && accepted.includes(commit))) {
     const what = `the builder's program ${digest}, commit ${commit ?? "unknown"}, is none that the policy accepts`;
     return refuse("PROVENANCE_FOREIGN_BUILDER_SOURCE", what);
   }
-  const made = { name: NAME, subject, builder: id, buildType, inputs: inputs.length, source: { digest, commit } };
+  const made = { name: NAME, subject, builder: id, buildType, inputs: inputs.length, source: program };
   const what = `${images.length} images, ${release.files.length} files and 4 documents, each an input by digest`;
-  const program = `${digest}${commit === null ? "" : `, commit ${commit}`}`;
+  const built = `${id} (program ${digest}${commit === null ? "" : `, commit ${commit}`})`;
   return acceptedProvenance(
     { ...made, locked: inputs.length },
-    `${plain(key.holder)} says: built by ${id} (program ${program}) from ${what}`,
+    `${plain(key.holder)} says: built by ${built} from ${what}`,
   );
 }
 
@@ -115,12 +118,10 @@ function names(input: Dependency, part: ReleaseInput | undefined): boolean {
   );
 }
 
-/** `builderRefusal` has seen to a strong digest, of whatever kind. */
-function sourceOf({ digest }: Dependency): { readonly digest: string; readonly commit: string | null } {
-  const [[name, hex] = ["", ""]] = Object.entries(digest).filter(([kind]) => kind.startsWith("sha"));
-  const { gitCommit } = digest;
-  return {
-    digest: `${name}:${hex}`,
-    commit: typeof gitCommit === "string" && COMMIT.test(gitCommit) ? gitCommit : null,
-  };
+/** Undefined if it is named by anything but SHA-256. */
+function sourceOf({ digest }: Dependency): VerdictProvenance["source"] | undefined {
+  const { sha256, gitCommit } = digest;
+  if (typeof sha256 !== "string" || !isDigest(`sha256:${sha256}`)) return undefined;
+  const isCommit = typeof gitCommit === "string" && COMMIT.test(gitCommit);
+  return { digest: `sha256:${sha256}`, commit: isCommit ? gitCommit : null };
 }
