@@ -3,7 +3,7 @@ import { plain } from "../../bundles/model/plain-text.ts";
 import { renderVerdictText } from "../../verify/verdict-text.ts";
 import { DEPLOY_KINDS } from "../lifecycle/deploy.ts";
 import type { DeployContext } from "../lifecycle/deploy-context.ts";
-import { openJournalPath, recover as recoverOperation } from "../lifecycle/execute.ts";
+import { openJournalPath, planRecovery, recover as recoverOperation } from "../lifecycle/execute.ts";
 import { readJournal } from "../lifecycle/journal.ts";
 import { mendDeployments } from "../lifecycle/ledger-deployments.ts";
 import { acquireLock } from "../lifecycle/lock.ts";
@@ -21,7 +21,7 @@ import { tidyStore } from "../site/store.ts";
 import { showCredentials } from "../ui/show-credentials.ts";
 import { stepReport } from "../ui/step-report.ts";
 import type { Terminal } from "../ui/terminal.ts";
-import { type Command, type Invocation, optionalOption, positionals } from "./command.ts";
+import { type Command, type Invocation, optionalOption, positionals, usageError } from "./command.ts";
 import { RECORDS_DETAIL, RECORDS_OPTION, withImportedRecords } from "./records-option.ts";
 import { withLazyEngine } from "./site-engine.ts";
 import { STATE_OPTION, stateDirectory, tellLedger } from "./site-options.ts";
@@ -44,21 +44,29 @@ const DENIED = 3;
 export const recover: Command = {
   name: "recover",
   summary: "end an operation that was cut off: back before its commit, forward after it",
-  usage: "[--bundle BUNDLE] [--db FILE] [--damaged-journal] [--state DIR]",
+  usage: "[--plan] [--bundle BUNDLE] [--db FILE] [--damaged-journal] [--state DIR]",
   details: [
     "needs no authorization: it only ends what was authorized. Run it again if it was cut off itself.",
     "",
+    "--plan                say which operation is open and what would be taken back or completed; change nothing",
     "--bundle BUNDLE       first verify it and copy it into the site's store, where its copy is damaged or lost;",
     "                      only a release that this site runs, may return to, or was on its way to",
     RECORDS_DETAIL,
     "--damaged-journal     the record of the operation is damaged: go by its beginning and by what the site is. The",
     "                      damaged file is kept in journal/. Copy the state directory away before",
   ],
-  options: { bundle: { type: "string" }, ...RECORDS_OPTION, "damaged-journal": { type: "boolean" }, ...STATE_OPTION },
+  options: {
+    plan: { type: "boolean" },
+    bundle: { type: "string" },
+    ...RECORDS_OPTION,
+    "damaged-journal": { type: "boolean" },
+    ...STATE_OPTION,
+  },
   run: async (invocation) => {
     positionals(invocation, "recover");
     const { terminal } = invocation;
     const directory = stateDirectory(invocation);
+    if (invocation.options["plan"] === true) return plan(invocation, directory);
     openState(directory);
     const lock = acquireLock(statePaths(directory).lock, "recover");
     try {
@@ -103,6 +111,37 @@ export const recover: Command = {
     }
   },
 };
+
+async function plan(invocation: Invocation, directory: string): Promise<number> {
+  if (optionalOption(invocation, "bundle") !== undefined) throw usageError("recover", "--bundle has no plan");
+  const { terminal } = invocation;
+  const site = openSite(directory);
+  const isDamageAccepted = invocation.options["damaged-journal"] === true;
+  const report = stepReport(terminal);
+  const found = await withLazyEngine(site, (engine) => {
+    const context = { ...site, engine, source: undefined, report, signal: undefined, showOnce: () => {} };
+    return planRecovery(site.paths, KINDS, context, { isDamageAccepted });
+  }).finally(() => report.close());
+  if (!found) {
+    terminal.result("nothing to recover");
+  } else {
+    const { operation, time, direction, steps } = found;
+    const way = direction === "forward" ? "it would be completed" : "it would be taken back";
+    terminal.result(`${operation} of ${time} did not end; ${way}`);
+    const what = direction === "forward" ? "" : "take back: ";
+    for (const { intent } of steps) terminal.result(plain(`  - ${what}${intent}`));
+    if (steps.length === 0) terminal.result("  - all steps are done; only the ledger has to hear of it");
+    terminal.result("Next: sealift recover");
+  }
+  const steps = found?.steps.map(({ name, intent }) => ({ step: name, intent })) ?? [];
+  terminal.document({
+    operation: found?.operation ?? null,
+    time: found?.time ?? null,
+    direction: found?.direction ?? null,
+    steps,
+  });
+  return 0;
+}
 
 function mend(terminal: Terminal, site: Site): void {
   const kept = mendDeployments(site);

@@ -21,6 +21,7 @@ import {
   readRecords,
 } from "./journal.ts";
 import { appendEntry, readLedger } from "./ledger.ts";
+import { hintsOf, type OperationDirection, probeOf, Standing, unknownOutcome } from "./standing.ts";
 import type { OperationKind, Parameters, Step } from "./step.ts";
 
 /** What every operation stands on. The caller holds the site's lock. */
@@ -117,13 +118,72 @@ export async function recover<Context>(
     if (existsSync(path)) removeDurably(disk, path);
     return { operation: undefined, result: undefined, tornBytes: 0 };
   }
-  const { operation, parameters, steps: names } = content.begin;
+  const { operation } = content.begin;
   const { tornBytes } = content;
   const last = content.records.at(-1);
   if (last?.type === "end") {
     closeInLedger(ground, content, last.result, kinds.get(operation));
     return { operation, result: last.result, tornBytes };
   }
+  const { kind, steps } = openOperation(kinds, context, content);
+  // Before the damaged end is cut off: a recover that is killed and run again must still know of it.
+  const kept = keptDamage(paths, content);
+  if (damage && bytes) writeWhole(disk, kept, bytes);
+  const run = new Run(ground, Journal.reopen(disk, path, content), kind, steps, content);
+  try {
+    return { operation, result: await run.recover(existsSync(kept)), tornBytes };
+  } finally {
+    run.close();
+  }
+}
+
+export interface RecoveryPlan {
+  readonly operation: string;
+  /** When it began. */
+  readonly time: string;
+  readonly direction: OperationDirection;
+  /** In the order in which they would be taken back, or done. */
+  readonly steps: readonly Step[];
+}
+
+/**
+ * What `recover` would do now; undefined if nothing is open. Asks the commit step where the journal does not say
+ * how that ended, and changes nothing. @throws as `recover`
+ */
+export async function planRecovery<Context>(
+  paths: StatePaths,
+  kinds: ReadonlyMap<string, OperationKind<Context>>,
+  context: Context,
+  { isDamageAccepted = false }: RecoverOptions = {},
+): Promise<RecoveryPlan | undefined> {
+  const bytes = readJournalBytes(openJournalPath(paths));
+  const { content, damage } = bytes ? readRecords(bytes) : { content: undefined, damage: undefined };
+  if (damage && (!isDamageAccepted || !content)) throw damage;
+  if (!content) return undefined;
+  const { operation, time } = content.begin;
+  const end = content.records.at(-1);
+  if (end?.type === "end") {
+    return { operation, time, direction: end.result === "committed" ? "forward" : "back", steps: [] };
+  }
+  const { steps } = openOperation(kinds, context, content);
+  const standing = new Standing(operation, steps, content);
+  const last = standing.last(damage !== undefined || existsSync(keptDamage(paths, content)));
+  const direction = (await standing.isCommitted(last)) ? "forward" : "back";
+  return { operation, time, direction, steps: direction === "forward" ? standing.toDo() : standing.toUndo(last) };
+}
+
+/** What a journal that was damaged held, for evidence, and as a sign that it was. */
+function keptDamage(paths: StatePaths, { begin }: JournalContent): string {
+  return join(paths.journal, `${begin.id}.damaged`);
+}
+
+/** @throws OPERATION_UNKNOWN if this version does not know it, or knows it otherwise */
+function openOperation<Context>(
+  kinds: ReadonlyMap<string, OperationKind<Context>>,
+  context: Context,
+  { begin }: JournalContent,
+): { readonly kind: OperationKind<Context>; readonly steps: readonly Step[] } {
+  const { operation, parameters, steps: names } = begin;
   const kind = kinds.get(operation);
   const steps = kind?.steps(context, parameters);
   if (!kind || !steps || steps.map(({ name }) => name).join() !== names.join()) {
@@ -131,15 +191,7 @@ export async function recover<Context>(
       hints: ["run `sealift recover` of the version that began it"],
     });
   }
-  // Before the damaged end is cut off: a recover that is killed and run again must still know of it.
-  const kept = join(paths.journal, `${content.begin.id}.damaged`);
-  if (damage && bytes) writeWhole(disk, kept, bytes);
-  const run = new Run(ground, Journal.reopen(disk, path, content), kind, checkedSteps(steps), content);
-  try {
-    return { operation, result: await run.recover(existsSync(kept)), tornBytes };
-  } finally {
-    run.close();
-  }
+  return { kind, steps: checkedSteps(steps) };
 }
 
 function checkedSteps(steps: readonly Step[]): readonly Step[] {
@@ -177,11 +229,7 @@ class Run {
   readonly #operation: string;
   readonly #kind: Pick<OperationKind<never>, "facts">;
   readonly #steps: readonly Step[];
-  readonly #commit: number;
-  /** What the journal says of each step: the last word. */
-  readonly #states = new Map<string, "intent" | "done" | "failed" | "undone">();
-  readonly #isTorn: boolean;
-  readonly #direction: "forward" | "back" | undefined;
+  readonly #standing: Standing;
 
   constructor(
     ground: Ground,
@@ -195,13 +243,7 @@ class Run {
     this.#operation = kind.name;
     this.#kind = kind;
     this.#steps = steps;
-    this.#commit = steps.findIndex((step) => step.isCommit);
-    for (const record of before?.records ?? []) {
-      if (record.type === "intent") this.#states.set(record.step, "intent");
-      if (record.type === "outcome") this.#states.set(record.step, record.outcome);
-    }
-    this.#isTorn = (before?.tornBytes ?? 0) > 0;
-    this.#direction = before?.records.findLast((record) => record.type === "recover")?.direction;
+    this.#standing = new Standing(kind.name, steps, before);
   }
 
   #write(record: JournalRecord): void {
@@ -211,14 +253,15 @@ class Run {
   /** Intent, act, outcome. Throws what the step or the journal throws. */
   async #act(step: Step): Promise<void> {
     this.#write({ type: "intent", step: step.name, intent: step.intent, time: now(this.#ground) });
-    this.#states.set(step.name, "intent");
+    this.#standing.states.set(step.name, "intent");
     await step.do();
     this.#write({ type: "outcome", step: step.name, outcome: "done", time: now(this.#ground) });
-    this.#states.set(step.name, "done");
+    this.#standing.states.set(step.name, "done");
   }
 
   async forward(): Promise<void> {
-    for (const [index, step] of this.#steps.slice(0, this.#commit + 1).entries()) {
+    const commit = this.#steps.findIndex((step) => step.isCommit);
+    for (const [index, step] of this.#steps.slice(0, commit + 1).entries()) {
       try {
         await this.#act(step);
       } catch (cause) {
@@ -232,9 +275,9 @@ class Run {
   /** Returns if the commit happened all the same; else the old state is back or nobody knows. */
   async #failed(step: Step, index: number, cause: unknown): Promise<void> {
     const why = `${this.#operation}: step ${index + 1} of ${this.#steps.length} ${JSON.stringify(step.name)}: ${codedReason(cause)}`;
-    if (step.isCommit && this.#states.has(step.name) && (await this.#probe(step)) !== "not-done") {
+    if (step.isCommit && this.#standing.states.has(step.name) && (await probeOf(step)) !== "not-done") {
       // It may have happened, and is perhaps not yet durable: recover looks again, with a new journal handle.
-      throw this.#unknown(why, cause);
+      throw unknownOutcome(why, cause);
     }
     const reason = reasonOf(cause).slice(0, REASON_MAX_LENGTH);
     const isRecorded = this.#tryWrite({
@@ -252,20 +295,18 @@ class Run {
   /** Takes back the steps from `last` down. */
   async #back(last: number, why: string, cause: unknown, isRecorded = true): Promise<void> {
     let isComplete = isRecorded;
-    for (const step of this.#steps.slice(0, last + 1).reverse()) {
-      const state = this.#states.get(step.name);
-      if (state === "undone") continue;
+    for (const step of this.#standing.toUndo(last)) {
       try {
         await step.undo();
       } catch (undoCause) {
         const text = `${why}; taking back ${JSON.stringify(step.name)}: ${codedReason(undoCause)}`;
-        throw this.#unknown(text, undoCause);
+        throw unknownOutcome(text, undoCause);
       }
       // A full disk may keep the journal from hearing of it; recover takes back once more then.
       isComplete =
         this.#tryWrite({ type: "outcome", step: step.name, outcome: "undone", time: now(this.#ground) }) && isComplete;
     }
-    if (!isComplete) throw this.#unknown(`${why}; all was taken back, but the journal could not be written`, cause);
+    if (!isComplete) throw unknownOutcome(`${why}; all was taken back, but the journal could not be written`, cause);
     this.#end("restored", why, cause);
   }
 
@@ -300,12 +341,11 @@ class Run {
 
   /** From the commit on: what is not recorded as done is done, again if need be. */
   async #complete(): Promise<void> {
-    for (const step of this.#steps.slice(this.#commit)) {
-      if (this.#states.get(step.name) === "done") continue;
+    for (const step of this.#standing.toDo()) {
       try {
         await this.#act(step);
       } catch (cause) {
-        throw this.#unknown(
+        throw unknownOutcome(
           `${this.#operation}: committed, but step ${JSON.stringify(step.name)}: ${codedReason(cause)}`,
           cause,
         );
@@ -321,23 +361,20 @@ class Run {
       if (content?.records.at(-1)?.type !== "end") throw new TypeError("the journal has not kept its end");
       closeInLedger(this.#ground, content, result, this.#kind);
     } catch (endCause) {
-      throw this.#unknown(`${why}; its end: ${reasonOf(endCause)}`, cause ?? endCause);
+      throw unknownOutcome(`${why}; its end: ${reasonOf(endCause)}`, cause ?? endCause);
     }
   }
 
   /** `isAllBegun`: the journal does not say how far it came. */
   async recover(isAllBegun: boolean): Promise<OperationResult> {
-    const began = this.#steps.findLastIndex((step) => this.#states.has(step.name));
-    // A torn record may have been an intent, and its step may have begun.
-    const end = this.#steps.length - 1;
-    const last = isAllBegun ? end : Math.min(began + (this.#isTorn ? 1 : 0), end);
+    const last = this.#standing.last(isAllBegun);
     const why = `recover: ${this.#operation}`;
-    const isForward = await this.#isCommitted(last);
+    const isForward = await this.#standing.isCommitted(last);
     const direction = isForward ? "forward" : "back";
     try {
       this.#write({ type: "recover", direction, time: now(this.#ground) });
     } catch (cause) {
-      throw this.#unknown(`${why}: ${reasonOf(cause)}`, cause);
+      throw unknownOutcome(`${why}: ${reasonOf(cause)}`, cause);
     }
     if (isForward) {
       await this.#complete();
@@ -346,44 +383,9 @@ class Run {
     await this.#back(last, why, undefined);
     return "restored";
   }
-
-  async #isCommitted(last: number): Promise<boolean> {
-    if (this.#direction !== undefined) return this.#direction === "forward";
-    const step = this.#steps[this.#commit] as Step;
-    const state = this.#states.get(step.name);
-    if (state === "done") return true;
-    if (state === "undone" || last < this.#commit) return false;
-    const probe = await this.#probe(step);
-    if (probe === "unknown") {
-      throw this.#unknown(`${this.#operation}: cannot tell whether ${JSON.stringify(step.name)} happened`, undefined);
-    }
-    return probe === "done";
-  }
-
-  async #probe(step: Step): Promise<"done" | "not-done" | "unknown"> {
-    try {
-      return await step.probe();
-    } catch {
-      return "unknown";
-    }
-  }
-
-  #unknown(message: string, cause: unknown): Error {
-    return lifecycleError("OPERATION_UNKNOWN", message, {
-      cause,
-      hints: [
-        ...hintsOf(cause),
-        "put right what the message names (a full disk? an engine that does not run?), then run `sealift recover`",
-      ],
-    });
-  }
 }
 
 /** What a step says is wrong keeps its own code and its own advice. */
 function codedReason(cause: unknown): string {
   return cause instanceof SealiftError ? `${cause.code}: ${cause.message}` : reasonOf(cause);
-}
-
-function hintsOf(cause: unknown): readonly string[] {
-  return cause instanceof SealiftError ? cause.hints : [];
 }

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import test from "node:test";
 import { digestOf } from "../../bundles/model/digest.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
-import { execute, type Ground, openJournalPath, recover } from "../../installer/lifecycle/execute.ts";
+import { execute, type Ground, openJournalPath, planRecovery, recover } from "../../installer/lifecycle/execute.ts";
 import { lastOfType, readLedger } from "../../installer/lifecycle/ledger.ts";
 import { openSiteForChange } from "../../installer/lifecycle/site.ts";
 import { hostDisk } from "../../installer/site/disk.ts";
@@ -98,7 +98,13 @@ test(`a fault at any call leaves the old state or the new one (${RUNS} runs, see
       await ended(recover(on, KINDS, on), other);
     }
     const healed = new Map([[toyOperation.name, { ...toyOperation, steps: (c: Ground) => toyOperation.steps(c, {}) }]]);
-    await recover(ground(directory, clock), healed, ground(directory, clock));
+    const on = ground(directory, clock);
+    const before = toyState(directory);
+    const plan = await planRecovery(on.paths, healed, on);
+    assert.equal(toyState(directory), before, `${what}: a plan changes nothing`);
+    const { result } = await recover(on, healed, on);
+    if (plan) assert.equal(result, plan.direction === "forward" ? "committed" : "restored", what);
+    else assert.equal(result, undefined, what);
     tally[assertWhole(directory, clock, what)] += 1;
   }
   t.diagnostic(JSON.stringify({ ...tally, codes: Object.fromEntries(tally.codes) }));

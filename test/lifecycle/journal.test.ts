@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 import { digestOf } from "../../bundles/model/digest.ts";
-import { type Ground, recover } from "../../installer/lifecycle/execute.ts";
+import { type Ground, planRecovery, type RecoveryPlan, recover } from "../../installer/lifecycle/execute.ts";
 import {
   type BeginRecord,
   Journal,
@@ -90,6 +90,10 @@ test("any other damage is an error: a changed byte before the last record, a los
   }
 });
 
+function planned(plan: RecoveryPlan | undefined): readonly string[] {
+  return plan?.steps.map(({ name }) => `${plan.direction === "forward" ? "do" : "undo"} ${name}`) ?? [];
+}
+
 test("recover asks the commit step: done goes forward, not done back, unknown waits for a person", async (t) => {
   for (const [probe, result] of [
     ["done", "committed"],
@@ -111,14 +115,21 @@ test("recover asks the commit step: done goes forward, not done back, unknown wa
       steps: () => [step("first"), { ...step("second"), isCommit: true }],
     };
     const path = join(ground.paths.journal, "open");
-    write(path, intent("first"), outcome("first"), intent("second"));
+    const before = write(path, intent("first"), outcome("first"), intent("second"));
+    const kinds = new Map([["two", kind]]);
     if (result === undefined) {
-      await assert.rejects(recover(ground, new Map([["two", kind]]), ground), coded("OPERATION_UNKNOWN"));
+      await assert.rejects(planRecovery(ground.paths, kinds, ground), coded("OPERATION_UNKNOWN"));
+      await assert.rejects(recover(ground, kinds, ground), coded("OPERATION_UNKNOWN"));
       assert.deepEqual(log, []);
       continue;
     }
-    assert.equal((await recover(ground, new Map([["two", kind]]), ground)).result, result);
+    const plan = await planRecovery(ground.paths, kinds, ground);
+    assert.deepEqual(log, [], "a plan does nothing");
+    assert.ok(readFileSync(path).equals(before));
+    assert.equal((await recover(ground, kinds, ground)).result, result);
     assert.deepEqual(log, probe === "done" ? ["do second"] : ["undo second", "undo first"]);
+    assert.deepEqual(planned(plan), log, "what was planned is what was done");
+    assert.equal(await planRecovery(ground.paths, kinds, ground), undefined);
   }
 });
 
@@ -168,6 +179,8 @@ test("of a damaged journal its beginning and the site decide, and every step cou
       await assert.rejects(recover(ground, kinds, ground), coded("JOURNAL_DAMAGED"));
       assert.deepEqual(did, []);
       const accepted = { isDamageAccepted: true };
+      await assert.rejects(planRecovery(ground.paths, kinds, ground), coded("JOURNAL_DAMAGED"));
+      const plan = await planRecovery(ground.paths, kinds, ground, accepted);
       if (isKilledOnce && answers === "not-done") {
         await assert.rejects(recover(ground, kinds, ground, accepted), coded("OPERATION_UNKNOWN"));
         await recover(ground, kinds, ground);
@@ -176,6 +189,7 @@ test("of a damaged journal its beginning and the site decide, and every step cou
       }
       const wanted = answers === "done" ? ["do first", "do second"] : ["undo second", "undo first"];
       assert.deepEqual(did, wanted, `${answers}, killed: ${isKilledOnce}`);
+      assert.deepEqual(planned(plan), did, "what was planned is what was done");
       const kept = readFileSync(join(ground.paths.journal, `${begin.id}.damaged`));
       assert.ok(kept.equals(damaged), "the evidence is kept");
       assert.equal(site.open().ledger.entries.at(-1)?.data["result"], answers === "done" ? "committed" : "restored");
