@@ -6,7 +6,14 @@
  * the release's digest; nothing else of the bundle is parsed unless those hold. Hashing of the large
  * blobs goes on beside all this, in other processes, and interprets nothing.
  */
-import { type BundleRelease, bare, readLayoutIndex, readRelease, releaseAt } from "../bundles/layout/contents.ts";
+import {
+  type BundleRelease,
+  bare,
+  leftOut,
+  readLayoutIndex,
+  readRelease,
+  releaseAt,
+} from "../bundles/layout/contents.ts";
 import { type Layout, type LayoutFile, readLayout, type Store } from "../bundles/layout/layout.ts";
 import { readSignatureObjects, type SignatureObject } from "../bundles/layout/signature-object.ts";
 import type { Descriptor } from "../bundles/model/descriptor.ts";
@@ -51,8 +58,11 @@ export interface VerifyInput {
   readonly imported?: ImportedRecords | undefined;
   /** Say what is in the release too (release-contents.ts), compared with what `earlier` holds. */
   readonly describe?: { readonly earlier: EarlierRelease | undefined } | undefined;
-  /** The digests of the blobs in `hashTasks`, by the digest that each claims, once they are known. */
-  readonly hashed: () => Promise<ReadonlyMap<string, string>>;
+  /**
+   * The digests of the blobs in `hashTasks`, by the digest that each claims, once they are known; and of `borrowed`,
+   * blobs of the store's base that a thin bundle leaves out.
+   */
+  readonly hashed: (borrowed: readonly Digest[]) => Promise<ReadonlyMap<string, string>>;
 }
 
 export interface Judged {
@@ -99,7 +109,8 @@ export async function verifyRelease(input: VerifyInput): Promise<Judged> {
       ? report.try("release", found.release.digest, () => readRelease(layout, found.release))
       : undefined;
   if (layout && found && trust && release) checkContents(report, input, { layout, release, found, trust, policy });
-  const digests = layout ? digestFindings(layout, await input.hashed()) : [];
+  const borrowed = layout && release ? leftOut(layout, release).filter((digest) => layout.blob(digest)) : [];
+  const digests = layout ? digestFindings(layout, borrowed, await input.hashed(borrowed)) : [];
   report.add(...digests);
   // The records are the largest thing that the verifier parses: only of a bundle of which every byte is right.
   const isWhole = digests.every(({ status }) => status === "pass");
@@ -254,10 +265,11 @@ function checkContents(report: Report, input: VerifyInput, context: Contents): v
   }
 }
 
-function digestFindings(layout: Layout, got: ReadonlyMap<string, string>): Finding[] {
+function digestFindings(layout: Layout, borrowed: readonly Digest[], got: ReadonlyMap<string, string>): Finding[] {
   const findings: Finding[] = [];
+  const blobs = [...layout.blobDigests(), ...borrowed];
   let bytes = 0;
-  for (const want of layout.blobDigests()) {
+  for (const want of blobs) {
     const file = layout.blob(want) as LayoutFile;
     bytes += file.size;
     const actual =
@@ -272,5 +284,5 @@ function digestFindings(layout: Layout, got: ReadonlyMap<string, string>): Findi
   }
   return findings.length > 0
     ? findings
-    : [passed("digests", "bundle", `${layout.blobDigests().length} blobs, ${bytes} bytes, each hashed`)];
+    : [passed("digests", "bundle", `${blobs.length} blobs, ${bytes} bytes, each hashed`)];
 }

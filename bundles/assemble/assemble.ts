@@ -9,7 +9,7 @@
 import { imageSbom } from "../../sbom/generate/image-sbom.ts";
 import { type LayerScan, LayerScanner } from "../../sbom/generate/layer-scan.ts";
 import type { BlobSource } from "../layout/blob-source.ts";
-import { blobFromBytes } from "../layout/blob-source.ts";
+import { blobFromBytes, checkedBytes } from "../layout/blob-source.ts";
 import { BundleWriter } from "../layout/bundle-writer.ts";
 import { type BundleEntry, type BundleRelease, contentDescriptor, renderIndexFile } from "../layout/contents.ts";
 import type { ApplianceLock, ImageLock } from "../model/appliance.ts";
@@ -64,6 +64,8 @@ export interface AssembleOptions {
   readonly sealiftVersion: string;
   /** `bundle rebuild`: take nothing from the cache of built layers. */
   readonly ignoreBuiltLayers: boolean;
+  /** Layers and carried files that are not written, because the site has them: the bundle is thin. */
+  readonly leaveOut?: ReadonlySet<Digest>;
   /** One image's or the whole's progress, for a person. */
   readonly onProgress: (detail: string) => void;
 }
@@ -71,7 +73,10 @@ export interface AssembleOptions {
 export interface Assembled {
   readonly digest: Digest;
   readonly release: ReleaseManifest;
+  /** Of the layers and carried files that were written. */
   readonly payloadBytes: number;
+  /** Of those that were not, and how many they are. */
+  readonly leftOut: { readonly blobs: number; readonly bytes: number };
 }
 
 interface LoadedImage {
@@ -122,7 +127,9 @@ export async function assemble(options: AssembleOptions): Promise<Assembled> {
     onBytes: (written) => options.onProgress(`${Math.round(written / 1e6)} MB written`),
   });
   try {
-    const scans = await writePayload(writer, images, files);
+    const payload = payloadOf(images, files);
+    const leaveOut = new Set([...(options.leaveOut ?? [])].filter((digest) => payload.has(digest)));
+    const scans = await writePayload(writer, images, payload, leaveOut);
     const documents = new DocumentSet();
     const release: ReleaseManifest = {
       schemaVersion: 1,
@@ -168,12 +175,12 @@ export async function assemble(options: AssembleOptions): Promise<Assembled> {
       ...(references && { attestation: references }),
     };
     const written = await writeDocuments(writer, release, documents, images, files);
-    const payloadBytes = [
-      ...new Map(images.flatMap(({ manifest }) => manifest.layers.map((layer) => [layer.digest, layer.size]))).values(),
-    ]
-      .concat(files.map(({ blob }) => blob.size))
-      .reduce((sum, size) => sum + size, 0);
-    return { digest: written, release, payloadBytes };
+    const bytes = (isLeftOut: boolean): number =>
+      [...payload.values()]
+        .filter(({ digest }) => leaveOut.has(digest) === isLeftOut)
+        .reduce((sum, { size }) => sum + size, 0);
+    const leftOut = { blobs: leaveOut.size, bytes: bytes(true) };
+    return { digest: written, release, payloadBytes: bytes(false), leftOut };
   } catch (cause) {
     await writer.discard();
     throw cause;
@@ -251,32 +258,43 @@ async function pinnedCompose(
   return template;
 }
 
-/** Writes layers and carried files, sorted by digest, each once, listing packages as the bytes pass. */
+/** Layers and carried files, each once. */
+function payloadOf(images: readonly LoadedImage[], files: readonly ReleaseFileSource[]): Map<Digest, BlobSource> {
+  const layers = images.flatMap(({ source }) => source.layers.map(({ blob }) => blob));
+  return new Map([...layers, ...files.map(({ blob }) => blob)].map((blob) => [blob.digest, blob]));
+}
+
+/**
+ * Writes the payload sorted by digest, listing packages as the bytes pass. What is left out passes too, and is
+ * checked: a thin bundle has the same SBOMs.
+ */
 async function writePayload(
   writer: BundleWriter,
   images: readonly LoadedImage[],
-  files: readonly ReleaseFileSource[],
+  payload: ReadonlyMap<Digest, BlobSource>,
+  leaveOut: ReadonlySet<Digest>,
 ): Promise<Map<Digest, LayerScan>> {
   const layers = new Map(
-    images.flatMap(({ source }) =>
-      source.layers.map(({ descriptor, blob }) => [descriptor.digest, { descriptor, blob }] as const),
-    ),
+    images.flatMap(({ source }) => source.layers.map((layer) => [layer.descriptor.digest, layer] as const)),
   );
-  const payload = new Map<Digest, BlobSource>([...layers].map(([digest, { blob }]) => [digest, blob]));
-  for (const { blob } of files) payload.set(blob.digest, blob);
   const scans = new Map<Digest, LayerScan>();
   for (const digest of [...payload.keys()].sort()) {
     const blob = payload.get(digest) as BlobSource;
     const layer = layers.get(digest);
+    const write = (from: BlobSource): Promise<void> => (leaveOut.has(digest) ? drain(from) : writer.writeBlob(from));
     if (!layer) {
-      await writer.writeBlob(blob);
+      await write(blob);
       continue;
     }
     const scanner = new LayerScanner(layer.descriptor.mediaType);
-    await writer.writeBlob({ ...blob, open: () => tee(blob, scanner) });
+    await write({ ...blob, open: () => tee(blob, scanner) });
     scans.set(digest, await scanner.end());
   }
   return scans;
+}
+
+async function drain(blob: BlobSource): Promise<void> {
+  for await (const _ of checkedBytes(blob));
 }
 
 async function* tee(blob: BlobSource, scanner: LayerScanner): AsyncGenerator<Uint8Array> {

@@ -4,12 +4,11 @@
  * and on stable storage, so a name without `.partial` never stands for half a bundle.
  */
 
-import { createHash } from "node:crypto";
 import { copyFile, type FileHandle, constants as fsConstants, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { digestFromHex, digestOf } from "../model/digest.ts";
+import { digestOf } from "../model/digest.ts";
 import { reasonOf } from "../model/sealift-error.ts";
-import type { BlobSource } from "./blob-source.ts";
+import { type BlobSource, checkedBytes } from "./blob-source.ts";
 import { layoutError } from "./error.ts";
 import { blobName, INDEX_FILE, LAYOUT_FILE, LAYOUT_FILE_BYTES } from "./layout.ts";
 import { BLOCK_BYTES, paddedSize, renderEnd, renderHeader } from "./tar-format.ts";
@@ -68,24 +67,9 @@ export class BundleWriter {
    */
   async writeBlob(blob: BlobSource): Promise<void> {
     await this.#guard(async () => {
-      const hash = createHash("sha256");
-      let size = 0;
       await this.#write(renderHeader(blobName(blob.digest), blob.size));
-      for await (const chunk of blob.open()) {
-        size += chunk.byteLength;
-        if (size > blob.size) break;
-        hash.update(chunk);
-        await this.#write(chunk);
-      }
-      if (size !== blob.size) {
-        const got = size > blob.size ? "more" : `${size} bytes`;
-        throw layoutError("LAYOUT_SIZE_MISMATCH", `blob ${blob.digest} on source: got ${got}, want ${blob.size} bytes`);
-      }
-      const got = digestFromHex(hash.digest("hex"));
-      if (got !== blob.digest) {
-        throw layoutError("LAYOUT_DIGEST_MISMATCH", `blob ${blob.digest} on source: got ${got} after ${size} bytes`);
-      }
-      await this.#write(Buffer.alloc(paddedSize(size) - size));
+      for await (const chunk of checkedBytes(blob)) await this.#write(chunk);
+      await this.#write(Buffer.alloc(paddedSize(blob.size) - blob.size));
     });
   }
 

@@ -179,7 +179,15 @@ export function groupBlobs(release: BundleRelease, signatures: readonly Signatur
   };
 }
 
-/** The names of a bundle's files in the order in which its tar must hold them. */
+/**
+ * Layers and carried files that `layout` itself does not hold, sorted: what a thin bundle leaves out, because the
+ * site has it (ADR 0041). Everything else of a release is in each bundle of it.
+ */
+export function leftOut(layout: Layout, release: BundleRelease): Digest[] {
+  return groupBlobs(release, []).payload.filter((digest) => !layout.file(blobName(digest)));
+}
+
+/** The names of a bundle's files in the order in which its tar must hold them. A thin bundle's tar lacks some. */
 export function fileOrder(groups: BlobGroups): string[] {
   return [LAYOUT_FILE, ...[...groups.payload, ...groups.documents, ...groups.signatures].map(blobName), INDEX_FILE];
 }

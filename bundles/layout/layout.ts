@@ -37,6 +37,8 @@ export interface Store {
   readonly kind: "tar" | "parts" | "directory";
   readonly location: string;
   readonly files: readonly { readonly name: string; readonly fd: number; readonly size: number }[];
+  /** Bundles that hold what a thin one leaves out. */
+  readonly base?: readonly Store[];
 }
 
 /** A run of bytes in one open file. */
@@ -54,12 +56,26 @@ export interface LayoutFile {
 
 /**
  * Opens the bundle at `path`: a tar, a directory that is an OCI layout, or a directory with media parts or one of
- * those parts. Follows no symbolic link inside a directory. The caller closes it with `closeStore`.
+ * those parts; and `base`, bundles that hold what a thin one leaves out. Follows no symbolic link inside a directory.
+ * The caller closes it with `closeStore`.
  * @throws LAYOUT_NOT_FOUND | LAYOUT_UNREADABLE | LAYOUT_NOT_A_LAYOUT | LAYOUT_FOREIGN_FILE |
  * PARTS_MISSING | PARTS_MIXED | PARTS_DUPLICATE. Whether parts are whole is not looked at: what is wrong with
  * their bytes shows when they are read, and `requireUndamaged` (parts.ts) says where.
  */
-export function openStore(path: string): Store {
+export function openStore(path: string, base: readonly string[] = []): Store {
+  const store = openOne(path);
+  if (base.length === 0) return store;
+  const opened: Store[] = [];
+  try {
+    for (const one of base) opened.push(openOne(one));
+    return { ...store, base: opened };
+  } catch (cause) {
+    closeStore({ ...store, base: opened });
+    throw cause;
+  }
+}
+
+function openOne(path: string): Store {
   const opened: { name: string; fd: number; size: number }[] = [];
   try {
     // Without O_NONBLOCK a named pipe would hold us until somebody writes to it.
@@ -97,7 +113,12 @@ export function openStore(path: string): Store {
 }
 
 export function closeStore(store: Store): void {
-  for (const { fd } of store.files) closeSync(fd);
+  for (const { fd } of allFiles(store)) closeSync(fd);
+}
+
+/** The open files of a store and of its base. */
+export function allFiles({ files, base = [] }: Store): Store["files"] {
+  return [...files, ...base.flatMap(allFiles)];
 }
 
 function directoryNames(root: string): string[] {
@@ -144,8 +165,10 @@ export class Layout {
   /** In stored order; for a directory sorted by name. */
   readonly files: readonly LayoutFile[];
   readonly #byName: ReadonlyMap<string, LayoutFile>;
+  readonly #base: readonly Layout[];
 
-  constructor(kind: Store["kind"], location: string, files: readonly LayoutFile[]) {
+  constructor(kind: Store["kind"], location: string, files: readonly LayoutFile[], base: readonly Layout[] = []) {
+    this.#base = base;
     this.kind = kind;
     this.location = location;
     this.files = files;
@@ -156,11 +179,22 @@ export class Layout {
     return this.#byName.get(name);
   }
 
+  /** In the bundle, or else in its base. */
   blob(digest: Digest): LayoutFile | undefined {
-    return this.#byName.get(blobName(digest));
+    return this.#find(blobName(digest));
   }
 
-  /** All digests that have a blob, in stored order. */
+  #find(name: string): LayoutFile | undefined {
+    const file = this.#byName.get(name);
+    if (file || !BLOB_NAME.test(name)) return file;
+    for (const layout of this.#base) {
+      const found = layout.#find(name);
+      if (found) return found;
+    }
+    return undefined;
+  }
+
+  /** All digests that have a blob in the bundle itself, in stored order. */
   blobDigests(): Digest[] {
     return this.files.flatMap((file) => {
       const hex = BLOB_NAME.exec(file.name)?.[1];
@@ -170,7 +204,7 @@ export class Layout {
 
   /** The unverified bytes of a small file such as `index.json`. @throws LAYOUT_BLOB_MISSING | LAYOUT_SIZE_MISMATCH */
   readUnverified(name: string, maxBytes: number): Buffer {
-    const file = this.#byName.get(name);
+    const file = this.#find(name);
     if (!file) throw layoutError("LAYOUT_BLOB_MISSING", `${JSON.stringify(name)} is not in the bundle`);
     if (file.size > maxBytes) {
       throw layoutError(
@@ -281,13 +315,14 @@ function endsEarly(what: string): Error {
  * @throws LAYOUT_TAR_NOT_CANONICAL | LAYOUT_TRUNCATED | LAYOUT_DUPLICATE_FILE | LAYOUT_FOREIGN_FILE | LAYOUT_NOT_A_LAYOUT
  */
 export function readLayout(store: Store): Layout {
+  const base = (store.base ?? []).map(readLayout);
   if (store.kind === "directory") {
     const files = store.files.map(({ name, fd, size }) => ({
       name,
       size,
       extents: [{ fd, position: 0, length: size }],
     }));
-    return new Layout(store.kind, store.location, files);
+    return new Layout(store.kind, store.location, files, base);
   }
   const segments = store.files;
   const total = segments.reduce((sum, segment) => sum + segment.size, 0);
@@ -316,7 +351,7 @@ export function readLayout(store: Store): Layout {
     }
   }
   const files = entries.map(({ name, size, position }) => ({ name, size, extents: extents(position, size) }));
-  return new Layout(store.kind, store.location, files);
+  return new Layout(store.kind, store.location, files, base);
 }
 
 /** Opens and reads in one step, for callers outside the cage. The caller closes `store`. @throws PARTS_DAMAGED too */

@@ -7,7 +7,14 @@ import { open, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { BundleWriter, sizeBeforeSignatures } from "../layout/bundle-writer.ts";
 import { renderCertificateBundle } from "../layout/certificate-bundle.ts";
-import { type BundleRelease, bare, fileOrder, groupBlobs, renderIndexFile } from "../layout/contents.ts";
+import {
+  type BlobGroups,
+  type BundleRelease,
+  bare,
+  fileOrder,
+  groupBlobs,
+  renderIndexFile,
+} from "../layout/contents.ts";
 import { layoutError } from "../layout/error.ts";
 import { blobName, INDEX_FILE, LAYOUT_FILE, type Layout, type LayoutFile } from "../layout/layout.ts";
 import {
@@ -120,7 +127,7 @@ export async function writeSignatures(
   const groups = groupBlobs(release, objects);
   const bytes = new Map(objects.flatMap((object) => [...object.bytes]));
   const index = renderIndexFile(release, objects);
-  const kept = keptFiles(layout, [...groups.payload, ...groups.documents]);
+  const kept = keptFiles(layout, groups);
   if (layout.kind === "directory") return writeDirectory(layout, fileOrder(groups), bytes, index);
   const keepBytes = sizeBeforeSignatures(kept.map((file) => file.size));
   const writer = await BundleWriter.continueFrom(layout.location, keepBytes, layout.location);
@@ -128,9 +135,13 @@ export async function writeSignatures(
   await writer.finish(index);
 }
 
-/** What stays as it is. In a tar it must lie first and in order, or cutting the tail off would lose some of it. */
-function keptFiles(layout: Layout, digests: readonly Digest[]): LayoutFile[] {
-  return [LAYOUT_FILE, ...digests.map(blobName)].map((name, i) => {
+/**
+ * What stays as it is; of a thin bundle, what is there of the payload. In a tar it must lie first and in order, or
+ * cutting the tail off would lose some of it.
+ */
+function keptFiles(layout: Layout, { payload, documents }: Omit<BlobGroups, "signatures">): LayoutFile[] {
+  const carried = payload.filter((digest) => layout.file(blobName(digest)));
+  return [LAYOUT_FILE, ...[...carried, ...documents].map(blobName)].map((name, i) => {
     const file = layout.file(name);
     if (!file) throw layoutError("LAYOUT_BLOB_MISSING", `${name} is not in the bundle`);
     if (layout.kind !== "directory" && layout.files[i]?.name !== name) {

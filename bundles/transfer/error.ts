@@ -6,4 +6,5 @@ export const transferError = errorArea({
   PARTS_DISK_FULL: 4,
   PARTS_WRITE_FAILED: 5,
   PARTS_UNREPAIRABLE: 5,
+  INVENTORY_MALFORMED: 3,
 });

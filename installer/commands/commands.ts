@@ -80,6 +80,7 @@ export const commands: ReadonlyMap<string, Loader> = new Map<string, Loader>([
   ["stop", async () => (await import("./start-stop.ts")).stop],
   ["logs", async () => (await import("./logs.ts")).logs],
   ["fsck", async () => (await import("./fsck.ts")).fsck],
+  ["inventory", async () => (await import("./inventory.ts")).inventory],
   ["support-bundle", async () => (await import("./support-bundle.ts")).supportBundle],
   ["prune", async () => (await import("./prune.ts")).prune],
   ["uninstall", async () => (await import("./uninstall.ts")).uninstall],

@@ -2,6 +2,7 @@ import { applianceFileSchema, applianceLockSchema } from "../../bundles/model/ap
 import { releaseManifestSchema } from "../../bundles/model/release-manifest.ts";
 import type { JsonSchema } from "../../bundles/model/schema.ts";
 import { recipeSchema } from "../../bundles/source/recipe/recipe.ts";
+import { inventorySchema } from "../../bundles/transfer/inventory.ts";
 import { licencePolicySchema } from "../../sbom/licence/evaluate.ts";
 import { scanPolicySchema } from "../../sbom/scan/scan-policy.ts";
 import { waiversSchema } from "../../sbom/scan/waiver.ts";
@@ -27,6 +28,7 @@ const SCHEMAS: Readonly<Record<string, JsonSchema>> = {
   "attestation-verdict": attestationVerdictSchema,
   collateral: collateralStatementSchema,
   "collateral-needs": collateralRequestSchema,
+  inventory: inventorySchema,
   "licence-policy": licencePolicySchema,
   lock: applianceLockSchema,
   policy: policySchema,

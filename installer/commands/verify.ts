@@ -10,7 +10,7 @@ import type { Judged } from "../../verify/verify.ts";
 import { installerError } from "../error.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { sealiftVersion } from "../host/this-host.ts";
-import { type Command, type Invocation, optionalOption, positionals, usageError } from "./command.ts";
+import { type Command, type Invocation, optionalOption, positionals, repeatedOption, usageError } from "./command.ts";
 import { withImportedRecords } from "./records-option.ts";
 
 /** Each of them makes the verdict one that authorizes nothing. */
@@ -21,7 +21,7 @@ export const verify: Command = {
   name: "verify",
   summary: "verify a bundle offline: every byte, every signature, every document",
   usage:
-    "BUNDLE [--db FILE] [--trust DIR] [--policy FILE] [--at TIME] [--format text|json|sarif|html] [--report FILE] [--against BUNDLE]",
+    "BUNDLE [--db FILE] [--trust DIR] [--policy FILE] [--at TIME] [--format text|json|sarif|html] [--report FILE] [--against BUNDLE] [--base BUNDLE]…",
   details: [
     "--db FILE        OSV records besides those that the release carries; FILE.sigstore.json must be beside it",
     "--trust DIR      release trust to judge by; the site's own if absent (`sealift trust import`)",
@@ -30,6 +30,7 @@ export const verify: Command = {
     "--format F       text (default), json, sarif (2.1.0), or html (one file, nothing loaded, good in print)",
     "--report FILE    write the verdict there too, in the format chosen; with --json stdout gets JSON nevertheless",
     "--against BUNDLE for --format html: the earlier release to compare with; the site's own if absent",
+    "--base BUNDLE    a bundle that holds what a thin one leaves out; may be given several times (a site has its own)",
     "--state DIR      the site's state directory (default /var/lib/sealift)",
     "Approvals (`sealift approve`) are read from BUNDLE.approval-*.json; the policy says how many it takes.",
     "With --trust, --policy or --at the verdict is advisory: it authorizes nothing.",
@@ -38,6 +39,7 @@ export const verify: Command = {
   options: {
     db: { type: "string" },
     against: { type: "string" },
+    base: { type: "string", multiple: true },
     trust: { type: "string" },
     policy: { type: "string" },
     at: { type: "string" },
@@ -106,7 +108,7 @@ type OnProgress = (doneBytes: number, totalBytes: number) => void;
 /** Loaded only where a site is asked: its parsers take as long to load as the verification of a small bundle. */
 const siteVerify = () => import("../lifecycle/site-verify.ts");
 
-type Question = Pick<CageOptions, "imported" | "describe">;
+type Question = Pick<CageOptions, "imported" | "describe"> & { readonly base: readonly string[] };
 
 /** Runs `work` while the files that the verifier reads besides the bundle are open. */
 async function withQuestion(
@@ -115,11 +117,12 @@ async function withQuestion(
   isDescribed: boolean,
   work: (question: Question) => Promise<Judged>,
 ): Promise<Judged> {
+  const base = repeatedOption(invocation, "base");
   return withImportedRecords(invocation, async (imported) => {
-    if (!isDescribed) return work({ imported });
+    if (!isDescribed) return work({ imported, base });
     const earlier = await openEarlier(invocation, path);
     try {
-      return await work({ imported, describe: { earlier } });
+      return await work({ imported, base, describe: { earlier } });
     } finally {
       if (earlier) closeStore(earlier.store);
     }
@@ -153,14 +156,14 @@ async function verifyAtSite(
 async function verifyAdvisory(
   invocation: Invocation,
   path: string,
-  question: Question,
+  { base, ...question }: Question,
   onProgress: OnProgress,
 ): Promise<Judged> {
   const policyPath = optionalOption(invocation, "policy");
   const at = readTime(optionalOption(invocation, "at"));
   const { policyBytes, ...standards } = await advisoryStandards(invocation);
   const ownPolicy = policyPath === undefined ? undefined : await readBoundedFile(policyPath, POLICY_MAX_BYTES);
-  const store = openStore(path);
+  const store = openStore(path, base);
   try {
     return await examineInCage({
       ...question,

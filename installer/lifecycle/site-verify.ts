@@ -1,5 +1,5 @@
 /** Verification with the site's own trust, policy and time: the only verdict from which a site moves. */
-import { resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { closeStore, openStore, readLayout } from "../../bundles/layout/layout.ts";
 import type { Digest } from "../../bundles/model/digest.ts";
 import { type AllowedRelease, allowRelease } from "../../verify/allowed-release.ts";
@@ -13,7 +13,7 @@ import { requireClock } from "../site/clock.ts";
 import { readDeployments } from "../site/deployment.ts";
 import { siteError } from "../site/error.ts";
 import { DEFAULT_STATE, surveyState } from "../site/state.ts";
-import { storedPath } from "../site/store.ts";
+import { storedPath, storedReleases } from "../site/store.ts";
 import { attestationFindings } from "./attested.ts";
 import { policiesOfLedger } from "./policy-change.ts";
 import { clockFinding, openSite, type Site } from "./site.ts";
@@ -78,6 +78,26 @@ export interface SiteQuestion {
   /** Vulnerability records that did not come with the release (`--db`); the caller closes them. */
   readonly imported?: CageOptions["imported"];
   readonly describe?: CageOptions["describe"];
+  /** Bundles besides the site's stored releases that hold what a thin one leaves out. */
+  readonly base?: readonly string[];
+}
+
+/** Where blobs lie that a thin bundle may leave out: the stored releases. One of those is whole by itself. */
+function baseOf({ paths }: Pick<Site, "paths">, path: string): string[] {
+  if (dirname(resolve(path)) === join(paths.directory, "store")) return [];
+  return storedReleases(paths.directory)
+    .map((release) => storedPath(paths.directory, release))
+    .filter(isReadable);
+}
+
+/** A stored release that is damaged is no help; if it would be needed, the verdict says what is missing. */
+function isReadable(path: string): boolean {
+  try {
+    closeStore(openStore(path));
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /**
@@ -91,12 +111,12 @@ export async function verifyForSite(
   site: Site,
   path: string,
   onProgress: (doneBytes: number, totalBytes: number) => void,
-  { confirms = [], imported, describe }: SiteQuestion = {},
+  { confirms = [], imported, describe, base = [] }: SiteQuestion = {},
 ): Promise<SiteVerification> {
   const standards = siteStandards(site);
   requireClock(clockFinding(site), confirms);
   const time = { at: site.clock().now.toISOString(), source: "host-clock" } as const;
-  const store = openStore(path);
+  const store = openStore(path, [...baseOf(site, path), ...base]);
   try {
     const approvals = readApprovals(path);
     const question = { ...standards, approvals, store, time, scope: "site", sealiftVersion: sealiftVersion() } as const;

@@ -9,11 +9,12 @@ import {
   DOCUMENT_MAX_BYTES,
   fileOrder,
   groupBlobs,
+  leftOut,
   readLayoutIndex,
   readRelease,
 } from "../../bundles/layout/contents.ts";
-import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
-import { digestOf } from "../../bundles/model/digest.ts";
+import { blobName, closeStore, openLayout } from "../../bundles/layout/layout.ts";
+import { type Digest, digestOf } from "../../bundles/model/digest.ts";
 import { renderTestModel } from "../../bundles/source/test-model.ts";
 import { parseSbom } from "../../sbom/document.ts";
 import { scratch } from "../support/scratch.ts";
@@ -63,8 +64,15 @@ async function lock(path: string, root: string): Promise<void> {
   });
 }
 
-async function build(path: string, root: string, name = "out.tar", version = "1.0.0"): Promise<Assembled> {
+async function build(
+  path: string,
+  root: string,
+  name = "out.tar",
+  version = "1.0.0",
+  leaveOut: ReadonlySet<Digest> = new Set(),
+): Promise<Assembled> {
   return assemble({
+    leaveOut,
     directory: await readApplianceDirectory(path),
     version,
     platform: "linux/amd64",
@@ -264,4 +272,57 @@ test("refuses a version that is not semver, and an appliance file that is not th
     await assert.rejects(build(path, root, "out.tar", version), coded("VERSION_MALFORMED"));
   }
   await assert.rejects(build(join(root, "none.yaml"), root), coded("APPLIANCE_NOT_FOUND"));
+});
+
+test("a thin bundle is the same release without the layers and files that are said to be there", async (t) => {
+  const { root, path } = await appliance(t);
+  await lock(path, root);
+  const whole = await build(path, root);
+  assert.deepEqual(whole.leftOut, { blobs: 0, bytes: 0 });
+  const { layout, store } = openLayout(join(root, "out.tar"));
+  t.after(() => closeStore(store));
+  const release = readRelease(layout, readLayoutIndex(layout).release);
+  const { payload, documents } = groupBlobs(release, []);
+  const sizeOf = (digests: readonly Digest[]) =>
+    digests.reduce((sum, digest) => sum + (layout.blob(digest)?.size ?? 0), 0);
+  for (const leaveOut of [payload, payload.slice(1)]) {
+    // What is no layer and no file stays, also if it is named, and what the release has not is no matter.
+    const named = new Set<Digest>([...leaveOut, ...documents, digestOf("something else")]);
+    const thin = await build(path, root, "thin.tar", "1.0.0", named);
+    assert.equal(thin.digest, whole.digest);
+    assert.deepEqual(thin.leftOut, { blobs: leaveOut.length, bytes: sizeOf(leaveOut) });
+    assert.equal(thin.payloadBytes, whole.payloadBytes - sizeOf(leaveOut));
+    const opened = openLayout(join(root, "thin.tar"));
+    t.after(() => closeStore(opened.store));
+    const gone = new Set(leaveOut.map(blobName));
+    assert.deepEqual(
+      opened.layout.files.map(({ name }) => name),
+      layout.files.map(({ name }) => name).filter((name) => !gone.has(name)),
+    );
+    assert.deepEqual(
+      leftOut(opened.layout, readRelease(opened.layout, readLayoutIndex(opened.layout).release)),
+      leaveOut,
+    );
+  }
+});
+
+test("a layer that is left out is checked as one that is written", async (t) => {
+  const { root, path } = await appliance(t);
+  await lock(path, root);
+  await build(path, root);
+  const { layout, store } = openLayout(join(root, "out.tar"));
+  t.after(() => closeStore(store));
+  const release = readRelease(layout, readLayoutIndex(layout).release);
+  const [layer] = release.images.get("audit")?.manifest.layers ?? [];
+  assert.ok(layer);
+  const images = join(root, "images.tar");
+  const bytes = await readFile(images);
+  const at = bytes.indexOf(layout.read(layer.digest, DOCUMENT_MAX_BYTES));
+  bytes[at + layer.size - 1] = (bytes[at + layer.size - 1] as number) ^ 1;
+  await writeFile(images, bytes);
+  await assert.rejects(build(path, root, "thin.tar", "1.0.0", new Set([layer.digest])));
+  assert.deepEqual(
+    (await readdir(root)).filter((name) => name.startsWith("thin")),
+    [],
+  );
 });

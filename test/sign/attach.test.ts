@@ -136,16 +136,30 @@ test("refuses to sign a tar whose order would make it lose files, and one that l
   const before = await readFile(path);
   await assert.rejects(attach(path, signatures), coded("LAYOUT_ORDER"));
   assert.deepEqual(await readFile(path), before);
-  const layer = blobName(
-    [...release.images.values()][0]?.manifest.layers[0]?.digest as typeof release.descriptor.digest,
-  );
+  const sbom = blobName(release.manifest.images[0]?.sbom as typeof release.descriptor.digest);
   for (const write of [writeTar, writeDirectory]) {
     const other = join(await scratch(t), "bundle");
     await write(
       other,
-      files.filter(([name]) => name !== layer),
+      files.filter(([name]) => name !== sbom),
     );
     await assert.rejects(attach(other, signatures), coded("LAYOUT_BLOB_MISSING"));
+  }
+});
+
+test("a thin bundle is signed as the whole one is, and stays thin", async (t) => {
+  const signatures = mergeObjects(signAs(small, "release", releaser));
+  const [layer] = [...release.images.values()].flatMap(({ manifest }) => manifest.layers.map(({ digest }) => digest));
+  const isThere = ([name]: readonly [string, Buffer]) => name !== blobName(layer as typeof release.descriptor.digest);
+  for (const write of [writeTar, writeDirectory]) {
+    const directory = await scratch(t);
+    await write(join(directory, "thin"), bundleFiles(small).filter(isThere));
+    await attach(join(directory, "thin"), signatures);
+    const { layout, store } = openLayout(join(directory, "thin"));
+    t.after(() => closeStore(store));
+    const wanted = bundleFiles(small, signatures).filter(isThere);
+    for (const [name, bytes] of wanted) assert.ok(layout.readUnverified(name, bytes.length).equals(bytes), name);
+    assert.equal(layout.files.length, wanted.length);
   }
 });
 

@@ -19,6 +19,8 @@ export interface JudgeOptions {
   readonly approvals?: readonly Buffer[];
   readonly imported?: VerifyInput["imported"];
   readonly describe?: VerifyInput["describe"];
+  /** Bundles that hold what a thin one leaves out. */
+  readonly base?: readonly string[];
   /** Called when all but the digests has been looked at. */
   readonly beforeHashing?: () => void;
 }
@@ -30,7 +32,7 @@ export async function judge(path: string, options: JudgeOptions): Promise<Verdic
 
 /** The verdict, and with `describe` what is in the release. */
 export async function examine(path: string, options: JudgeOptions): Promise<Judged> {
-  const store = openStore(path);
+  const store = openStore(path, options.base);
   try {
     const tasks = tasksOf(store);
     return await verifyRelease({
@@ -44,9 +46,10 @@ export async function examine(path: string, options: JudgeOptions): Promise<Judg
       scope: "advisory",
       sealiftVersion: options.sealiftVersion ?? "0.1.0",
       walls: { network: true, user: true },
-      hashed: async () => {
+      hashed: async (borrowed) => {
         options.beforeHashing?.();
-        return hashAll(tasks);
+        const more = borrowed.length > 0 ? hashTasks(readLayout(store), borrowed) : [];
+        return hashAll([...tasks, ...more]);
       },
     });
   } finally {

@@ -11,10 +11,9 @@ export interface HashTask {
 /** Blobs up to this size the judge hashes itself; larger ones go to the hashers. */
 export const HASHED_BY_JUDGE_MAX_BYTES = 256 * 1024;
 
-/** Largest first, so that the last blob to finish is a small one. */
-export function hashTasks(layout: Layout): HashTask[] {
-  return layout
-    .blobDigests()
+/** Of the bundle's own blobs, or of others that its base has. Largest first, so that the last blob to finish is a small one. */
+export function hashTasks(layout: Layout, digests: readonly Digest[] = layout.blobDigests()): HashTask[] {
+  return digests
     .map((digest) => ({ digest, file: layout.blob(digest) as LayoutFile }))
     .filter(({ file }) => file.size > HASHED_BY_JUDGE_MAX_BYTES)
     .sort((a, b) => b.file.size - a.file.size)

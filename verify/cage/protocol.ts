@@ -37,17 +37,17 @@ export interface Case {
   readonly walls: { readonly network: boolean; readonly user: boolean };
 }
 
-/** Judge → parent, first line: what the hashers are to read. */
+/** Judge → parent, first line: what the hashers are to read; where the store has a base, once more for that. */
 export interface HashRequest {
   readonly tasks: readonly HashTask[];
 }
 
-/** Parent → judge, second line: digest by claimed digest. */
+/** Parent → judge, in answer: digest by claimed digest. */
 export interface HashResults {
   readonly got: Readonly<Record<Digest, Digest>>;
 }
 
-/** Judge → parent, second line. */
+/** Judge → parent, last line. */
 export interface Judgement extends Judged {
   readonly nonce: string;
 }

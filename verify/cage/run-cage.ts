@@ -16,7 +16,7 @@ import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { isDeepStrictEqual } from "node:util";
-import type { Store } from "../../bundles/layout/layout.ts";
+import { allFiles, type Store } from "../../bundles/layout/layout.ts";
 import { requireUndamaged } from "../../bundles/layout/parts.ts";
 import { type Digest, parseDigest } from "../../bundles/model/digest.ts";
 import { plainJson } from "../../bundles/model/plain-text.ts";
@@ -98,7 +98,11 @@ export async function examineInCage(options: CageOptions, trial: CageTrial = IN_
 
 async function examine(options: CageOptions, trial: CageTrial): Promise<Judged> {
   const { imported, describe } = options;
-  const passed = [...options.store.files, ...(imported ? [imported] : []), ...(describe?.earlier?.store.files ?? [])];
+  const passed = [
+    ...allFiles(options.store),
+    ...(imported ? [imported] : []),
+    ...(describe?.earlier ? allFiles(describe.earlier.store) : []),
+  ];
   const cage = new Cage({ files: passed });
   try {
     const judge = cage.start(trial.judge);
@@ -106,9 +110,10 @@ async function examine(options: CageOptions, trial: CageTrial): Promise<Judged> 
     // Loaded while the processes start: these bring the schemas, which take as long.
     const { FIRST_FD, parseHashRequest, parseJudgement } = await import("./protocol.ts");
     const inCage = (fd: number): number => FIRST_FD + passed.findIndex((one) => one.fd === fd);
-    const storeInCage = (store: Store): Store => ({
+    const storeInCage = ({ base, ...store }: Store): Store => ({
       ...store,
       files: store.files.map((file) => ({ ...file, fd: inCage(file.fd) })),
+      ...(base && { base: base.map(storeInCage) }),
     });
     const { DEFAULT_POLICY_BYTES, parsePolicy } = await import("../policy.ts");
     const { policyBytes = DEFAULT_POLICY_BYTES } = options;
@@ -140,8 +145,11 @@ async function examine(options: CageOptions, trial: CageTrial): Promise<Judged> 
     judge.send(question);
     // The policy is the site's own file, not the publisher's, so it may be parsed outside.
     const { policy, digest: policyDigest } = parsePolicy(policyBytes);
-    const { tasks } = parseHashRequest(await judge.next(trial.judgeMaxMs));
-    judge.send({ got: Object.fromEntries(await hashAll(hashers, tasks, options.onProgress)) });
+    // Once for the bundle's own blobs, and again for what a thin bundle leaves out and its base has.
+    for (let round = 0; round < (options.store.base ? 2 : 1); round++) {
+      const { tasks } = parseHashRequest(await judge.next(trial.judgeMaxMs));
+      judge.send({ got: Object.fromEntries(await hashAll(hashers, tasks, options.onProgress)) });
+    }
     const { verdict, contents } = parseJudgement(await judge.next(trial.judgeMaxMs), nonce);
     const { scope, time } = options;
     const own = { scope, time, policy: { digest: policyDigest }, decision: decide(verdict.findings, policy) };

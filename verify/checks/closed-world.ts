@@ -7,9 +7,10 @@ import {
   type BundleRelease,
   fileOrder,
   groupBlobs,
+  leftOut,
   renderIndexFile,
 } from "../../bundles/layout/contents.ts";
-import { INDEX_FILE, type Layout } from "../../bundles/layout/layout.ts";
+import { blobName, INDEX_FILE, type Layout } from "../../bundles/layout/layout.ts";
 import type { SignatureObject } from "../../bundles/layout/signature-object.ts";
 import { MANIFEST_MAX_BYTES } from "../../bundles/model/oci.ts";
 import { type Finding, failed, passed } from "../verdict.ts";
@@ -27,8 +28,15 @@ export function checkClosedWorld(
   const findings: Finding[] = [];
   const wantedNames = new Set(wanted);
   const haveNames = new Set(have);
-  for (const name of wanted.filter((name) => !haveNames.has(name)).slice(0, NAMED_MAX)) {
-    findings.push(failed("layout", name, "LAYOUT_BLOB_MISSING", `${name} is not in the bundle`));
+  const absent = leftOut(layout, release);
+  const borrowed = absent.filter((digest) => layout.blob(digest)).map(blobName);
+  const mayBeLeftOut = new Set(absent.map(blobName));
+  const missing = wanted.filter((name) => !haveNames.has(name) && !borrowed.includes(name));
+  for (const name of missing.slice(0, NAMED_MAX)) {
+    const where = mayBeLeftOut.has(name)
+      ? "neither in the bundle nor in what the site or --base has"
+      : "not in the bundle";
+    findings.push(failed("layout", name, "LAYOUT_BLOB_MISSING", `${name} is ${where}`));
   }
   for (const name of have.filter((name) => !wantedNames.has(name)).slice(0, NAMED_MAX)) {
     findings.push(
@@ -41,7 +49,7 @@ export function checkClosedWorld(
       failed("layout", INDEX_FILE, "LAYOUT_INDEX_DIFFERS", `${INDEX_FILE} is not the one that Sealift writes`),
     );
   }
-  if (findings.length === 0 && layout.kind !== "directory" && wanted.some((name, i) => name !== have[i])) {
+  if (findings.length === 0 && layout.kind !== "directory" && isUnordered(wanted, have)) {
     findings.push(failed("layout", "tar", "LAYOUT_ORDER", "the files are not in the canonical order"));
   }
   return findings.length > 0
@@ -50,9 +58,19 @@ export function checkClosedWorld(
         passed(
           "layout",
           layout.kind === "directory" ? "directory" : "tar",
-          `${have.length} files, each accounted for, and nothing else`,
+          `${have.length} files, each accounted for, and nothing else${borrowedText(borrowed.length)}`,
         ),
       ];
+}
+
+function borrowedText(count: number): string {
+  return count === 0 ? "" : `; ${count} more that a thin bundle leaves out are in what the site or --base has`;
+}
+
+/** Where all that is there belongs there: a thin bundle keeps the order of a whole one. */
+function isUnordered(wanted: readonly string[], have: readonly string[]): boolean {
+  const there = new Set(have);
+  return wanted.filter((name) => there.has(name)).some((name, i) => name !== have[i]);
 }
 
 /** Each blob has the size that its manifest says; the digest is checked with all others. */
