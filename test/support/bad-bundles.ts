@@ -862,6 +862,7 @@ for (const [code, name, change] of [
       { ...input, digest: { sha1: "0".repeat(40), sha512: "0".repeat(128) } },
     ]),
   ],
+  ["PROVENANCE_UNACCOUNTED_INPUT", "that names an image twice", withInput(gatewayUri, (input) => [input, input])],
   ["PROVENANCE_UNACCOUNTED_INPUT", "with an input from elsewhere", ({ inputs }) => ({ inputs: [...inputs, stray] })],
 ] as readonly (readonly [string, string, (says: Saying) => Partial<Saying>])[]) {
   badObjects("provenance", code, `provenance of the release ${name}`, (objects) =>

@@ -4,17 +4,20 @@
  * coded error and with nothing else; what it accepts must mean one thing only, where that can be said.
  */
 import assert from "node:assert/strict";
-import { createHash, generateKeyPairSync } from "node:crypto";
+import { createHash, generateKeyPairSync, sign } from "node:crypto";
+import { otherSpelling, withLowS } from "../../bundles/layout/ecdsa-signature.ts";
 import { INDEX_FILE } from "../../bundles/layout/layout.ts";
 import { paddedSize, renderEnd, renderHeader, scanTar } from "../../bundles/layout/tar-format.ts";
 import { canonicalJson, parseCanonicalJson } from "../../bundles/model/canonical-json.ts";
 import { digestOf } from "../../bundles/model/digest.ts";
 import { duplicateMember } from "../../bundles/model/duplicate-member.ts";
 import { unfitForCanonicalJson } from "../../bundles/model/json-limits.ts";
+import { PREDICATE_SLSA_PROVENANCE } from "../../bundles/model/media-types.ts";
 import { parseImageConfig, parseIndex, parseManifest } from "../../bundles/model/oci.ts";
 import { readOvmf } from "../../bundles/model/ovmf.ts";
 import { parsePublicKey } from "../../bundles/model/public-key.ts";
 import { parseReleaseManifest } from "../../bundles/model/release-manifest.ts";
+import { releaseInputs, renderReleaseProvenance } from "../../bundles/model/release-provenance.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { parseDetachedFile } from "../../bundles/sign/detached-file.ts";
 import { signStatement, statementFor } from "../../bundles/sign/statement.ts";
@@ -59,7 +62,10 @@ import { sgxExtension, TDX_FMSPC } from "../../verify/attestation/tdx-simulator.
 import { parseTpmQuote } from "../../verify/attestation/tpm-quote.ts";
 import { verifyVtpm } from "../../verify/attestation/verify-vtpm.ts";
 import { parseHashRequest, parseJudgement } from "../../verify/cage/protocol.ts";
-import { parsePolicy } from "../../verify/policy.ts";
+import type { ProvenanceOutcome } from "../../verify/checks/provenance-shape.ts";
+import { checkReleaseProvenance } from "../../verify/checks/release-provenance.ts";
+import type { Signed } from "../../verify/checks/signatures.ts";
+import { DEFAULT_POLICY, parsePolicy } from "../../verify/policy.ts";
 import { parseStatement, signedPayload, verifySimpleSigning } from "../../verify/signature/signature.ts";
 import { parseSigstoreBundle } from "../../verify/signature/sigstore-bundle.ts";
 import { parseTrustedRoot } from "../../verify/signature/trusted-root.ts";
@@ -70,8 +76,8 @@ import { AzureMachine, tpmQuote } from "./azure-machine.ts";
 import { filesFrom, intelAnswers, kitOf } from "./collateral-servers.ts";
 import { file, layer, OS_RELEASE, pax, symlink } from "./layer-tar.ts";
 import { osvRecord, sbomWith } from "./scan-inputs.ts";
-import { makeSigners, SMALL_NOW, signedBundle, signedFiles, smallTrust } from "./signed-bundle.ts";
-import { renderTar } from "./small-bundle.ts";
+import { makeSigners, type Signer, SMALL_NOW, signedBundle, signedFiles, smallTrust } from "./signed-bundle.ts";
+import { renderTar, SMALL_BUILDER } from "./small-bundle.ts";
 import { makeSigner, sshSign } from "./ssh-signer.ts";
 import { TDX_FROM, TdxPlatform } from "./tdx-platform.ts";
 import { makeKey, trustKeyOf } from "./test-trust.ts";
@@ -126,6 +132,15 @@ const checkpointKey = generateKeyPairSync("ed25519").privateKey;
 const checkpointSigner = { origin: "example.invalid/log", privateKey: checkpointKey };
 const publicPem = generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey.export({ format: "pem", type: "spki" });
 const operator = makeSigner();
+const [builder] = signers.builder as [Signer];
+const builderSaid: Signed = {
+  subject: signed.small.release.descriptor.digest,
+  predicateType: PREDICATE_SLSA_PROVENANCE,
+  predicate: digestOf("x"),
+  role: "builder",
+  key: trustKeyOf(builder.key, builder.holder),
+  object: digestOf("x"),
+};
 const digest = `sha256:${"0".repeat(64)}`;
 const journalLines = [
   {
@@ -199,6 +214,28 @@ export const fuzzTargets: Readonly<Record<string, FuzzTarget>> = {
     },
   },
   "in-toto statement": codes(parseStatement, statement),
+  "release provenance": {
+    seeds: [canonicalJson(renderReleaseProvenance(signed.small.release.manifest, SMALL_BUILDER))],
+    run: (data) => {
+      const release = signed.small.release.manifest;
+      const [outcome] = checkReleaseProvenance({
+        ...{ release, policy: DEFAULT_POLICY, locked: new Set(), images: [] },
+        statements: [{ ...builderSaid, said: jsonOf(data) }],
+      });
+      const { finding, made } = outcome as ProvenanceOutcome;
+      assert.equal(finding.status === "pass", made !== undefined);
+      // Nothing may be an input that is not a part of this release, whatever else the statement says.
+      if (made) assert.equal(made.inputs, releaseInputs(release).length + 1);
+    },
+  },
+  "spelling of a signature": {
+    seeds: [sign("sha256", statement, key), otherSpelling(sign("sha256", statement, key))],
+    run: (data) => {
+      const low = withLowS(data);
+      assert.deepEqual(withLowS(low), low);
+      if (!low.equals(data)) assert.deepEqual(withLowS(otherSpelling(low)), low);
+    },
+  },
   "simple signing": codes(
     (data) => verifySimpleSigning(data, "AAAA", [trustKeyOf(key, "a")]),
     Buffer.from(

@@ -75,15 +75,22 @@ function judge(question: ReleaseProvenanceQuestion, { said, subject, key }: Sign
   }
   const parts = new Map(releaseInputs(release).map((part) => [part.uri, part]));
   const isPart = (input: Dependency): boolean => names(input, parts.get(input.uri));
-  const named = new Set(inputs.filter(isPart).map(({ uri }) => uri));
+  const own = inputs.filter(isPart).map(({ uri }) => uri);
+  const named = new Set(own);
   const missing = [...parts.values()].find(({ uri }) => !named.has(uri));
   if (missing) {
     return refuse("PROVENANCE_INPUT_MISSING", `${missing.uri}, ${missing.digest}, is not among its inputs`);
   }
-  const own = inputs.filter(({ uri }) => uri.startsWith(OWN_SOURCE));
-  const [source] = own;
-  if (source === undefined || own.length > 1) {
-    return refuse("PROVENANCE_INPUT_MISSING", `got ${own.length} inputs ${OWN_SOURCE}…, want 1: the builder's program`);
+  if (own.length > named.size) {
+    return refuse("PROVENANCE_UNACCOUNTED_INPUT", "a part of the release is there twice");
+  }
+  const programs = inputs.filter(({ uri }) => uri.startsWith(OWN_SOURCE));
+  const [source] = programs;
+  if (source === undefined || programs.length > 1) {
+    return refuse(
+      "PROVENANCE_INPUT_MISSING",
+      `got ${programs.length} inputs ${OWN_SOURCE}…, want 1: the builder's program`,
+    );
   }
   const isAccounted = (input: Dependency): boolean => input === source || isPart(input) || isLocked(input, locked);
   const stray = inputs.find((input) => !isAccounted(input));
