@@ -125,7 +125,7 @@ function pattern(line: string): RegExp {
   return new RegExp(`^${parts.join(".*")}$`);
 }
 
-const ENDED = /^(.*): \S+ \(\d+\.\d s\)$/;
+const ENDED = /^(.*): [^:]+ \(\d+\.\d s\)$/;
 
 /** Without the lines in between of a step that takes long: whether they come depends on the machine. */
 function withoutProgress(lines: readonly string[]): readonly string[] {
