@@ -28,7 +28,7 @@ th, td { text-align: left; vertical-align: baseline; padding: .35rem .6rem .35re
 th { font-weight: 600 }
 td { overflow-wrap: anywhere }
 td.status { font-weight: 600 }
-td.status, td.status + td { white-space: nowrap }
+td.name, td.status, td.status + td { white-space: nowrap }
 .facts th { width: 11rem }
 .scroll { overflow-x: auto }
 .scroll table:not(.facts) { min-width: 44rem }
@@ -168,10 +168,12 @@ function signatureTable(signatures: readonly VerdictSignature[]): string {
 function provenanceTable(provenance: readonly VerdictProvenance[]): string {
   const [first] = provenance;
   if (first === undefined) return "<p>No provenance holds.</p>";
-  const rows = provenance.map(({ name, builder, buildType, inputs, locked, source, slsaBuildLevel }) => {
+  const ofRelease = ({ name }: VerdictProvenance): boolean => name === "release";
+  const sorted = [...provenance.filter(ofRelease), ...provenance.filter((one) => !ofRelease(one))];
+  const rows = sorted.map(({ name, builder, buildType, inputs, locked, source, slsaBuildLevel }) => {
     const program =
       source === null ? "" : `${source.digest}${source.commit === null ? "" : ` commit ${source.commit}`}`;
-    return `<tr><td><bdi>${html(name)}</bdi></td><td class="code"><bdi>${html(builder)}</bdi></td><td class="code">${html(program)}</td><td class="code"><bdi>${html(buildType)}</bdi></td><td>${locked} of ${inputs}</td><td>Build L${slsaBuildLevel}</td></tr>`;
+    return `<tr><td class="name"><bdi>${html(name)}</bdi></td><td class="code"><bdi>${html(builder)}</bdi></td><td class="code">${html(program)}</td><td class="code"><bdi>${html(buildType)}</bdi></td><td>${locked} of ${inputs}</td><td class="name">Build L${slsaBuildLevel}</td></tr>`;
   });
   const columns = ["Built", "Builder", "Builder's program", "Build type", "Inputs accounted for", "SLSA"];
   return `${table(columns, rows)}\n<p>Why no higher SLSA level: ${html(first.levelReason)}.</p>`;
