@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { basename } from "node:path";
+import { setFlagsFromString } from "node:v8";
 import { readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
 import type { Layout } from "../../bundles/layout/layout.ts";
 import { digestOf } from "../../bundles/model/digest.ts";
@@ -71,6 +72,8 @@ export const sbomScan: Command = {
         throw usageError(NAME, "--vex-out needs one SBOM; name it with --image");
       }
       const records = await recordsOf(optionalOption(invocation, "db"), bundle, security);
+      // Hundreds of thousands of records, each of them garbage at once: young objects need no 100 MB to die in.
+      setFlagsFromString("--semi-space-growth-factor=1");
       const progress = invocation.terminal.progress("reading vulnerability records");
       const onProgress = (count: number): void => progress.update(`${count} records`);
       const scanned = await scanSboms(inputs, { ...records, policy, policyDigest, at, claims, onProgress });

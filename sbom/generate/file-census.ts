@@ -22,6 +22,14 @@ const TRACES: readonly (readonly [ecosystem: string, pattern: RegExp])[] = [
   ["pypi", /\.(?:dist-info\/METADATA|egg-info\/PKG-INFO|egg-info)$/],
   ["maven", /\.(?:jar|war|ear)$/],
   ["gem", /\/specifications\/[^/]+\.gemspec$/],
+  ["composer", /(?:^|\/)vendor\/composer\/installed\.(?:json|php)$/],
+  ["nuget", /\.deps\.json$/],
+  ["conda", /(?:^|\/)conda-meta\/[^/]+\.json$/],
+  ["cran", /\/(?:site-)?library\/[^/]+\/DESCRIPTION$/],
+  ["alpm", /^var\/lib\/pacman\/local\/[^/]+\/desc$/],
+  ["opkg", /^(?:usr\/lib|var\/lib|usr\/share)\/opkg\/status$/],
+  ["ebuild", /^var\/db\/pkg\/[^/]+\/[^/]+\/PF$/],
+  ["nix", /^nix\/store\/[^/]+\//],
 ];
 
 export function censusFiles(tree: FileTree, isOwned: (file: FileNode) => boolean): FileCensus {

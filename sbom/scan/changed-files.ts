@@ -2,10 +2,13 @@
 import { CHANGED_FILE_PROPERTY, CHANGED_FILES_PROPERTY, propertyValues, type SbomDocument } from "../document.ts";
 import type { ChangedFiles } from "./report.ts";
 
+/** A document of somebody else may hold anything. */
+const PATH_MAX_LENGTH = 1024;
+
 /** Of each package that has some, in document order. */
 export function changedFilesOf({ components }: Pick<SbomDocument, "components">): ChangedFiles[] {
   return components.flatMap((component): ChangedFiles[] => {
-    const files = propertyValues(component, CHANGED_FILE_PROPERTY);
+    const files = propertyValues(component, CHANGED_FILE_PROPERTY).map((path) => path.slice(0, PATH_MAX_LENGTH));
     const stated = Number(propertyValues(component, CHANGED_FILES_PROPERTY)[0]);
     const count = Math.max(files.length, Number.isSafeInteger(stated) ? stated : 0);
     const purl = component.purl ?? `${component.name}@${component.version ?? ""}`;

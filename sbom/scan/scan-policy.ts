@@ -16,7 +16,7 @@ export interface ScanPolicy {
   readonly vulnerabilities: Readonly<Record<Level, Rule>>;
   /**
    * Packages that may stay unscanned because no records cover them: their purl, or its beginning when it
-   * ends with "*". Each is still reported.
+   * ends with "*". Each is still reported. `pkg:TYPE/*` accepts as well that the SBOM does not list those of the type.
    */
   readonly acceptNotCovered: readonly string[];
   /** Of files that are no longer what their package installed; reported if absent. */

@@ -350,6 +350,8 @@ function subjectDenials(subject: ScannedSubject, policy: ScanPolicy): Denial[] {
     if (!accepted) denials.push(deny("not-covered", `${purl}: ${reason}`));
   }
   for (const ecosystem of subject.notCatalogued) {
+    // Who accepts all packages of a type unscanned, accepts those that nobody listed.
+    if (policy.acceptNotCovered.includes(`pkg:${ecosystem}/*`)) continue;
     denials.push(deny("not-catalogued", `the image has packages of ${ecosystem} that its SBOM does not list`));
   }
   for (const one of policy.changedFiles === "deny" ? subject.changedFiles : []) {

@@ -7,7 +7,8 @@ const root = fileURLToPath(new URL("../../", import.meta.url));
 /** The launcher takes no options for Node from outside: here it is started as the launcher starts it. */
 const NODE_OPTIONS = [
   "--use-system-ca",
-  '--import=data:text/javascript,process.on("exit",()=>process._rawDebug("peak:"+process.resourceUsage().maxRSS))',
+  // Not getrusage's, which starts from what the parent had.
+  '--import=data:text/javascript,import{readFileSync as r}from"node:fs";process.on("exit",()=>process._rawDebug(r("/proc/self/status","utf8")))',
 ];
 
 export interface ScanCost {
@@ -27,7 +28,7 @@ export function scanCost(sbom: string, records: string): ScanCost {
     env: { ...process.env, NODE_COMPILE_CACHE: `${root}node_modules/.compiled` },
   });
   const seconds = Math.round((performance.now() - begin) / 10) / 100;
-  const peak = /^peak:(\d+)$/m.exec(stderr)?.[1];
+  const peak = /^VmHWM:\s+(\d+) kB$/m.exec(stderr)?.[1];
   if ((status !== 0 && status !== 3) || peak === undefined) throw new Error(`exit ${status}\n${stderr.slice(-2000)}`);
   const { database, subjects } = JSON.parse(stdout) as ScanReport;
   return {

@@ -228,6 +228,7 @@ test("files that are not as their package installed them are told, and denied if
   const told = await verify(context, signedBundle({ small, signers }));
   assert.deepEqual(codes(told.scans), []);
   assert.match(told.scans[1]?.message ?? "", /1 packages have files that are not as packaged$/);
+  assert.equal(told.scans[2]?.message, "not as packaged, pkg:npm/lib@1.0.0: 2 files: /usr/bin/x and 1 more");
   const denied = await verify(context, signedBundle({ small, signers }), { changedFiles: "deny" });
   assert.deepEqual(codes(denied.scans), ["SCAN_FILES_CHANGED"]);
   assert.match(

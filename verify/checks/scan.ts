@@ -14,6 +14,7 @@ import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { type Digest, digestFromHex, digestOf } from "../../bundles/model/digest.ts";
 import { sbomError } from "../../sbom/error.ts";
 import { carriedClaims, carriedSnapshot } from "../../sbom/scan/carried-records.ts";
+import { changedFilesText } from "../../sbom/scan/changed-files.ts";
 import type { DatabaseReport, Denial, ScannedSubject, ScanReport } from "../../sbom/scan/report.ts";
 import { ecosystemsText } from "../../sbom/scan/report-text.ts";
 import { type ScanInput, scanSboms } from "../../sbom/scan/scan.ts";
@@ -142,6 +143,10 @@ function digestOfFile(fd: number, size: number): Digest {
   }
   return digestFromHex(hash.digest("hex"));
 }
+
+/** `sbom scan` has more of them. */
+const [CHANGED_PACKAGES_SHOWN, CHANGED_FILES_SHOWN] = [20, 10];
+
 const CODES: Readonly<Record<Denial["code"], string>> = {
   vulnerability: "SCAN_VULNERABILITY",
   "not-covered": "SCAN_NOT_COVERED",
@@ -164,8 +169,16 @@ export function scanFindings(report: ScanReport): Finding[] {
     passed("scan", "vulnerability records", databaseText(database)),
     ...denied,
     ...clean.map((subject) => passed("scan", subject.name, subjectText(subject))),
+    ...(denials.some(({ code }) => code === "changed-files") ? [] : subjects.flatMap(changedFindings)),
     ...report.ignoredStatements.map(({ where, message }) => passed("scan", where, `statement not counted: ${message}`)),
   ];
+}
+
+/** Which files are not as packaged, where the policy does not deny it. */
+function changedFindings({ name, changedFiles }: ScannedSubject): Finding[] {
+  return changedFiles
+    .slice(0, CHANGED_PACKAGES_SHOWN)
+    .map((one) => passed("scan", name, `not as packaged, ${one.purl}: ${changedFilesText(one, CHANGED_FILES_SHOWN)}`));
 }
 
 /** Age, number, ecosystems and digest of the records, in one line. */

@@ -71,6 +71,23 @@ test("reads apk's database once where /lib is a link, and refuses one that is br
   await assert.rejects(sbomOf(layer(ALPINE, file("store/a", APK), link)), { code: "SBOM_CONTENT_NOT_KEPT" });
 });
 
+test("packages of an ecosystem that is not read are told as not listed, never as none", async () => {
+  for (const [ecosystem, path] of [
+    ["gem", "usr/lib/ruby/gems/3.3.0/specifications/rake-13.gemspec"],
+    ["composer", "srv/app/vendor/composer/installed.json"],
+    ["nuget", "app/service.deps.json"],
+    ["conda", "opt/conda/conda-meta/numpy-2.0.json"],
+    ["cran", "usr/local/lib/R/site-library/jsonlite/DESCRIPTION"],
+    ["alpm", "var/lib/pacman/local/bash-5.2-1/desc"],
+    ["opkg", "usr/lib/opkg/status"],
+    ["ebuild", "var/db/pkg/app-shells/bash-5.2/PF"],
+    ["nix", "nix/store/abc-bash-5.2/bin/bash"],
+  ] as const) {
+    const manifest = file("srv/x/node_modules/a/package.json", '{"name":"a","version":"1.0.0"}');
+    assert.deepEqual(notCatalogued(await sbomOf(layer(manifest, file(path, "x")))), [ecosystem], path);
+  }
+});
+
 const metadata = (name: string, version: string, more = ""): string =>
   `Metadata-Version: 2.1\nName: ${name}\nVersion: ${version}\n${more}\nName: not-this\n`;
 

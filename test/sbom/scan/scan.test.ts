@@ -215,7 +215,14 @@ test("denies an SBOM without packages, and one that says it does not list all", 
   await writeFile(path, ndjson([cover("npm")]));
   const properties = [{ name: "sealift:sbom:not-catalogued", value: "rpm" }];
   const metadata = { component: { type: "container", name: "x", properties } };
-  assert.deepEqual(denialsOf(await scanOne(sbomWith([LIB], { metadata }), path)), ["not-catalogued"]);
+  const unlisted = sbomWith([LIB], { metadata });
+  assert.deepEqual(denialsOf(await scanOne(unlisted, path)), ["not-catalogued"]);
+  const accepting = (pattern: string): Promise<ScanReport> =>
+    scanOne(unlisted, path, { policy: { ...DEFAULT_SCAN_POLICY, acceptNotCovered: [pattern] } });
+  assert.deepEqual(denialsOf(await accepting("pkg:rpm/redhat/*")), ["not-catalogued"]);
+  const accepted = await accepting("pkg:rpm/*");
+  assert.deepEqual(denialsOf(accepted), []);
+  assert.deepEqual(accepted.subjects[0]?.notCatalogued, ["rpm"]);
 });
 
 test("tells files that are not as packaged, by path and number, and denies them by policy alone", async (context) => {
