@@ -82,6 +82,8 @@ function parse(
 
 async function main(argv: readonly string[]): Promise<number> {
   const [first, ...others] = argv;
+  // The libraries that draw prompts and progress look there, some of them when they are loaded.
+  if (argv.includes("--no-color")) process.env["NO_COLOR"] = "1";
   if (first === "--version" || first === "version") {
     const version = sealiftVersion();
     process.stdout.write(others.includes("--json") ? `${plainJson({ version })}\n` : `sealift ${version}\n`);
@@ -109,10 +111,7 @@ async function main(argv: readonly string[]): Promise<number> {
     await printHelp([verb.name, ...(values["json"] ? ["--json"] : [])]);
     return 0;
   }
-  // The libraries that draw prompts and progress look there.
-  if (values["no-color"]) process.env["NO_COLOR"] = "1";
-  const color = !process.env["NO_COLOR"];
-  const terminal = createTerminal({ json: values["json"] === true, color });
+  const terminal = createTerminal({ json: values["json"] === true });
   return command.run({ args: positionals, options: values, terminal });
 }
 

@@ -9,7 +9,6 @@ import { wrapped } from "./wrapped.ts";
 
 export interface Terminal {
   readonly json: boolean;
-  readonly color: boolean;
   /** A person is at both ends: prompts and moving progress are allowed. */
   readonly interactive: boolean;
   /** Progress may move in place on stderr. */
@@ -42,13 +41,12 @@ export function errorLines(error: SealiftError): string[] {
 const PLAIN_INTERVAL_MS = 5_000;
 const LIVE_INTERVAL_MS = 100;
 
-export function createTerminal(options: { readonly json: boolean; readonly color: boolean }): Terminal {
+export function createTerminal(options: { readonly json: boolean }): Terminal {
   const { stdout, stderr } = process;
   const interactive = Boolean(process.stdin.isTTY && stderr.isTTY);
   const live = Boolean(stderr.isTTY);
   return {
     json: options.json,
-    color: options.color && Boolean(stdout.isTTY),
     interactive,
     live,
     result: (line) => {

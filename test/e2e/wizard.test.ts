@@ -182,8 +182,9 @@ function suite(): void {
   });
 
   it("brings the old state back when the terminal goes away in the middle", async () => {
-    const pty = at(["upgrade", "next.tar", "--key", site.site.operatorKey], { columns: 60 });
+    const pty = at(["upgrade", "next.tar", "--key", site.site.operatorKey, "--no-color"], { columns: 60 });
     await pty.sees(/watch 1\.1\.0 for 10 s\s+› \d+ s to go/);
+    assert.deepEqual(pty.colours, [], "--no-color");
     await pty.vanish();
     const deadline = Date.now() + 60_000;
     while ((await site.status()).state === "unknown" && Date.now() < deadline) await sleep(500);

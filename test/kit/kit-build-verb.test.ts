@@ -7,7 +7,7 @@ async function refusal(
   options: Readonly<Record<string, string | string[]>>,
   args: readonly string[] = [],
 ): Promise<unknown[]> {
-  const terminal = createTerminal({ json: true, color: false });
+  const terminal = createTerminal({ json: true });
   const error: unknown = await kitBuild.run({ args, options, terminal }).then(
     () => assert.fail("it must be refused"),
     (cause: unknown) => cause,

@@ -21,7 +21,6 @@ export async function runVerb(
   const documents: Record<string, unknown>[] = [];
   const terminal: Terminal = {
     json: false,
-    color: false,
     interactive: false,
     live: false,
     result: (line) => void lines.push(line),
