@@ -97,7 +97,7 @@ export async function checkImages(ground: FsckGround, log: CheckLog): Promise<vo
   }
 }
 
-const RELOAD_HINTS = ["the next sealift config set, upgrade or rollback loads it from the site's store"];
+const RELOAD_HINTS = ["the next sealift config apply, upgrade or rollback loads it from the site's store"];
 
 async function imagesOf(
   { site, current, engine }: Installed & { engine: Engine },
