@@ -6,7 +6,6 @@ import type { Command, OptionValue } from "./commands/command.ts";
 import { usageError } from "./commands/command.ts";
 import { commands } from "./commands/commands.ts";
 import { installerError } from "./error.ts";
-import { sealiftVersion } from "./host/this-host.ts";
 import { STOPPED_EXIT, Stopped } from "./ui/stopped.ts";
 import { createTerminal, errorLines } from "./ui/terminal.ts";
 import { wrapped } from "./ui/wrapped.ts";
@@ -85,6 +84,7 @@ async function main(argv: readonly string[]): Promise<number> {
   // The libraries that draw prompts and progress look there, some of them when they are loaded.
   if (argv.includes("--no-color")) process.env["NO_COLOR"] = "1";
   if (first === "--version" || first === "version") {
+    const { sealiftVersion } = await import("./host/this-host.ts");
     const version = sealiftVersion();
     process.stdout.write(others.includes("--json") ? `${plainJson({ version })}\n` : `sealift ${version}\n`);
     return 0;

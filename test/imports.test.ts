@@ -28,7 +28,6 @@ function loadedBy(entry: string): { files: string[]; packages: string[]; builtin
 /** What the verifier's cage loads from outside this project, and why. A new one belongs into an ADR first. */
 const PACKAGES_IN_THE_CAGE: Readonly<Record<string, string>> = {
   "@sigstore/bundle": "parses Sigstore bundles",
-  "@sigstore/core": "DSSE encoding",
   "@sigstore/protobuf-specs": "the types of a bundle",
   "@tufjs/canonical-json": "the bytes that TUF signs",
   "@tufjs/models": "TUF metadata",
@@ -137,6 +136,13 @@ test("a hasher loads nothing of ours and no package", async () => {
   const source = await readFile(join(ROOT, "verify/cage/hasher.js"), "utf8");
   const imports = [...source.matchAll(/^import .* from "([^"]+)";$/gm)].map(([, name]) => name);
   assert.deepEqual(imports, ["node:crypto", "node:fs", "node:readline"]);
+});
+
+test("verify-blob with a key loads no package, and no worker, stream or process of Node's, so it starts fast", () => {
+  const { files, packages, builtins } = loadedBy("installer/commands/verify-blob.ts");
+  assert.ok(files.includes("verify/signature/blob.ts"), "it was really loaded");
+  assert.deepEqual(packages, []);
+  assert.deepEqual(builtins, ["node:crypto", "node:fs", "node:module", "node:path"]);
 });
 
 test("what the judge says before its parsers are loaded needs no package", () => {

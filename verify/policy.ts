@@ -5,7 +5,7 @@
 import { canonicalJson } from "../bundles/model/canonical-json.ts";
 import { type Digest, digestOf } from "../bundles/model/digest.ts";
 import { duplicateMember } from "../bundles/model/duplicate-member.ts";
-import { keyFingerprint, keyHint, parsePublicKey } from "../bundles/model/public-key.ts";
+import { keyNames, parsePublicKey } from "../bundles/model/public-key.ts";
 import { NAME_PATTERN, VERSION_MAX_LENGTH, VERSION_PATTERN } from "../bundles/model/release-manifest.ts";
 import { type JsonSchema, schemaProblem } from "../bundles/model/schema.ts";
 import { reasonOf } from "../bundles/model/sealift-error.ts";
@@ -183,7 +183,7 @@ export const DEFAULT_POLICY_BYTES: Buffer = canonicalJson(DEFAULT_POLICY);
 /** The key of a holder whom the policy names. @throws KEY_… if it is none; `parsePolicy` has seen to that */
 export function policyKey({ holder, publicKey: pem }: PolicyHolder): TrustKey {
   const publicKey = parsePublicKey(pem, `holder ${JSON.stringify(holder)}`);
-  return { fingerprint: keyFingerprint(publicKey), hint: keyHint(publicKey), holder, publicKey };
+  return { ...keyNames(publicKey), holder, publicKey };
 }
 
 /** What would let one person count twice, or nobody often enough. */

@@ -40,11 +40,18 @@ export function requireP256(key: KeyObject, name: string): void {
   });
 }
 
-function spkiHash(key: KeyObject): Buffer {
+export interface KeyNames {
+  readonly fingerprint: string;
+  readonly hint: string;
+}
+
+/** Both names of a key, by one hash. Of a private key: of its public half. */
+export function keyNames(key: KeyObject): KeyNames {
   const publicKey = key.type === "private" ? createPublicKey(key) : key;
-  return createHash("sha256")
+  const hash = createHash("sha256")
     .update(publicKey.export({ format: "der", type: "spki" }))
     .digest();
+  return { fingerprint: hash.toString("hex"), hint: hash.toString("base64") };
 }
 
 /**
@@ -52,10 +59,10 @@ function spkiHash(key: KeyObject): Buffer {
  * as `openssl pkey -pubin -outform DER | sha256sum` prints it. Of a private key: of its public half.
  */
 export function keyFingerprint(key: KeyObject): string {
-  return spkiHash(key).toString("hex");
+  return keyNames(key).fingerprint;
 }
 
 /** The same hash in base64: what cosign writes as a Sigstore bundle's `publicKey.hint`. */
 export function keyHint(key: KeyObject): string {
-  return spkiHash(key).toString("base64");
+  return keyNames(key).hint;
 }

@@ -3,16 +3,18 @@ import { basename } from "node:path";
 import type { CertificateIdentity } from "../../bundles/model/certificate-identity.ts";
 import { digestFromHex, parseDigest } from "../../bundles/model/digest.ts";
 import { plain } from "../../bundles/model/plain-text.ts";
-import { keyFingerprint, keyHint } from "../../bundles/model/public-key.ts";
+import { keyNames } from "../../bundles/model/public-key.ts";
 import { loadPublicKey } from "../../bundles/sign/public-key-file.ts";
 import {
   type Artifact,
   BLOB_BUNDLE_MAX_BYTES,
   digestOfArtifact,
   type VerifiedBlob,
-  verifyBlob,
+  verifyKeyBlob,
 } from "../../verify/signature/blob.ts";
 import { signatureError } from "../../verify/signature/error.ts";
+import { plainKeyBundle } from "../../verify/signature/plain-bundle.ts";
+import type { KeyBundle } from "../../verify/signature/sigstore-bundle.ts";
 import type { VerifiedKeylessBlob } from "../../verify/signature/witnessed-blob.ts";
 import type { TrustKey } from "../../verify/trust/trust.ts";
 import { readBoundedFile, readInChunks } from "../host/read-file.ts";
@@ -81,11 +83,18 @@ async function verifyAs(
   artifact: Artifact,
   root: Buffer | undefined,
 ): Promise<VerifiedBlob | VerifiedKeylessBlob> {
-  if ("publicKey" in signer && root === undefined) return verifyBlob(bundle, artifact, signer);
+  if ("publicKey" in signer && root === undefined) {
+    return verifyKeyBlob(plainKeyBundle(bundle) ?? (await parseAnyKeyBundle(bundle)), artifact, signer);
+  }
   // Brings all of Sigstore's formats.
   const { verifyKeylessBlob, verifyWitnessedBlob } = await import("../../verify/signature/witnessed-blob.ts");
   if ("publicKey" in signer) return verifyWitnessedBlob(bundle, artifact, signer, root as Buffer);
   return verifyKeylessBlob(bundle, digestOfArtifact(artifact), signer, root as Buffer);
+}
+
+async function parseAnyKeyBundle(bundle: Buffer): Promise<KeyBundle> {
+  const { parseKeyBundle } = await import("../../verify/signature/sigstore-bundle.ts");
+  return parseKeyBundle(bundle);
 }
 
 function readSigner(invocation: Invocation): TrustKey | CertificateIdentity {
@@ -98,7 +107,7 @@ function readSigner(invocation: Invocation): TrustKey | CertificateIdentity {
     }
     const publicKey = loadPublicKey(keyPath);
     const holder = basename(keyPath);
-    return { fingerprint: keyFingerprint(publicKey), hint: keyHint(publicKey), holder, publicKey };
+    return { ...keyNames(publicKey), holder, publicKey };
   }
   if (identity === undefined && issuer === undefined) {
     throw usageError(NAME, "--key is missing, or --certificate-identity and --certificate-oidc-issuer");
@@ -125,7 +134,7 @@ function signedBy(verified: VerifiedBlob | VerifiedKeylessBlob): string {
   return `signed by ${plain(certificate.identity)} of ${plain(certificate.issuer)} at ${when}`;
 }
 
-/** The bytes of a small file, and of a larger one the digest: each is read once. */
+/** The bytes of a small file too; each is read once. */
 function readArtifact(path: string): Artifact {
   const hash = createHash("sha256");
   const kept: Buffer[] = [];
@@ -135,5 +144,6 @@ function readArtifact(path: string): Artifact {
     size += chunk.length;
     if (size <= KEPT_MAX_BYTES) kept.push(Buffer.from(chunk));
   });
-  return size <= KEPT_MAX_BYTES ? Buffer.concat(kept) : digestFromHex(hash.digest("hex"));
+  const digest = digestFromHex(hash.digest("hex"));
+  return size <= KEPT_MAX_BYTES ? { digest, bytes: Buffer.concat(kept) } : digest;
 }

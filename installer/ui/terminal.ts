@@ -43,11 +43,13 @@ const LIVE_INTERVAL_MS = 100;
 
 export function createTerminal(options: { readonly json: boolean }): Terminal {
   const { stdout, stderr } = process;
-  const interactive = Boolean(process.stdin.isTTY && stderr.isTTY);
   const live = Boolean(stderr.isTTY);
   return {
     json: options.json,
-    interactive,
+    // Late: to look at stdin opens it, which takes time and is seldom needed.
+    get interactive() {
+      return live && Boolean(process.stdin.isTTY);
+    },
     live,
     result: (line) => {
       if (!options.json) stdout.write(`${plainLines(line)}\n`);

@@ -5,7 +5,7 @@ import { createPublicKey } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "node:test";
-import { keyFingerprint, keyHint } from "../../bundles/model/public-key.ts";
+import { keyNames } from "../../bundles/model/public-key.ts";
 import { publicKeyPem } from "../../bundles/sign/key-file.ts";
 import { verifySigstoreBundle } from "../../verify/signature/signature.ts";
 import { sealift } from "../support/command-line.ts";
@@ -51,7 +51,7 @@ openssl dgst -sha256 -binary | LD_LIBRARY_PATH='${libraries}' ${sign} \\
   const signed = await signWith("1234", "01", at("signature"));
   assert.equal(signed.exit, 0, signed.stderr);
   const { sigstoreBundle } = JSON.parse(await readFile(at("signature"), "utf8")) as { sigstoreBundle: object };
-  const trusted = { fingerprint: keyFingerprint(publicKey), hint: keyHint(publicKey), holder: "token", publicKey };
+  const trusted = { ...keyNames(publicKey), holder: "token", publicKey };
   const { statement } = verifySigstoreBundle(Buffer.from(JSON.stringify(sigstoreBundle)), [trusted]);
   assert.equal(statement.subject, DIGEST);
   for (const [pin, id] of [

@@ -66,8 +66,9 @@ import type { ProvenanceOutcome } from "../../verify/checks/provenance-shape.ts"
 import { checkReleaseProvenance } from "../../verify/checks/release-provenance.ts";
 import type { Signed } from "../../verify/checks/signatures.ts";
 import { DEFAULT_POLICY, parsePolicy } from "../../verify/policy.ts";
-import { parseStatement, signedPayload, verifySimpleSigning } from "../../verify/signature/signature.ts";
+import { verifySimpleSigning } from "../../verify/signature/signature.ts";
 import { parseSigstoreBundle } from "../../verify/signature/sigstore-bundle.ts";
+import { parseStatement, signedPayload } from "../../verify/signature/statement.ts";
 import { parseTrustedRoot } from "../../verify/signature/trusted-root.ts";
 import { parseGeneralizedTime } from "../../verify/signature/witnesses.ts";
 import { loadTrust } from "../../verify/trust/trust.ts";

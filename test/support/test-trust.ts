@@ -1,7 +1,7 @@
 /** Keys and release trusts for tests, made in memory; and a way to make one that no publisher would. */
 import { createHash, createPublicKey, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
 import { canonicalize } from "@tufjs/canonical-json";
-import { keyFingerprint, keyHint } from "../../bundles/model/public-key.ts";
+import { keyNames } from "../../bundles/model/public-key.ts";
 import { ROLES, type Role } from "../../bundles/model/signing-roles.ts";
 import { publicKeyPem } from "../../bundles/sign/key-file.ts";
 import { planTrust, signTrust } from "../../bundles/sign/trust-metadata.ts";
@@ -13,7 +13,7 @@ export function makeKey(): KeyObject {
 
 export function trustKeyOf(privateKey: KeyObject, holder: string): TrustKey {
   const publicKey = createPublicKey(privateKey);
-  return { fingerprint: keyFingerprint(publicKey), hint: keyHint(publicKey), holder, publicKey };
+  return { ...keyNames(publicKey), holder, publicKey };
 }
 
 export const NOW = new Date("2026-06-01T00:00:00Z");

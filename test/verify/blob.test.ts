@@ -3,12 +3,13 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 import { digestOf } from "../../bundles/model/digest.ts";
-import { keyFingerprint, keyHint } from "../../bundles/model/public-key.ts";
+import { keyNames } from "../../bundles/model/public-key.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { signBlob } from "../../bundles/sign/blob.ts";
 import { loadPublicKey } from "../../bundles/sign/public-key-file.ts";
 import { signStatement, statementFor } from "../../bundles/sign/statement.ts";
-import { verifyBlob } from "../../verify/signature/blob.ts";
+import { type Artifact, hashed, type VerifiedBlob, verifyKeyBlob } from "../../verify/signature/blob.ts";
+import { parseKeyBundle } from "../../verify/signature/sigstore-bundle.ts";
 import { verifyWitnessedBlob } from "../../verify/signature/witnessed-blob.ts";
 import type { TrustKey } from "../../verify/trust/trust.ts";
 import { coded, makeKey, trustKeyOf } from "../support/test-trust.ts";
@@ -20,13 +21,17 @@ const MANAGED = join(CASES, "managed-key-and-trusted-root");
 
 const key = makeKey();
 const ours = trustKeyOf(key, "Ada");
-const artifact = Buffer.from("an artifact");
-const digest = digestOf(artifact);
-const message = signBlob(key, artifact);
+const artifact = hashed(Buffer.from("an artifact"));
+const { digest } = artifact;
+const message = signBlob(key, artifact.bytes);
+
+function verifyBlob(bundle: Buffer, about: Artifact, by: TrustKey): VerifiedBlob {
+  return verifyKeyBlob(parseKeyBundle(bundle), about, by);
+}
 
 function publicKeyAt(path: string): TrustKey {
   const publicKey = loadPublicKey(path);
-  return { fingerprint: keyFingerprint(publicKey), hint: keyHint(publicKey), holder: "given", publicKey };
+  return { ...keyNames(publicKey), holder: "given", publicKey };
 }
 
 function altered(bundle: Buffer, path: readonly string[], value: unknown): Buffer {
@@ -79,7 +84,7 @@ test("refuses a message digest of another algorithm and a signature that is none
 });
 
 test("judges an artifact by its bytes as by its digest", () => {
-  const [another, stranger] = [Buffer.from("another"), trustKeyOf(makeKey(), "stranger")];
+  const [another, stranger] = [hashed(Buffer.from("another")), trustKeyOf(makeKey(), "stranger")];
   assert.deepEqual(verifyBlob(message, artifact, ours), verifyBlob(message, digest, ours));
   const statement = signStatement(key, statementFor(digest, "https://example.invalid/p", {}));
   assert.deepEqual(verifyBlob(statement, artifact, ours), verifyBlob(statement, digest, ours));
@@ -87,9 +92,9 @@ test("judges an artifact by its bytes as by its digest", () => {
   const pretending = altered(
     message,
     ["messageSignature", "messageDigest", "digest"],
-    Buffer.from(digestOf(another).slice(7), "hex").toString("base64"),
+    Buffer.from(another.digest.slice(7), "hex").toString("base64"),
   );
-  for (const one of [another, digestOf(another)]) {
+  for (const one of [another, another.digest]) {
     assert.throws(() => verifyBlob(message, one, ours), coded("SIGNATURE_OTHER_ARTIFACT"));
     assert.throws(() => verifyBlob(pretending, one, ours), coded("SIGNATURE_UNKNOWN_KEY"));
   }
@@ -133,7 +138,7 @@ test("refuses a signed payload that is no statement, member by member", () => {
 });
 
 test("accepts both halves of S, as OpenSSL makes them", () => {
-  for (let i = 0; i < 8; i += 1) verifyBlob(signBlob(key, artifact), digest, ours);
+  for (let i = 0; i < 8; i += 1) verifyBlob(signBlob(key, artifact.bytes), digest, ours);
 });
 
 for (const version of ["cosign2", "cosign3"]) {

@@ -23,7 +23,8 @@ import { PREDICATE_COSIGN_SIGN, PREDICATE_SLSA_PROVENANCE } from "../../bundles/
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import { maySign, type Role, type SubjectKind } from "../../bundles/model/signing-roles.ts";
 import type { KeylessVerifier, VerifiedKeyless } from "../signature/keyless-statement.ts";
-import { type VerifiedSignature, verifySigstoreBundle, verifySimpleSigning } from "../signature/signature.ts";
+import { verifySigstoreBundle, verifySimpleSigning } from "../signature/signature.ts";
+import type { VerifiedSignature } from "../signature/statement.ts";
 import { isTrustKey, type Trust, type TrustIdentity, type TrustSigner } from "../trust/trust.ts";
 import { type Check, type Finding, failed, passed } from "../verdict.ts";
 

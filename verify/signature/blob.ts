@@ -1,23 +1,32 @@
 /**
  * One Sigstore bundle over one artifact, judged with the one key that a person names: `sealift verify-blob
- * --key`. Pure over bytes; imports little, so that it starts fast (witnessed-blob.ts has the rest).
+ * --key`. Pure; loads no package, so that it starts fast (witnessed-blob.ts has the rest).
  *
  * Beyond what sigstore-js checks: a message's digest, and a statement's subject, must be the artifact's
  * (it accepts any); the key is the one given, whatever the bundle's hint says.
  */
-import { type Bundle, isBundleWithDsseEnvelope, isBundleWithMessageSignature } from "@sigstore/bundle";
-import { HashAlgorithm } from "@sigstore/protobuf-specs";
+import type { Bundle, BundleWithPublicKey } from "@sigstore/bundle";
 import { type Digest, digestOf, hexOf } from "../../bundles/model/digest.ts";
 import type { TrustKey } from "../trust/trust.ts";
 import { holdsOverDigest } from "./digest-signature.ts";
 import { signatureError } from "./error.ts";
-import { holdsOver, parseStatement, signedPayload, verifyStatement } from "./signature.ts";
-import { type KeyBundle, parseKeyBundle } from "./sigstore-bundle.ts";
+import { SHA2_256 } from "./plain-bundle.ts";
+import { holdsOver, parseStatement, signedPayload, verifyStatement } from "./statement.ts";
 
 export const BLOB_BUNDLE_MAX_BYTES = 32 * 1024 * 1024;
 
 /** What was signed: its digest is enough, but its bytes, if they are at hand, are verified faster. */
-export type Artifact = Digest | Buffer;
+export type Artifact = Digest | HashedBytes;
+
+/** Made by `hashed`, or by whoever hashed `bytes` while reading them. */
+export interface HashedBytes {
+  readonly bytes: Buffer;
+  readonly digest: Digest;
+}
+
+export function hashed(bytes: Buffer): HashedBytes {
+  return { bytes, digest: digestOf(bytes) };
+}
 
 export interface SignedBlob {
   readonly kind: "message" | "statement";
@@ -38,15 +47,14 @@ export interface VerifiedBlob extends SignedBlob {
  * says about the artifact.
  * @throws SIGNATURE_MALFORMED | SIGNATURE_UNKNOWN_KEY | SIGNATURE_STATEMENT_REFUSED | SIGNATURE_OTHER_ARTIFACT
  */
-export function verifyBlob(json: Buffer, artifact: Artifact, key: TrustKey): VerifiedBlob {
-  const bundle = parseKeyBundle(json);
+export function verifyKeyBlob(bundle: BundleWithPublicKey, artifact: Artifact, key: TrustKey): VerifiedBlob {
   const predicateType = requireArtifact(bundle, digestOfArtifact(artifact));
   requireSignedBy(key, bundle, artifact);
   return { ...describeBlob(predicateType, bundle), keyFingerprint: key.fingerprint, logChecked: false };
 }
 
 export function digestOfArtifact(artifact: Artifact): Digest {
-  return typeof artifact === "string" ? artifact : digestOf(artifact);
+  return typeof artifact === "string" ? artifact : artifact.digest;
 }
 
 export function describeBlob(predicateType: string | null, bundle: Bundle): Omit<SignedBlob, "logChecked"> {
@@ -54,16 +62,17 @@ export function describeBlob(predicateType: string | null, bundle: Bundle): Omit
   return { kind: predicateType === null ? "message" : "statement", predicateType, logEntries: length };
 }
 
-function requireSignedBy(key: TrustKey, bundle: KeyBundle, artifact: Artifact): void {
-  if (!isBundleWithMessageSignature(bundle)) {
+function requireSignedBy(key: TrustKey, bundle: BundleWithPublicKey, artifact: Artifact): void {
+  const { content } = bundle;
+  if (content.$case !== "messageSignature") {
     verifyStatement(bundle, [key]);
     return;
   }
-  const { signature } = bundle.content.messageSignature;
+  const { signature } = content.messageSignature;
   const holds =
     typeof artifact === "string"
       ? holdsOverDigest(artifact, signature, key.publicKey)
-      : holdsOver(artifact, signature, key);
+      : holdsOver(artifact.bytes, signature, key);
   if (!holds) {
     throw signatureError("SIGNATURE_UNKNOWN_KEY", "Sigstore bundle: the key given did not make this signature");
   }
@@ -74,16 +83,17 @@ function requireSignedBy(key: TrustKey, bundle: KeyBundle, artifact: Artifact): 
  * @throws SIGNATURE_OTHER_ARTIFACT | SIGNATURE_STATEMENT_REFUSED | SIGNATURE_MALFORMED
  */
 export function requireArtifact(bundle: Bundle, artifact: Digest): string | null {
-  if (isBundleWithDsseEnvelope(bundle)) {
+  const { content } = bundle;
+  if (content.$case === "dsseEnvelope") {
     const { subjects, predicateType } = parseStatement(signedPayload(bundle).payload);
     if (!subjects.includes(artifact)) throw otherArtifact(`its statement is about ${subjects[0]}`, artifact);
     return predicateType;
   }
-  if (!isBundleWithMessageSignature(bundle)) {
+  if (content.$case !== "messageSignature") {
     throw signatureError("SIGNATURE_MALFORMED", "Sigstore bundle: neither a message signature nor a DSSE envelope");
   }
-  const { messageDigest } = bundle.content.messageSignature;
-  if (messageDigest.algorithm !== HashAlgorithm.SHA2_256) {
+  const { messageDigest } = content.messageSignature;
+  if (messageDigest.algorithm !== SHA2_256) {
     throw signatureError("SIGNATURE_MALFORMED", "Sigstore bundle: want a message digest of algorithm SHA2_256");
   }
   const named = messageDigest.digest.toString("hex");

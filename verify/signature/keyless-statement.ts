@@ -5,8 +5,8 @@ import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import type { TrustIdentity } from "../trust/trust.ts";
 import { signatureError } from "./error.ts";
 import { verifyKeyless, type WitnessedTime } from "./keyless.ts";
-import { parseStatement, requireOneSubject, signedPayload, type VerifiedSignature } from "./signature.ts";
 import { parseSigstoreBundle } from "./sigstore-bundle.ts";
+import { parseStatement, requireOneSubject, signedPayload, type VerifiedSignature } from "./statement.ts";
 import { parseTrustedRoot } from "./trusted-root.ts";
 
 export interface VerifiedKeyless extends VerifiedSignature {

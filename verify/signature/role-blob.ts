@@ -1,8 +1,9 @@
 /** Signatures of a role over one file: `cosign sign-blob --new-bundle-format`, one Sigstore bundle for each key. */
 import type { Digest } from "../../bundles/model/digest.ts";
 import { isTrustKey, type TrustRole } from "../trust/trust.ts";
-import { verifyBlob } from "./blob.ts";
+import { verifyKeyBlob } from "./blob.ts";
 import { signatureError } from "./error.ts";
+import { parseKeyBundle } from "./sigstore-bundle.ts";
 
 /**
  * Holders of the role's keys that signed, sorted; empty where fewer did than the role must have, or there is no role
@@ -23,7 +24,7 @@ function signerOf(signature: Buffer, digest: Digest, role: TrustRole): string {
   );
   for (const key of role.keys.filter(isTrustKey)) {
     try {
-      verifyBlob(signature, digest, key);
+      verifyKeyBlob(parseKeyBundle(signature), digest, key);
       return key.holder;
     } catch (cause) {
       refusal = cause;

@@ -6,42 +6,23 @@
  * A bundle's key hint is the attacker's word; it only decides which trusted key is tried first. Log
  * entries and timestamps that cosign may add to a key-made bundle are ignored: they prove nothing here.
  */
-import { verify } from "node:crypto";
-import { type Bundle, isBundleWithDsseEnvelope } from "@sigstore/bundle";
-import { preAuthEncoding } from "@sigstore/core/dist/dsse.js";
 import { type Digest, isDigest } from "../../bundles/model/digest.ts";
-import { duplicateMember } from "../../bundles/model/duplicate-member.ts";
-import { unfitForCanonicalJson } from "../../bundles/model/json-limits.ts";
-import { IN_TOTO_PAYLOAD } from "../../bundles/model/media-types.ts";
 import type { TrustKey } from "../trust/trust.ts";
 import { signatureError } from "./error.ts";
-import { type KeyBundle, parseKeyBundle, parseSigstoreBundle } from "./sigstore-bundle.ts";
-
-/** Statement v1 is ours; cosign 2 and 3 still write v0.1 for attestations. The members used are the same. */
-const STATEMENT_TYPES = ["https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"];
+import { parseKeyBundle, parseSigstoreBundle } from "./sigstore-bundle.ts";
+import {
+  holdsOver,
+  member,
+  parsePayload,
+  parseStatement,
+  requireOneSubject,
+  signedPayload,
+  unknownKey,
+  type VerifiedSignature,
+  verifyStatement,
+} from "./statement.ts";
 
 const SIMPLE_SIGNING_TYPE = "cosign container image signature";
-const SUBJECTS_MAX = 1024;
-const PREDICATE_TYPE_MAX_LENGTH = 1024;
-
-export interface VerifiedSignature {
-  readonly keyFingerprint: string;
-  readonly holder: string;
-  readonly statement: {
-    readonly subject: Digest;
-    readonly predicateType: string;
-    /** `{}` if the statement has none. */
-    readonly predicate: unknown;
-  };
-}
-
-/** Who made a signature, and what is under it if it is a statement. */
-export interface SignedStatement<Subject> {
-  readonly key: TrustKey;
-  readonly subjects: readonly Subject[];
-  readonly predicateType: string;
-  readonly predicate: unknown;
-}
 
 /**
  * Verifies a Sigstore bundle with an in-toto statement about one digest in DSSE, signed by one of `keys`.
@@ -52,101 +33,6 @@ export interface SignedStatement<Subject> {
 export function verifySigstoreBundle(json: Buffer, keys: readonly TrustKey[]): VerifiedSignature {
   const { key, ...signed } = verifyStatement(parseKeyBundle(json), keys);
   return { keyFingerprint: key.fingerprint, holder: key.holder, statement: requireOneSubject(signed) };
-}
-
-/**
- * One statement speaks about one thing: with two subjects it would not be clear what was reviewed.
- * @throws SIGNATURE_STATEMENT_REFUSED
- */
-export function requireOneSubject({
-  subjects,
-  predicateType,
-  predicate,
-}: Omit<SignedStatement<Digest>, "key">): VerifiedSignature["statement"] {
-  const [subject, ...others] = subjects;
-  if (subject === undefined || others.length > 0) {
-    throw signatureError("SIGNATURE_STATEMENT_REFUSED", `signed statement: got ${subjects.length} subjects, want 1`);
-  }
-  return { subject, predicateType, predicate };
-}
-
-/** @throws what `verifySigstoreBundle` throws; any number of subjects. */
-export function verifyStatement(bundle: KeyBundle, keys: readonly TrustKey[]): SignedStatement<Digest> {
-  const { payloadType, payload, signature } = signedPayload(bundle);
-  const { hint } = bundle.verificationMaterial.content.publicKey;
-  const ordered = [...keys.filter((key) => key.hint === hint), ...keys.filter((key) => key.hint !== hint)];
-  const signed = preAuthEncoding(payloadType, payload);
-  const key = ordered.find((candidate) => holdsOver(signed, signature, candidate));
-  if (!key) throw unknownKey("Sigstore bundle", keys);
-  return { key, ...parseStatement(payload) };
-}
-
-/** What is in an envelope with one in-toto statement and one signature, unverified. @throws SIGNATURE_MALFORMED */
-export function signedPayload(bundle: Bundle): { payloadType: string; payload: Buffer; signature: Buffer } {
-  if (!isBundleWithDsseEnvelope(bundle)) {
-    throw signatureError("SIGNATURE_MALFORMED", "Sigstore bundle: want an in-toto statement in a DSSE envelope");
-  }
-  const { payloadType, payload, signatures } = bundle.content.dsseEnvelope;
-  if (payloadType !== IN_TOTO_PAYLOAD) {
-    throw signatureError(
-      "SIGNATURE_MALFORMED",
-      `Sigstore bundle: got payload type ${JSON.stringify(payloadType)}, want ${IN_TOTO_PAYLOAD}`,
-    );
-  }
-  const [signature, ...others] = signatures;
-  if (!signature || others.length > 0) {
-    throw signatureError("SIGNATURE_MALFORMED", `Sigstore bundle: got ${signatures.length} signatures, want 1`);
-  }
-  return { payloadType, payload, signature: signature.sig };
-}
-
-function parsePayload(payload: Buffer): unknown {
-  let text: string;
-  let value: unknown;
-  try {
-    text = new TextDecoder("utf-8", { fatal: true }).decode(payload);
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw signatureError("SIGNATURE_STATEMENT_REFUSED", "signed payload is not JSON in UTF-8", { cause });
-  }
-  const twice = duplicateMember(text);
-  const unfit = twice === undefined ? unfitForCanonicalJson(value) : `member ${JSON.stringify(twice)} is there twice`;
-  if (unfit !== undefined) throw signatureError("SIGNATURE_STATEMENT_REFUSED", `signed payload: ${unfit}`);
-  return value;
-}
-
-/** The own member of an object from JSON, or undefined. */
-function member(value: unknown, name: string): unknown {
-  return typeof value === "object" && value !== null && Object.hasOwn(value, name)
-    ? (value as Record<string, unknown>)[name]
-    : undefined;
-}
-
-function refused(what: string): Error {
-  return signatureError("SIGNATURE_STATEMENT_REFUSED", `signed statement: ${what}`);
-}
-
-/** What a signed payload says. @throws SIGNATURE_STATEMENT_REFUSED */
-export function parseStatement(payload: Buffer): Omit<SignedStatement<Digest>, "key"> {
-  const value = parsePayload(payload);
-  const type = member(value, "_type");
-  if (!STATEMENT_TYPES.some((known) => known === type)) throw refused(`/_type: want ${STATEMENT_TYPES.join(" or ")}`);
-  const subjects = member(value, "subject");
-  if (!Array.isArray(subjects) || subjects.length === 0 || subjects.length > SUBJECTS_MAX) {
-    throw refused(`/subject: want 1 to ${SUBJECTS_MAX} subjects`);
-  }
-  const predicateType = member(value, "predicateType");
-  if (typeof predicateType !== "string" || predicateType === "" || predicateType.length > PREDICATE_TYPE_MAX_LENGTH) {
-    throw refused(`/predicateType: want a text of 1 to ${PREDICATE_TYPE_MAX_LENGTH} characters`);
-  }
-  return { subjects: subjects.map(subjectDigest), predicateType, predicate: member(value, "predicate") ?? {} };
-}
-
-function subjectDigest(subject: unknown, i: number): Digest {
-  const hex = member(member(subject, "digest"), "sha256");
-  const digest = typeof hex === "string" ? `sha256:${hex}` : undefined;
-  if (!isDigest(digest)) throw refused(`/subject/${i}/digest/sha256: want 64 lower-case hexadecimal digits`);
-  return digest;
 }
 
 /**
@@ -174,22 +60,6 @@ export function verifySimpleSigning(
   }
   if (!isDigest(digest)) throw signatureError("SIGNATURE_STATEMENT_REFUSED", "signed payload names no digest");
   return { digest, keyFingerprint: key.fingerprint, holder: key.holder };
-}
-
-/** Whether `key` signed `message`: ECDSA with SHA-256. Node throws for what is no signature at all. */
-export function holdsOver(message: Buffer, signature: Buffer, key: TrustKey): boolean {
-  try {
-    return verify("sha256", message, key.publicKey, signature);
-  } catch {
-    return false;
-  }
-}
-
-function unknownKey(what: string, keys: readonly TrustKey[]): Error {
-  return signatureError(
-    "SIGNATURE_UNKNOWN_KEY",
-    `${what}: none of the ${keys.length} trusted keys made this signature`,
-  );
 }
 
 /** What a Sigstore bundle says that it is about, unverified: only to tell kinds apart. Undefined if it says nothing. */

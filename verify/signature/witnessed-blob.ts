@@ -14,7 +14,7 @@ import {
   requireArtifact,
   type SignedBlob,
   type VerifiedBlob,
-  verifyBlob,
+  verifyKeyBlob,
 } from "./blob.ts";
 import { signatureError } from "./error.ts";
 import { verifyKeyless, type WitnessedTime } from "./keyless.ts";
@@ -29,9 +29,9 @@ export interface VerifiedKeylessBlob extends SignedBlob {
 }
 
 /**
- * `verifyBlob`, and every log entry and timestamp in the bundle must hold by `trustedRoot` (Sigstore's
+ * `verifyKeyBlob`, and every log entry and timestamp in the bundle must hold by `trustedRoot` (Sigstore's
  * trusted_root.json); none is demanded, because a key's signature needs no witness of its time.
- * @throws SIGNATURE_WITNESS_REFUSED | SIGNATURE_ROOT_MALFORMED, and what `verifyBlob` throws
+ * @throws SIGNATURE_WITNESS_REFUSED | SIGNATURE_ROOT_MALFORMED, and what `parseKeyBundle` and `verifyKeyBlob` throw
  */
 export function verifyWitnessedBlob(
   json: Buffer,
@@ -39,8 +39,9 @@ export function verifyWitnessedBlob(
   key: TrustKey,
   trustedRoot: Buffer,
 ): VerifiedBlob {
-  const verified = verifyBlob(json, artifact, key);
-  verifyWitnesses(parseKeyBundle(json), digestOfArtifact(artifact), key, parseTrustedRoot(trustedRoot));
+  const bundle = parseKeyBundle(json);
+  const verified = verifyKeyBlob(bundle, artifact, key);
+  verifyWitnesses(bundle, digestOfArtifact(artifact), key, parseTrustedRoot(trustedRoot));
   return { ...verified, logChecked: true };
 }
 

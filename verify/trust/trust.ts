@@ -18,7 +18,7 @@ import {
   identityProblem,
   TRUSTED_ROOT_TARGET,
 } from "../../bundles/model/certificate-identity.ts";
-import { keyFingerprint, keyHint, parsePublicKey } from "../../bundles/model/public-key.ts";
+import { keyNames, parsePublicKey } from "../../bundles/model/public-key.ts";
 import {
   NO_REVOCATIONS,
   REVOKED_MEMBER,
@@ -258,7 +258,7 @@ export function trustKey(key: Key): TrustKey {
     refuse(`got ${key.keyType} ${key.scheme}, want ${TUF_KEY_TYPE} ${TUF_KEY_SCHEME}`);
   if (typeof holder !== "string" || holder.length === 0 || holder.length > 128) refuse(`no ${HOLDER_MEMBER}`);
   const publicKey = publicKeyOf(key);
-  return { fingerprint: keyFingerprint(publicKey), hint: keyHint(publicKey), holder: holder as string, publicKey };
+  return { ...keyNames(publicKey), holder: holder as string, publicKey };
 }
 
 /** The key or the identity of a role's TUF key entry. @throws TRUST_MALFORMED */
