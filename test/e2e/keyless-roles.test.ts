@@ -71,10 +71,10 @@ test("trust with an identity, a certificate's signature carried as one small fil
   assert.match(await run(3, ...verify), /SIGNATURE_IDENTITY_REFUSED/);
 });
 
-// Cosign 2 knows no Rekor 2. Cosign 3 computes another root for the fake Rekor 1's entries, and nobody knows why yet; the
-// real one's are in the conformance cases (test/verify/keyless.test.ts).
+// Cosign 2 knows no Rekor 2.
 for (const [cosign, rekorVersion] of [
   ["cosign2", 1],
+  ["cosign3", 1],
   ["cosign3", 2],
 ] as const) {
   test(`${cosign} reads the same signature, witnessed by Rekor ${rekorVersion}, by the same trusted root, and refuses another identity`, {

@@ -215,7 +215,8 @@ export class FakeSigstore {
         signatures: [{ signature: signature.toString("base64"), verifier: Buffer.from(pem).toString("base64") }],
       },
     });
-    const { index, hashes, root, size, checkpoint } = this.#append(body);
+    // By the number of a tree behind the name sigstore-go tells the log's version.
+    const { index, hashes, root, size, checkpoint } = this.#append(body, `${LOG_NAME} - 1`);
     const logID = sha256(spki(this.#log)).toString("hex");
     const integratedTime = Math.floor(this.#now().getTime() / 1000);
     const promised = canonicalJson({ body: body.toString("base64"), integratedTime, logID, logIndex: index });
@@ -243,7 +244,7 @@ export class FakeSigstore {
   logged2(digest: string, signature: { readonly content: string; readonly verifier: object }): object {
     const spec = { hashedRekordV002: { data: { algorithm: "SHA2_256", digest }, signature } };
     const body = canonicalJson({ apiVersion: "0.0.2", kind: "hashedrekord", spec });
-    const { index, hashes, root, size, checkpoint } = this.#append(body);
+    const { index, hashes, root, size, checkpoint } = this.#append(body, LOG_NAME);
     return {
       logIndex: String(index),
       logId: { keyId: sha256(spki(this.#log)).toString("base64") },
@@ -260,12 +261,12 @@ export class FakeSigstore {
     };
   }
 
-  #append(body: Buffer) {
+  #append(body: Buffer, origin: string) {
     this.#leaves.push(sha256(Buffer.of(0), body));
     const index = this.#leaves.length - 1;
     const size = this.#leaves.length;
     const root = treeHash(this.#leaves);
-    const note = `${LOG_NAME}\n${size}\n${root.toString("base64")}\n`;
+    const note = `${origin}\n${size}\n${root.toString("base64")}\n`;
     const signed = Buffer.concat([
       sha256(spki(this.#log)).subarray(0, 4),
       sign("sha256", Buffer.from(note), this.#log),
