@@ -28,6 +28,12 @@ const TIME_STAMPING = "1.3.6.1.5.5.7.3.8";
 /** The name under which the logs sign checkpoints. */
 const LOG_NAME = "log.example";
 
+/** Of cosign 2; the other one is cosign 3's and ours. */
+const FULCIO1_PATH = "/api/v1/signingCert";
+const FULCIO2_PATH = "/api/v2/signingCert";
+const REKOR1_PATH = "/api/v1/log/entries";
+const REKOR2_PATH = "/api/v2/log/entries";
+
 const newKey = (): KeyObject => generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey;
 const spki = (key: KeyObject): Buffer =>
   (key.type === "private" ? createPublicKey(key) : key).export({ type: "spki", format: "der" });
@@ -202,19 +208,19 @@ export class FakeSigstore {
     return Buffer.concat([Buffer.of(0), logId, time, uint16(0), Buffer.of(4, 3), uint16(signature.length), signature]);
   }
 
-  /** What Rekor 1 answers, as JSON. */
+  /** What Rekor 1 answers to an envelope, as JSON. */
   logged1({ envelope, signature, certificate }: Omit<Witness, "signed">): object {
     const pem = new X509Certificate(certificate).toString();
     const { payload } = envelope as { payload: string };
-    const body = canonicalJson({
-      apiVersion: "0.0.1",
-      kind: "dsse",
-      spec: {
-        envelopeHash: { algorithm: "sha256", value: sha256(Buffer.from(JSON.stringify(envelope))).toString("hex") },
-        payloadHash: { algorithm: "sha256", value: sha256(Buffer.from(payload, "base64")).toString("hex") },
-        signatures: [{ signature: signature.toString("base64"), verifier: Buffer.from(pem).toString("base64") }],
-      },
+    return this.#entry1("dsse", {
+      envelopeHash: { algorithm: "sha256", value: sha256(Buffer.from(JSON.stringify(envelope))).toString("hex") },
+      payloadHash: { algorithm: "sha256", value: sha256(Buffer.from(payload, "base64")).toString("hex") },
+      signatures: [{ signature: signature.toString("base64"), verifier: Buffer.from(pem).toString("base64") }],
     });
+  }
+
+  #entry1(kind: "dsse" | "hashedrekord", spec: object): object {
+    const body = canonicalJson({ apiVersion: "0.0.1", kind, spec });
     // By the number of a tree behind the name sigstore-go tells the log's version.
     const { index, hashes, root, size, checkpoint } = this.#append(body, `${LOG_NAME} - 1`);
     const logID = sha256(spki(this.#log)).toString("hex");
@@ -311,7 +317,10 @@ export class FakeSigstore {
     const server = createServer((request, response) => {
       void bodyOf(request).then((body) => {
         const answer = this.#answer(request.url ?? "", body);
-        response.writeHead(answer ? 200 : 404).end(answer);
+        // By this header cosign finds its entry in what Rekor 1 answers.
+        const headers = request.url === REKOR1_PATH && answer ? { ETag: firstName(answer) } : {};
+        const created = [FULCIO1_PATH, REKOR1_PATH, REKOR2_PATH].includes(request.url ?? "") ? 201 : 200;
+        response.writeHead(answer ? created : 404, headers).end(answer);
       });
     });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -325,15 +334,22 @@ export class FakeSigstore {
 
   #answer(url: string, body: Buffer): Buffer | undefined {
     if (url === "/api/v1/timestamp") return this.timestamp(imprintOf(body));
-    if (!["/api/v2/signingCert", "/api/v1/log/entries", "/api/v2/log/entries"].includes(url)) return undefined;
+    if (![FULCIO1_PATH, FULCIO2_PATH, REKOR1_PATH, REKOR2_PATH].includes(url)) return undefined;
     const asked = JSON.parse(body.toString()) as Record<string, unknown>;
-    if (url === "/api/v2/signingCert") {
+    if (url === FULCIO1_PATH) {
+      const { content } = asked["publicKey"] as { content: string };
+      const key = createPublicKey(Buffer.from(content, "base64"));
+      return Buffer.from(pemOf(this.certify(key)) + pemOf(this.#fulcio.certificate));
+    }
+    if (url === FULCIO2_PATH) {
       const { publicKey } = asked["publicKeyRequest"] as { publicKey: { content: string } };
-      const certificate = this.certify(createPublicKey(publicKey.content)).toString("base64");
-      const pem = `-----BEGIN CERTIFICATE-----\n${certificate}\n-----END CERTIFICATE-----\n`;
+      const pem = pemOf(this.certify(createPublicKey(publicKey.content)));
       return canonicalJson({ signedCertificateEmbeddedSct: { chain: { certificates: [pem] } } });
     }
-    if (url === "/api/v1/log/entries") {
+    if (url === REKOR1_PATH && asked["kind"] === "hashedrekord") {
+      return canonicalJson(this.#entry1("hashedrekord", asked["spec"] as object));
+    }
+    if (url === REKOR1_PATH) {
       const { proposedContent } = asked["spec"] as { proposedContent: { envelope: string; verifiers: string[] } };
       const envelope = JSON.parse(proposedContent.envelope) as { signatures: { sig: string }[] };
       const pem = Buffer.from(proposedContent.verifiers[0] ?? "", "base64").toString();
@@ -349,10 +365,11 @@ export class FakeSigstore {
   }
 }
 
-/** An unsigned token, as the fake authority takes it. */
+/** A token as the fake authority takes it; cosign 2 wants a signature in it, and checks none. */
 export function identityToken(email: string): string {
   const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString("base64url");
-  return `${part({ alg: "none" })}.${part({ email, email_verified: true, sub: "1" })}.`;
+  const signature = Buffer.alloc(64).toString("base64url");
+  return `${part({ alg: "ES256" })}.${part({ email, email_verified: true, sub: "1" })}.${signature}`;
 }
 
 function uint16(value: number): Buffer {
@@ -392,6 +409,11 @@ function imprintOf(query: Buffer): Buffer {
   const at = query.indexOf(oid("2.16.840.1.101.3.4.2.1"));
   return query.subarray(query.indexOf(Buffer.of(0x04, 32), at) + 2).subarray(0, 32);
 }
+
+const pemOf = (certificate: Buffer): string =>
+  `-----BEGIN CERTIFICATE-----\n${certificate.toString("base64")}\n-----END CERTIFICATE-----\n`;
+
+const firstName = (json: Buffer): string => Object.keys(JSON.parse(json.toString()) as object)[0] ?? "";
 
 async function bodyOf(request: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
