@@ -1,5 +1,4 @@
 /** `sealift`: from arguments to one verb, and from any error to its line and exit code. The only process.exit. */
-import { parseArgs } from "node:util";
 import { plainJson } from "../bundles/model/plain-text.ts";
 import { reasonOf, SealiftError } from "../bundles/model/sealift-error.ts";
 import type { Command, OptionValue } from "./commands/command.ts";
@@ -9,6 +8,9 @@ import { installerError } from "./error.ts";
 import { STOPPED_EXIT, Stopped } from "./ui/stopped.ts";
 import { createTerminal, errorLines } from "./ui/terminal.ts";
 import { wrapped } from "./ui/wrapped.ts";
+
+// An import would evaluate every member of the module, and MIMEType takes longer to load than main.ts.
+const { parseArgs } = process.getBuiltinModule("node:util");
 
 const GLOBAL_OPTIONS = {
   json: { type: "boolean" },

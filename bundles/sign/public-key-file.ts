@@ -1,9 +1,11 @@
 /** Public keys as files. Apart from key-file.ts, so that who only verifies loads nothing that opens private ones. */
-import { closeSync, openSync, readSync } from "node:fs";
 import { parsePublicKey } from "../model/public-key.ts";
 import { reasonOf } from "../model/sealift-error.ts";
 import { signError } from "./error.ts";
 import type { PublicKey } from "./key-file.ts";
+
+// Not imported, as in installer/host/read-file.ts: that would load Node's streams.
+const { closeSync, openSync, readSync } = process.getBuiltinModule("node:fs");
 
 const KEY_FILE_MAX_BYTES = 16 * 1024;
 

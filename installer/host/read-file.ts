@@ -1,7 +1,9 @@
 /** Small files that a person names: read whole, bounded, with an error that says which one. */
-import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { installerError } from "../error.ts";
+
+// An import would evaluate every member of the module: promises and streams, which verify-blob has no use for.
+const { closeSync, constants, fstatSync, openSync, readSync } = process.getBuiltinModule("node:fs");
 
 const CHUNK_BYTES = 1024 * 1024;
 /** How long a pipe may have nobody who writes to it. */

@@ -21,6 +21,7 @@ const verdict = {
   trust: { rootVersion: 1, targetsVersion: 1, rootFingerprint: null, expires: null },
   time: question.time,
   signatures: [],
+  provenance: [],
   findings: checks.map((check) => ({ check, ...finding })),
 };
 const { createHash } = await import("node:crypto");
