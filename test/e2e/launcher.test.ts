@@ -190,7 +190,7 @@ describe("the launcher in a fresh clone", { skip: missing ? `${missing} is not o
     const main = join(clone, "installer/main.ts");
     const before = readFileSync(main, "utf8");
     const { atime, mtime } = statSync(main);
-    writeFileSync(main, before.replace("`sealift ${sealiftVersion", "`seaLift ${sealiftVersion"));
+    writeFileSync(main, before.replace("`sealift ${version}", "`seaLift ${version}"));
     utimesSync(main, atime, mtime);
     assert.match(run(["--version"]).stdout, /^seaLift /);
     writeFileSync(main, before);
