@@ -52,8 +52,8 @@ const AREAS_IN_THE_CAGE =
 /** What the judge loads besides, only of a release that is scanned or described (ADR 0028). */
 const SCAN_IN_THE_CAGE =
   /^sbom\/(?:scan|diff)\/|^sbom\/(?:zip-reader|debian-version|rpm-version|generate\/catalog|generate\/tar-reader)\.ts$/;
-/** Package URLs, and a signature over the digest of a file. */
-const PACKAGES_OF_THE_SCAN = ["packageurl-js", "@noble/curves", "@noble/hashes"];
+/** Package URLs, scores of CVSS, and a signature over the digest of a file. */
+const PACKAGES_OF_THE_SCAN = ["packageurl-js", "ae-cvss-calculator", "@noble/curves", "@noble/hashes"];
 /** CycloneDX's model and schemas, with what its validator needs. */
 const PACKAGES_OF_THE_VALIDATOR = [
   "@cyclonedx/cyclonedx-library",

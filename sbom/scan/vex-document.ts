@@ -105,6 +105,7 @@ function stateOf(state: string | undefined): Enums.Vulnerability.AnalysisState {
 }
 
 function methodOf(vector: string): Enums.Vulnerability.RatingMethod {
+  if (vector.startsWith("CVSS:4.0/")) return Enums.Vulnerability.RatingMethod.CVSSv4;
   if (vector.startsWith("CVSS:3.1/")) return Enums.Vulnerability.RatingMethod.CVSSv31;
   return vector.startsWith("CVSS:3.0/")
     ? Enums.Vulnerability.RatingMethod.CVSSv3

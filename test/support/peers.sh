@@ -107,7 +107,7 @@ unpacked() {
 }
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
-  for name in cosign2 cosign3 oras skopeo registry dockerd docker docker-compose busybox ip mmdebstrap softhsm2-util newer-libc rpm; do
+  for name in cosign2 cosign3 oras skopeo registry dockerd docker docker-compose busybox ip mmdebstrap softhsm2-util newer-libc rpm par2; do
     [ -x "$bin/$name" ] || missing "$name" "this machine has no apt-get"
   done
   exit 0
@@ -130,7 +130,11 @@ fi
     launcher softhsm2-util /usr/bin/softhsm2-util --version
 } || true
 # Orders versions, as the owner of that order.
+# Repairs what `bundle split` makes, and makes what `bundle repair` reads.
+[ -x "$bin/par2" ] || { unpack par2 "$(host_suite)" closure par2 && launcher par2 /usr/bin/par2 --version; } || true
 [ -x "$bin/rpm" ] || { unpack rpm "$(host_suite)" closure rpm && launcher rpm /usr/bin/rpm --version; } || true
+# Scores CVSS vectors; Python only, and read from where it lies.
+[ -d "$peers/python3-cvss" ] || unpack python3-cvss forky alone python3-cvss || true
 [ -x "$bin/cosign2" ] || { unpack cosign2 trixie alone cosign && launcher cosign2 /usr/bin/cosign version; } || true
 [ -x "$bin/cosign3" ] || { unpack cosign3 forky alone cosign && launcher cosign3 /usr/bin/cosign version; } || true
 [ -x "$bin/oras" ] || { unpack oras trixie alone oras && launcher oras /usr/bin/oras version; } || true

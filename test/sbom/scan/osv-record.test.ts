@@ -5,6 +5,8 @@ import { parseOsvRecord } from "../../../sbom/scan/osv-record.ts";
 import { ratingsOf, severityOf } from "../../../sbom/scan/severity.ts";
 import { osvRecord } from "../../support/scan-inputs.ts";
 
+const FOUR = "CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N";
+
 const parse = (value: object): ReturnType<typeof parseOsvRecord> => parseOsvRecord(JSON.stringify(value));
 
 test("reads a record, and takes Go's zero time for none", () => {
@@ -58,7 +60,7 @@ test("says why a record cannot be read, and reads no part of it", () => {
   assert.equal(parseOsvRecord("{"), "not JSON");
 });
 
-test("computes CVSS 2 and 3 base scores as the specifications' examples have them", () => {
+test("computes base scores of CVSS 2, 3 and 4 as the specifications' examples have them", () => {
   const truth: Readonly<Record<string, number | undefined>> = {
     "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H": 9.8,
     "CVSS:3.1/AV:N/AC:L/PR:H/UI:N/S:U/C:H/I:H/A:H": 7.2,
@@ -72,7 +74,11 @@ test("computes CVSS 2 and 3 base scores as the specifications' examples have the
     "AV:L/AC:H/Au:N/C:C/I:C/A:C": 6.2,
     "CVSS:3.1/AV:N/AC:L": undefined,
     "CVSS:3.1/AV:N/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H": undefined,
-    "CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N": undefined,
+    [FOUR]: 9.3,
+    "CVSS:4.0/AV:L/AC:L/AT:P/PR:L/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N": 7.3,
+    "CVSS:4.0/AV:N/AC:L/AT:P/PR:N/UI:P/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N": 7.7,
+    "CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:H/SI:H/SA:H": 10,
+    "CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:N/VI:N/VA:N/SC:N/SI:N/SA:N": 0,
     "": undefined,
   };
   for (const [vector, want] of Object.entries(truth)) assert.equal(cvssScore(vector), want, vector);
@@ -80,13 +86,44 @@ test("computes CVSS 2 and 3 base scores as the specifications' examples have the
 
 const rate = (item: Readonly<Record<string, unknown>>): ReturnType<typeof severityOf> => severityOf(ratingsOf(item));
 
+test("a vector that lacks, repeats or invents a base metric has no score, and other metrics do not change one", () => {
+  for (const vector of [FOUR, "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H", "AV:N/AC:L/Au:N/C:N/I:N/A:C"]) {
+    const score = cvssScore(vector);
+    assert.ok(score !== undefined && score > 7);
+    const prefix = /^CVSS:[^/]+\//.exec(vector)?.[0] ?? "";
+    const metrics = vector.slice(prefix.length).split("/");
+    for (const [i, metric] of metrics.entries()) {
+      const [name = ""] = metric.split(":");
+      const without = metrics.toSpliced(i, 1);
+      for (const others of [
+        without,
+        [...without, `${name}:X`],
+        [...without, `${name}:`],
+        [...without, `${name}:NL`],
+        [...metrics, metric],
+        [...without, `${metric}:N`],
+      ]) {
+        assert.equal(cvssScore(`${prefix}${others.join("/")}`), undefined, others.join("/"));
+      }
+    }
+    assert.equal(cvssScore(`${prefix}${metrics.toReversed().join("/")}`), score, "in any order");
+    // That nobody exploits it yet, or that it matters little to somebody else, is no reason to let it pass.
+    assert.equal(cvssScore(`${vector}/E:U/CR:L/IR:L/AR:L`), score);
+  }
+  for (const other of [FOUR.replace("4.0", "4.1"), FOUR.replace("CVSS:", "cvss:"), `${FOUR}/`]) {
+    assert.equal(cvssScore(other), undefined, other);
+  }
+});
+
 test("takes the worst that a record says, and a word where no score is known", () => {
   const low = { type: "CVSS_V3", score: "CVSS:3.1/AV:L/AC:H/PR:H/UI:R/S:U/C:L/I:N/A:N" };
   const high = { type: "CVSS_V2", score: "AV:N/AC:L/Au:N/C:N/I:N/A:C" };
-  const four = { type: "CVSS_V4", score: "CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N" };
+  const four = { type: "CVSS_V4", score: FOUR };
+  const five = { type: "CVSS_V5", score: "CVSS:5.0/AV:N" };
   assert.equal(rate({ severity: [low, high] })?.level, "high");
-  assert.equal(rate({ severity: [four], database_specific: { severity: "CRITICAL" } })?.level, "critical");
-  assert.equal(rate({ severity: [four] }), undefined);
+  assert.equal(rate({ severity: [four, low] })?.score, 9.3);
+  assert.equal(rate({ severity: [five], database_specific: { severity: "CRITICAL" } })?.level, "critical");
+  assert.equal(rate({ severity: [five] }), undefined);
   assert.equal(rate({ ecosystem_specific: { urgency: "unimportant" } }), undefined);
   assert.equal(rate({ database_specific: { severity: "MODERATE" } })?.level, "medium");
 });
