@@ -24,6 +24,9 @@ export interface CallOptions {
   readonly stdoutFd?: number;
 }
 
+/** For what a killed command wrote before its end. */
+const LAST_WORDS_MS = 1_000;
+
 /**
  * A non-zero status is the caller's to judge.
  * @throws ENGINE_CALL_FAILED if it cannot be started, talks too much, is killed or takes too long. When it
@@ -47,6 +50,11 @@ export async function runCall(call: ToolCall, options: CallOptions): Promise<Cal
     } catch {
       // It has ended by itself meanwhile.
     }
+    // A helper that has left the group may hold the output open for ever.
+    setTimeout(() => {
+      child.stdout?.destroy();
+      child.stderr?.destroy();
+    }, LAST_WORDS_MS).unref();
   };
   let stdout = "";
   let stderr = "";
