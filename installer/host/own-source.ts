@@ -14,6 +14,8 @@ const DIRECTORIES = ["bundles", "compose", "installer", "sbom", "verify"];
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const KIT_SBOM = "kit.cdx.json";
 const KIT_COMMIT = "sealift:kit:commit";
+/** What Git says of a node_modules that it ignores. */
+const INSTALLED = /^!! (?:.*\/)?node_modules\/$/;
 const COMMIT = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/;
 
 /** This program as a builder. Reads all of its files, some megabytes; from Git or the kit only which commit they are. */
@@ -72,7 +74,9 @@ function commitOfCheckout(root: string): string | undefined {
   const git = (...args: readonly string[]): string =>
     execFileSync("git", ["-C", root, ...args], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
   try {
-    if (git("status", "--porcelain", "--", ...FILES, ...DIRECTORIES) !== "") return undefined;
+    // Ignored files too: they are there when a release is built, whatever somebody's own settings say of them.
+    const changes = git("status", "--porcelain", "--ignored", "--", ...FILES, ...DIRECTORIES).split("\n");
+    if (changes.some((line) => line !== "" && !INSTALLED.test(line))) return undefined;
     return git("rev-parse", "--verify", "HEAD^{commit}");
   } catch {
     return undefined;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 import { ownBuilder, sourceDigest } from "../../../installer/host/own-source.ts";
@@ -49,6 +49,13 @@ test("the commit is named of a checkout without changes and of a kit only", asyn
   git("add", ".");
   git("commit", "-q", "-m", "x");
   assert.equal(ownBuilder(root).commit, git("rev-parse", "HEAD"));
+  mkdirSync(join(root, "compose/node_modules/x"), { recursive: true });
+  writeFileSync(join(root, "compose/node_modules/x/index.js"), "x");
+  writeFileSync(join(root, ".git/info/exclude"), "node_modules/\nhidden.ts\n");
+  assert.equal(ownBuilder(root).commit, git("rev-parse", "HEAD"));
+  writeFileSync(join(root, "verify/hidden.ts"), "");
+  assert.equal(ownBuilder(root).commit, undefined, "a file that somebody's settings hide");
+  rmSync(join(root, "verify/hidden.ts"));
   writeFileSync(join(root, "verify/new.ts"), "");
   assert.equal(ownBuilder(root).commit, undefined, "a file that is not in the commit");
   const kit = await checkout(t);
