@@ -2,13 +2,15 @@
 import type { BlobSource } from "../layout/blob-source.ts";
 import { type ApplianceFile, type LaunchFileSpec, type LaunchSpec, launchProcessors } from "../model/appliance.ts";
 import { modelError } from "../model/error.ts";
-import { OVMF_MAX_BYTES, type Ovmf, readOvmf } from "../model/ovmf.ts";
+import { OVMF_MAX_BYTES, readOvmf } from "../model/ovmf.ts";
 import {
   DEFAULT_GUEST_FEATURES,
   type LaunchDescription,
   type LaunchFile,
+  measureFirmwareForTdx,
   measureProcessors,
   type ReferenceLaunch,
+  type ReferenceTd,
   type ReleaseAttestation,
 } from "../model/release-attestation.ts";
 
@@ -17,17 +19,23 @@ import {
  * @throws ATTEST_OVMF_MALFORMED
  */
 export async function referenceValues(
-  { sevSnp }: NonNullable<ApplianceFile["attestation"]>,
+  { sevSnp = [], tdx = [] }: NonNullable<ApplianceFile["attestation"]>,
   files: ReadonlyMap<string, BlobSource>,
 ): Promise<ReleaseAttestation> {
+  const tds: ReferenceTd[] = [];
+  for (const { firmware: file } of tdx) {
+    const blob = files.get(file) as BlobSource;
+    const measurements = measureFirmwareForTdx(await readFirmware(file, blob));
+    tds.push({ firmware: { file, digest: blob.digest }, measurements });
+  }
   const launches: ReferenceLaunch[] = [];
   for (const spec of sevSnp) {
     const launch = describe(spec, files);
-    const ovmf = await readFirmware(launch.firmware.file, files.get(launch.firmware.file) as BlobSource);
+    const ovmf = readOvmf(await readFirmware(launch.firmware.file, files.get(launch.firmware.file) as BlobSource));
     const measured = measureProcessors(launch, ovmf, launchProcessors(spec));
     launches.push({ ...launch, measurements: measured.map(({ processors, digest }) => ({ ...processors, digest })) });
   }
-  return { sevSnp: launches };
+  return { ...(launches.length > 0 && { sevSnp: launches }), ...(tds.length > 0 && { tdx: tds }) };
 }
 
 function describe(spec: LaunchSpec, files: ReadonlyMap<string, BlobSource>): LaunchDescription {
@@ -45,7 +53,7 @@ function describe(spec: LaunchSpec, files: ReadonlyMap<string, BlobSource>): Lau
 }
 
 /** That the bytes are those of the digest is checked when they are written, and again by whoever verifies. */
-async function readFirmware(name: string, blob: BlobSource): Promise<Ovmf> {
+async function readFirmware(name: string, blob: BlobSource): Promise<Buffer> {
   if (blob.size > OVMF_MAX_BYTES) {
     throw modelError(
       "ATTEST_OVMF_MALFORMED",
@@ -54,5 +62,5 @@ async function readFirmware(name: string, blob: BlobSource): Promise<Ovmf> {
   }
   const chunks: Uint8Array[] = [];
   for await (const chunk of blob.open()) chunks.push(chunk);
-  return readOvmf(Buffer.concat(chunks));
+  return Buffer.concat(chunks);
 }

@@ -73,7 +73,11 @@ export interface ApplianceFile {
   readonly compose: string;
   /** JSON Schema of the site's configuration. */
   readonly configSchema: string;
-  readonly attestation?: { readonly sevSnp: readonly LaunchSpec[] };
+  readonly attestation?: {
+    readonly sevSnp?: readonly LaunchSpec[];
+    /** Carried firmware of which a TD may be made. */
+    readonly tdx?: readonly { readonly firmware: string }[];
+  };
 }
 
 /** One image's inputs, for one platform. */
@@ -189,8 +193,21 @@ export const applianceFileSchema: JsonSchema = {
     attestation: {
       type: "object",
       additionalProperties: false,
-      required: ["sevSnp"],
-      properties: { sevSnp: { type: "array", minItems: 1, maxItems: LAUNCHES_MAX, items: launchSpecSchema } },
+      minProperties: 1,
+      properties: {
+        sevSnp: { type: "array", minItems: 1, maxItems: LAUNCHES_MAX, items: launchSpecSchema },
+        tdx: {
+          type: "array",
+          minItems: 1,
+          maxItems: LAUNCHES_MAX,
+          items: {
+            type: "object",
+            additionalProperties: false,
+            required: ["firmware"],
+            properties: { firmware: names },
+          },
+        },
+      },
     },
   },
 };
@@ -274,6 +291,11 @@ export function checkApplianceFile(value: unknown): ApplianceFile {
     if (unfit !== undefined) {
       throw modelError("APPLIANCE_MALFORMED", `appliance file: /attestation/sevSnp/${i}: ${unfit}`);
     }
+  }
+  for (const [i, { firmware }] of (appliance.attestation?.tdx ?? []).entries()) {
+    if (firmware in (appliance.files ?? {})) continue;
+    const problem = `file ${JSON.stringify(firmware)} is none of those carried`;
+    throw modelError("APPLIANCE_MALFORMED", `appliance file: /attestation/tdx/${i}: ${problem}`);
   }
   return appliance;
 }

@@ -58,9 +58,6 @@ const malformed = (problem: string): Error => modelError("ATTEST_OVMF_MALFORMED"
 
 /** @throws ATTEST_OVMF_MALFORMED, also for an image that was not built for SEV-SNP. */
 export function readOvmf(image: Buffer): Ovmf {
-  if (image.length === 0 || image.length % PAGE_BYTES !== 0 || image.length > OVMF_MAX_BYTES) {
-    throw malformed(`got ${image.length} bytes, want whole pages of ${PAGE_BYTES} up to ${OVMF_MAX_BYTES}`);
-  }
   const table = readTable(image);
   const entry = (guid: Buffer): number | undefined => {
     const data = table.get(guid.toString("hex"));
@@ -82,8 +79,14 @@ export function readOvmf(image: Buffer): Ovmf {
   };
 }
 
-/** GUID → data. The table is read from its end, where its length stands. */
-function readTable(image: Buffer): ReadonlyMap<string, Buffer> {
+/**
+ * The table of an image of edk2, GUID in hexadecimal → data. It is read from its end, where its length stands.
+ * @throws ATTEST_OVMF_MALFORMED
+ */
+export function readTable(image: Buffer): ReadonlyMap<string, Buffer> {
+  if (image.length === 0 || image.length % PAGE_BYTES !== 0 || image.length > OVMF_MAX_BYTES) {
+    throw malformed(`got ${image.length} bytes, want whole pages of ${PAGE_BYTES} up to ${OVMF_MAX_BYTES}`);
+  }
   const end = image.length - AFTER_TABLE_BYTES;
   if (!image.subarray(end - GUID_BYTES, end).equals(TABLE_FOOTER)) throw malformed("it has no table of GUIDs");
   const length = image.readUInt16LE(end - ENTRY_END_BYTES);

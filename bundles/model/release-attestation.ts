@@ -1,6 +1,6 @@
 /**
- * The reference values of a release (RFC 9334): from what its confidential VM may be started, and which launch
- * digests an SEV-SNP processor must then report. Inputs and digests stand side by side, so that whoever has the
+ * The reference values of a release (RFC 9334): from what its confidential VM may be started, which launch
+ * digests an SEV-SNP processor must then report, and which MRTD a TD. Inputs and digests stand side by side, so that whoever has the
  * bundle can compute the digests again and need not believe them.
  */
 import type { Digest } from "./digest.ts";
@@ -17,6 +17,8 @@ import {
 import type { Ovmf } from "./ovmf.ts";
 import { CPU_SIGNATURES, VMMS, type Vmm } from "./processor-state.ts";
 import type { JsonSchema } from "./schema.ts";
+import { measureTd, TD_ORDERS, type TdOrder } from "./td-measurement.ts";
+import { readTdvf } from "./tdvf.ts";
 
 /** Linux's own limit on x86 (COMMAND_LINE_SIZE). */
 const COMMAND_LINE_MAX_LENGTH = 2048;
@@ -53,8 +55,17 @@ export interface ReferenceLaunch {
   readonly measurements: readonly LaunchMeasurement[];
 }
 
+/** A firmware, and what a TD that is made of it must report as MRTD. */
+export interface ReferenceTd {
+  readonly firmware: LaunchFile & { readonly file: string };
+  /** One for each of TD_ORDERS: which one is met depends on the host's kernel. 96 hexadecimal digits each. */
+  readonly measurements: readonly { readonly order: TdOrder; readonly mrTd: string }[];
+}
+
+/** At least one of the two. */
 export interface ReleaseAttestation {
-  readonly sevSnp: readonly ReferenceLaunch[];
+  readonly sevSnp?: readonly ReferenceLaunch[];
+  readonly tdx?: readonly ReferenceTd[];
 }
 
 /** Number and model of processors; the part of a measurement that is no result. */
@@ -83,8 +94,35 @@ export const launchMembers = {
 export const releaseAttestationSchema: JsonSchema = {
   type: "object",
   additionalProperties: false,
-  required: ["sevSnp"],
+  minProperties: 1,
   properties: {
+    tdx: {
+      type: "array",
+      minItems: 1,
+      maxItems: LAUNCHES_MAX,
+      items: {
+        type: "object",
+        additionalProperties: false,
+        required: ["firmware", "measurements"],
+        properties: {
+          firmware: launchFile(["file", "digest"]),
+          measurements: {
+            type: "array",
+            minItems: TD_ORDERS.length,
+            maxItems: TD_ORDERS.length,
+            items: {
+              type: "object",
+              additionalProperties: false,
+              required: ["order", "mrTd"],
+              properties: {
+                order: { enum: [...TD_ORDERS] },
+                mrTd: { type: "string", pattern: `^[0-9a-f]{${2 * DIGEST_BYTES}}$` },
+              },
+            },
+          },
+        },
+      },
+    },
     sevSnp: {
       type: "array",
       minItems: 1,
@@ -123,9 +161,15 @@ export const releaseAttestationSchema: JsonSchema = {
 
 /** What the schema cannot say, or undefined. `fileNames` are the release's files. Computes nothing. */
 export function releaseAttestationProblem(
-  { sevSnp }: ReleaseAttestation,
+  { sevSnp = [], tdx = [] }: ReleaseAttestation,
   fileNames: readonly string[],
 ): string | undefined {
+  for (const [i, { firmware, measurements }] of tdx.entries()) {
+    const orders = measurements.map(({ order }) => order);
+    const twice = new Set(orders).size < orders.length ? "an order is there twice" : undefined;
+    const problem = launchProblem({ firmware }, fileNames) ?? twice;
+    if (problem !== undefined) return `/tdx/${i}: ${problem}`;
+  }
   for (const [i, launch] of sevSnp.entries()) {
     const problem = launchProblem(launch, fileNames) ?? processorsProblem(launch.vmm, launch.measurements);
     if (problem !== undefined) return `/sevSnp/${i}: ${problem}`;
@@ -219,4 +263,10 @@ export function measureProcessors<Processors extends LaunchProcessors>(
     const digest = byModel.get(one.cpu)?.[one.vcpus - 1] as Buffer;
     return { processors: one, digest: digest.toString("hex") };
   });
+}
+
+/** The MRTDs of a firmware's image, in all orders. @throws ATTEST_OVMF_MALFORMED */
+export function measureFirmwareForTdx(image: Buffer): ReferenceTd["measurements"] {
+  const sections = readTdvf(image);
+  return TD_ORDERS.map((order) => ({ order, mrTd: measureTd(sections, order).toString("hex") }));
 }

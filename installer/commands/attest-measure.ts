@@ -14,6 +14,7 @@ import {
 import { OVMF_MAX_BYTES, readOvmf } from "../../bundles/model/ovmf.ts";
 import { plain } from "../../bundles/model/plain-text.ts";
 import { CPU_SIGNATURES, VMMS, type Vmm } from "../../bundles/model/processor-state.ts";
+import { measureFirmwareForTdx } from "../../bundles/model/release-attestation.ts";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { explainMeasurement } from "../../verify/attestation/explain-measurement.ts";
 import { installerError } from "../error.ts";
@@ -34,9 +35,10 @@ export const attestMeasure: Command = {
   name: NAME,
   summary: "compute the launch digests that a confidential VM must report, and say which input differs",
   usage:
-    "--ovmf F --vcpus N… [--cpu MODEL…] [--vmm qemu|ec2|gce] [--kernel F [--initrd F] [--append TEXT]] [--guest-features HEX] [--expect HEX]",
+    "--ovmf F (--tdx | --vcpus N… [--cpu MODEL…] [--vmm qemu|ec2|gce] [--kernel F [--initrd F] [--append TEXT]] [--guest-features HEX]) [--expect HEX]",
   details: [
-    "--ovmf F              the firmware's image, built for SEV-SNP",
+    "--ovmf F              the firmware's image, built for SEV-SNP or TDX",
+    "--tdx                 MRTD of a TD that is made of it; what it starts then is in RTMRs, which are not computed",
     "--vcpus N             how many processors; may be given several times",
     `--cpu MODEL           QEMU's CPU model (default EPYC-v4), one of ${Object.keys(CPU_SIGNATURES).join(", ")}`,
     "--kernel, --initrd    what QEMU starts directly; needs an OVMF of OvmfPkg/AmdSev",
@@ -47,6 +49,7 @@ export const attestMeasure: Command = {
   ],
   options: {
     ovmf: { type: "string" },
+    tdx: { type: "boolean" },
     vcpus: { type: "string", multiple: true },
     cpu: { type: "string", multiple: true },
     vmm: { type: "string" },
@@ -59,6 +62,7 @@ export const attestMeasure: Command = {
   run: async (invocation) => {
     positionals(invocation, NAME);
     const expected = readExpected(optionalOption(invocation, "expect"));
+    if (invocation.options["tdx"] === true) return measureForTdx(invocation, expected);
     const vmm = readVmm(optionalOption(invocation, "vmm"));
     const counts = readCounts(repeatedOption(invocation, "vcpus"));
     const models = readModels(repeatedOption(invocation, "cpu"));
@@ -103,6 +107,32 @@ export const attestMeasure: Command = {
     return met ? 0 : 3;
   },
 };
+
+/** MRTD has neither processors nor a kernel in it. */
+const NOT_FOR_TDX = ["vcpus", "cpu", "vmm", "kernel", "initrd", "append", "guest-features"];
+
+async function measureForTdx(invocation: Invocation, expected: Buffer | undefined): Promise<number> {
+  const foreign = NOT_FOR_TDX.find((name) => invocation.options[name] !== undefined);
+  if (foreign !== undefined) throw usageError(NAME, `--${foreign} is not measured in a TD's MRTD`);
+  const image = await readBoundedFile(requiredOption(invocation, NAME, "ovmf"), OVMF_MAX_BYTES);
+  const measurements = measureFirmwareForTdx(image);
+  const met = expected === undefined || measurements.some(({ mrTd }) => mrTd === expected.toString("hex"));
+  const { terminal } = invocation;
+  for (const { order, mrTd } of measurements) terminal.result(`${mrTd}  MRTD, ${order}`);
+  if (expected !== undefined) {
+    terminal.result(met ? "the expected MRTD is one of them" : "the expected MRTD is another firmware's");
+  }
+  terminal.result(
+    "loader, kernel and command line: in RTMR1 and RTMR2, which are not computed; take them from a start of your own",
+  );
+  terminal.document({
+    schemaVersion: 1,
+    inputs: { ovmf: `sha256:${createHash("sha256").update(image).digest("hex")}` },
+    mrTds: measurements,
+    ...(expected && { expected: { digest: expected.toString("hex"), met } }),
+  });
+  return met ? 0 : 3;
+}
 
 /** A dm-verity root hash as systemd's generators take it (`roothash=`, `usrhash=`), or null. */
 function rootHashIn(commandLine: string): string | null {

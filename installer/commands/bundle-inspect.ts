@@ -67,6 +67,11 @@ export const bundleInspect: Command = {
           terminal.result(`launch  ${`${launch.vmm}, ${processorsText(processors)}`.padEnd(16)} ${digest}`);
         }
       }
+      for (const { firmware, measurements } of manifest.attestation?.tdx ?? []) {
+        for (const { order, mrTd } of measurements) {
+          terminal.result(`MRTD    ${`${firmware.file}, ${order}`.padEnd(16)} ${mrTd}`);
+        }
+      }
       for (const { kind, about, predicateType, signatures: count } of attached) {
         terminal.result(`signed  ${plain(about).padEnd(16)} ${count} × ${kind} ${plain(predicateType)}`);
       }

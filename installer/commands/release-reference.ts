@@ -54,14 +54,16 @@ export async function releaseReference(
         hints: ["list them in the policy's measurements; sealift attest measure computes them"],
       });
     }
-    const launches = manifest.attestation.sevSnp.map((launch) => ({
+    const { sevSnp = [], tdx = [] } = manifest.attestation;
+    const launches = sevSnp.map((launch) => ({
       launch,
       ovmf: readOvmf(layout.read(launch.firmware.digest, OVMF_MAX_BYTES)),
     }));
     const launchDigests = launches.flatMap(({ launch }) =>
       launch.measurements.map((measurement) => measurement.digest),
     );
-    return { release: digest, launchDigests, explain: (reported) => explained(launches, reported) };
+    const mrTds = tdx.flatMap(({ measurements }) => measurements.map(({ mrTd }) => mrTd));
+    return { release: digest, launchDigests, mrTds, explain: (reported) => explained(launches, reported) };
   } finally {
     closeStore(store);
   }

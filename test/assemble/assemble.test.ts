@@ -15,11 +15,13 @@ import {
 } from "../../bundles/layout/contents.ts";
 import { blobName, closeStore, openLayout } from "../../bundles/layout/layout.ts";
 import { type Digest, digestOf } from "../../bundles/model/digest.ts";
+import { measureFirmwareForTdx } from "../../bundles/model/release-attestation.ts";
 import { renderTestModel } from "../../bundles/source/test-model.ts";
 import { parseSbom } from "../../sbom/document.ts";
 import { scratch } from "../support/scratch.ts";
 import { smallRelease, smallRules, writeSmallBundle } from "../support/small-bundle.ts";
 import { smallOvmf } from "../support/small-ovmf.ts";
+import { smallTdvf } from "../support/small-tdvf.ts";
 import { coded } from "../support/test-trust.ts";
 
 const LOCKED_AT = new Date("2026-03-04T05:06:07.890Z");
@@ -167,6 +169,19 @@ test("a release carries the launch digests of its appliance, and one that asks f
   assert.ok(!("attestation" in (await build(plain.path, plain.root)).release));
 });
 
+test("a release carries the MRTDs of firmware for TDX", async (t) => {
+  const octets = "application/octet-stream";
+  const { root, path } = await appliance(t, {
+    files: { tdvf: { path: "TDVF.fd", mediaType: octets } },
+    attestation: { tdx: [{ firmware: "tdvf" }] },
+  });
+  await writeFile(join(root, "TDVF.fd"), smallTdvf());
+  await lock(path, root);
+  const { release } = await build(path, root);
+  const firmware = { file: "tdvf", digest: digestOf(smallTdvf()) };
+  assert.deepEqual(release.attestation, { tdx: [{ firmware, measurements: measureFirmwareForTdx(smallTdvf()) }] });
+});
+
 test("a firmware without tables for SEV-SNP, or without a place for the kernel, is refused before anything is written", async (t) => {
   const launch = { vmm: "qemu", firmware: "ovmf", vcpus: [1], cpus: ["EPYC-v4"] };
   const kernel = { digest: digestOf(Buffer.from("kernel")) };
@@ -174,10 +189,11 @@ test("a firmware without tables for SEV-SNP, or without a place for the kernel, 
     [Buffer.alloc(4096), launch],
     [smallOvmf({ takesKernel: false }), { ...launch, kernel }],
   ];
-  for (const [image, sevSnp] of cases) {
+  const attestations = [...cases.map(([image, sevSnp]) => [image, { sevSnp: [sevSnp] }] as const)];
+  for (const [image, attestation] of [...attestations, [smallOvmf(), { tdx: [{ firmware: "ovmf" }] }] as const]) {
     const { root, path } = await appliance(t, {
       files: { ovmf: { path: "OVMF.fd", mediaType: "application/octet-stream" } },
-      attestation: { sevSnp: [sevSnp] },
+      attestation,
     });
     await writeFile(join(root, "OVMF.fd"), image);
     await lock(path, root);

@@ -22,7 +22,7 @@ async function setting(t: TestContext, options: SmallReleaseOptions, measurement
   await writeFile(path("bundle"), renderTar(signedFiles(bundle)));
   await writeTrustFiles(path("trust"), bundle.trustFiles);
   const { manifest, descriptor } = bundle.small.release;
-  const own = manifest.attestation?.sevSnp[0]?.measurements[0]?.digest ?? "07".repeat(48);
+  const own = manifest.attestation?.sevSnp?.[0]?.measurements[0]?.digest ?? "07".repeat(48);
   const by = simulator();
   await mkdir(path("collateral"));
   for (const { name, bytes } of simulatedCollateral(by)) await writeFile(path(`collateral/${name}`), bytes);

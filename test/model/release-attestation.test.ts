@@ -6,10 +6,16 @@ import { digestOf } from "../../bundles/model/digest.ts";
 import { commandLineHash, EMPTY_HASH, measureLaunch } from "../../bundles/model/launch-measurement.ts";
 import { readOvmf } from "../../bundles/model/ovmf.ts";
 import { CPU_SIGNATURES } from "../../bundles/model/processor-state.ts";
-import { launchInputs, measureProcessors, type ReferenceLaunch } from "../../bundles/model/release-attestation.ts";
+import {
+  launchInputs,
+  measureFirmwareForTdx,
+  measureProcessors,
+  type ReferenceLaunch,
+} from "../../bundles/model/release-attestation.ts";
 import { parseReleaseManifest } from "../../bundles/model/release-manifest.ts";
 import { smallRelease } from "../support/small-bundle.ts";
 import { smallOvmf } from "../support/small-ovmf.ts";
+import { smallTdvf } from "../support/small-tdvf.ts";
 
 const image = smallOvmf();
 const kernel = Buffer.from("kernel");
@@ -97,6 +103,27 @@ test("a release document says in its reference values nothing that contradicts i
   for (const sevSnp of bad) assert.throws(() => parse(sevSnp), { code: "RELEASE_MALFORMED" }, JSON.stringify(sevSnp));
 });
 
+test("a release document names each order of a TD's measurement once, and firmware that it carries", () => {
+  const { manifest } = smallRelease().release;
+  const parse = (attestation: unknown): unknown =>
+    parseReleaseManifest(canonicalJson({ ...manifest, attestation })).attestation;
+  const [first, second] = measureFirmwareForTdx(smallTdvf());
+  const good = { firmware: { ...launch.firmware, file: "model" }, measurements: [first, second] };
+  assert.deepEqual(parse({ tdx: [good] }), { tdx: [good] });
+  const bad: readonly unknown[] = [
+    {},
+    { tdx: [] },
+    { tdx: [{ ...good, firmware: launch.firmware }] },
+    { tdx: [{ ...good, firmware: { digest: launch.firmware.digest } }] },
+    { tdx: [{ ...good, measurements: [first] }] },
+    { tdx: [{ ...good, measurements: [first, first] }] },
+    { tdx: [{ ...good, measurements: [first, { ...second, order: "backwards" }] }] },
+    { tdx: [{ ...good, measurements: [first, { ...second, mrTd: "00" }] }] },
+    { tdx: [{ ...good, kernel: launch.firmware }] },
+  ];
+  for (const one of bad) assert.throws(() => parse(one), { code: "RELEASE_MALFORMED" }, JSON.stringify(one));
+});
+
 test("an appliance file names carried files for its launches, and models where they are measured", () => {
   const appliance = (launchSpec: object) => ({
     schemaVersion: 1,
@@ -125,6 +152,11 @@ test("an appliance file names carried files for its launches, and models where t
   ]) {
     const value = JSON.parse(JSON.stringify(appliance(bad)));
     assert.throws(() => checkApplianceFile(value), { code: "APPLIANCE_MALFORMED" }, JSON.stringify(bad));
+  }
+  const of = (attestation: unknown): unknown => ({ ...appliance(good), attestation });
+  checkApplianceFile(of({ tdx: [{ firmware: "ovmf" }] }));
+  for (const bad of [{}, { tdx: [] }, { tdx: [{ firmware: "other" }] }, { tdx: [{ firmware: "ovmf", vcpus: [1] }] }]) {
+    assert.throws(() => checkApplianceFile(of(bad)), { code: "APPLIANCE_MALFORMED" }, JSON.stringify(bad));
   }
 });
 

@@ -19,6 +19,8 @@ import { parsePublicKey } from "../../bundles/model/public-key.ts";
 import { parseReleaseManifest } from "../../bundles/model/release-manifest.ts";
 import { releaseInputs, renderReleaseProvenance } from "../../bundles/model/release-provenance.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
+import { measureTd } from "../../bundles/model/td-measurement.ts";
+import { readTdvf } from "../../bundles/model/tdvf.ts";
 import { parseDetachedFile } from "../../bundles/sign/detached-file.ts";
 import { signStatement, statementFor } from "../../bundles/sign/statement.ts";
 import { parseTrustMetadata } from "../../bundles/sign/trust-metadata.ts";
@@ -79,6 +81,7 @@ import { file, layer, OS_RELEASE, pax, symlink } from "./layer-tar.ts";
 import { osvRecord, sbomWith } from "./scan-inputs.ts";
 import { makeSigners, type Signer, SMALL_NOW, signedBundle, signedFiles, smallTrust } from "./signed-bundle.ts";
 import { renderTar, SMALL_BUILDER } from "./small-bundle.ts";
+import { smallTdvf } from "./small-tdvf.ts";
 import { makeSigner, sshSign } from "./ssh-signer.ts";
 import { TDX_FROM, TdxPlatform } from "./tdx-platform.ts";
 import { makeKey, trustKeyOf } from "./test-trust.ts";
@@ -465,6 +468,7 @@ export const fuzzTargets: Readonly<Record<string, FuzzTarget>> = {
     },
   },
   OVMF: codes(readOvmf, Buffer.alloc(4096)),
+  "firmware for TDX": codes((data) => measureTd(readTdvf(data), "page-by-page"), smallTdvf()),
   "SSH signature": {
     seeds: [sshSign(operator, Buffer.from("x")), sshSign(makeSigner("sk-ssh-ed25519@openssh.com"), Buffer.from("x"))],
     run: (data) => {

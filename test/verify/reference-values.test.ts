@@ -4,7 +4,12 @@ import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { digestOf } from "../../bundles/model/digest.ts";
 import { readOvmf } from "../../bundles/model/ovmf.ts";
-import { measureProcessors, type ReferenceLaunch } from "../../bundles/model/release-attestation.ts";
+import {
+  measureFirmwareForTdx,
+  measureProcessors,
+  type ReferenceLaunch,
+  type ReferenceTd,
+} from "../../bundles/model/release-attestation.ts";
 import type { Finding } from "../../verify/verdict.ts";
 import { measuredRelease } from "../support/bad-bundles.ts";
 import { judge } from "../support/judge.ts";
@@ -12,6 +17,7 @@ import { scratch } from "../support/scratch.ts";
 import { signedBundle, signedFiles } from "../support/signed-bundle.ts";
 import { renderTar, type SmallReleaseOptions, smallRelease } from "../support/small-bundle.ts";
 import { smallOvmf } from "../support/small-ovmf.ts";
+import { smallTdvf } from "../support/small-tdvf.ts";
 
 /** The verdict's finding about reference values. */
 async function attestationFinding(
@@ -77,4 +83,24 @@ test("a carried file that is not the one that was measured is named", async (t) 
   );
   assert.equal(code, "RELEASE_LAUNCH_INPUT");
   assert.match(message, /firmware: carried is "ovmf"/);
+});
+
+test("MRTDs of a firmware for TDX are computed again, and a wrong one is refused", async (t) => {
+  const image = smallTdvf();
+  const firmware = { file: "tdvf", digest: digestOf(image) };
+  const measurements = measureFirmwareForTdx(image);
+  const judged = (td: Partial<ReferenceTd>): ReturnType<typeof attestationFinding> =>
+    attestationFinding(t, {
+      files: [{ name: "tdvf", mediaType: "application/octet-stream", bytes: image }],
+      release: { attestation: { tdx: [{ firmware, measurements, ...td }] } },
+    });
+  const good = await judged({});
+  assert.deepEqual([good.status, good.decision], ["pass", "allow"]);
+  assert.match(good.message, /^0 launch digests of SEV-SNP and MRTDs of 1 firmware files for TDX, computed again/);
+  const wrong = measurements.map((one, i) => (i === 1 ? { ...one, mrTd: "0a".repeat(48) } : one));
+  const denied = await judged({ measurements: wrong });
+  assert.deepEqual([denied.code, denied.decision], ["RELEASE_LAUNCH_DIGEST", "deny"]);
+  assert.match(denied.message, /^TD 1: got MRTD (?:0a){48} section-by-section, want /);
+  const foreign = await judged({ firmware: { ...firmware, digest: digestOf(Buffer.from("other")) } });
+  assert.equal(foreign.code, "RELEASE_LAUNCH_INPUT");
 });

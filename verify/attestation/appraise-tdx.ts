@@ -25,7 +25,7 @@ export interface TdxQuestion {
   readonly at: Date;
   /** What REPORTDATA must be, 64 bytes, or why no answer counts: the code and a sentence. */
   readonly reportData: Buffer | readonly [code: string, message: string];
-  /** A release's launch digests. They are of SEV-SNP, so a quote can meet none of them. */
+  /** A release's reference values: the quote's MRTD must be one of them, beside what the policy lists. */
   readonly reference: ReferenceValues | null;
 }
 
@@ -295,9 +295,8 @@ function measurementRules(
       wanted: measurements,
       got,
       problem:
-        reference === null
-          ? fails(met.length > 0, code, `quote: ${got}, which together are none of the policy's`)
-          : [code, `quote: release ${reference.release} has launch digests of SEV-SNP and none of TDX`],
+        fails(met.length > 0, code, `quote: ${got}, which together are none of the policy's`) ??
+        releaseProblem(reference, registers[0] ?? ""),
     },
     rootfs: {
       wanted: rootfs,
@@ -309,6 +308,13 @@ function measurementRules(
       ),
     },
   };
+}
+
+/** A release names the firmware alone; loader and kernel are in RTMRs, which the policy lists. */
+function releaseProblem(reference: ReferenceValues | null, mrTd: string): Problem {
+  if (reference === null || reference.mrTds?.includes(mrTd)) return undefined;
+  const what = reference.mrTds === undefined || reference.mrTds.length === 0 ? "has none" : "has others";
+  return ["ATTEST_MEASUREMENT_UNKNOWN", `quote: MRTD ${mrTd}, but release ${reference.release} ${what}`];
 }
 
 function isMeasurement({ mrTd, rtmrs }: TdxMeasurement, registers: readonly string[]): boolean {

@@ -24,6 +24,8 @@ export interface ReferenceValues {
   readonly release: Digest;
   /** 96 hexadecimal digits each. */
   readonly launchDigests: readonly string[];
+  /** The same of TDX, any of which a TD may report. Absent in a release that has none. */
+  readonly mrTds?: readonly string[];
 }
 
 export interface AppraisalQuestion {

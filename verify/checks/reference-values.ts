@@ -5,9 +5,11 @@ import { OVMF_MAX_BYTES, type Ovmf, readOvmf } from "../../bundles/model/ovmf.ts
 import {
   type LaunchFile,
   launchInputs,
+  measureFirmwareForTdx,
   measureProcessors,
   processorsText,
   type ReferenceLaunch,
+  type ReferenceTd,
 } from "../../bundles/model/release-attestation.ts";
 import { explainMeasurement } from "../attestation/explain-measurement.ts";
 import { type Finding, failed, notChecked, passed } from "../verdict.ts";
@@ -24,18 +26,34 @@ export function checkReferenceValues(layout: Layout, release: BundleRelease): Fi
   if (attestation === undefined) {
     return [notChecked(CHECK, "release", "the release carries no reference values for a confidential VM")];
   }
-  const problems = attestation.sevSnp.flatMap((launch, i) =>
-    launchFindings(layout, release, launch, `launch ${i + 1}`),
-  );
+  const { sevSnp = [], tdx = [] } = attestation;
+  const problems = [
+    ...sevSnp.flatMap((launch, i) => launchFindings(layout, release, launch, `launch ${i + 1}`)),
+    ...tdx.flatMap((td, i) => tdFindings(layout, release, td, `TD ${i + 1}`)),
+  ];
   if (problems.length > 0) return problems;
-  const digests = attestation.sevSnp.reduce((sum, { measurements }) => sum + measurements.length, 0);
+  const digests = sevSnp.reduce((sum, { measurements }) => sum + measurements.length, 0);
   const uncarried = new Set(
-    attestation.sevSnp.flatMap(({ kernel, initrd }) =>
+    sevSnp.flatMap(({ kernel, initrd }) =>
       [kernel, initrd].flatMap((input) => (input && input.file === undefined ? [input.digest] : [])),
     ),
   );
   const alone = uncarried.size === 0 ? "" : `; ${uncarried.size} files are known by their digests alone`;
-  return [passed(CHECK, "release", `${digests} launch digests of SEV-SNP, computed again from their inputs${alone}`)];
+  const mrTds = tdx.length === 0 ? "" : ` and MRTDs of ${tdx.length} firmware files for TDX`;
+  const message = `${digests} launch digests of SEV-SNP${mrTds}, computed again from their inputs${alone}`;
+  return [passed(CHECK, "release", message)];
+}
+
+/** What is wrong with the MRTDs of one firmware; empty if nothing. */
+function tdFindings(layout: Layout, release: BundleRelease, td: ReferenceTd, name: string): Finding[] {
+  const foreign = inputFindings(release, td.firmware, name, "firmware");
+  if (foreign.length > 0) return foreign;
+  const measured = measureFirmwareForTdx(layout.read(td.firmware.digest, OVMF_MAX_BYTES));
+  const wrong = td.measurements.find(({ order, mrTd }) => measured.find((one) => one.order === order)?.mrTd !== mrTd);
+  if (wrong === undefined) return [];
+  const want = measured.find(({ order }) => order === wrong.order)?.mrTd;
+  const problem = `${name}: got MRTD ${wrong.mrTd} ${wrong.order}, want ${want}`;
+  return [failed(CHECK, name, "RELEASE_LAUNCH_DIGEST", `${problem}; its bytes or the order differ`)];
 }
 
 /** What is wrong with one launch; empty if nothing. */

@@ -17,7 +17,12 @@ import {
   TDX_CHECKS,
 } from "../../../verify/attestation/attestation-verdict.ts";
 import { reportDataOf } from "../../../verify/attestation/report-data.ts";
-import { lintTdxPolicy, type TdxPolicy, tdxPolicySchema } from "../../../verify/attestation/tdx-policy.ts";
+import {
+  lintTdxPolicy,
+  type TdxMeasurement,
+  type TdxPolicy,
+  tdxPolicySchema,
+} from "../../../verify/attestation/tdx-policy.ts";
 import {
   MR_TD,
   PCE_SVN,
@@ -367,9 +372,18 @@ test("a check that was not made allows only where the policy says unchecked, and
   }
 });
 
-test("the launch digests of a release are SEV-SNP's, and no quote meets them", () => {
+test("with a release the MRTD must be one of its own, beside what the policy lists", () => {
   const release = digestOf("a release");
-  const verdict = judgeTdx({ reference: { release, launchDigests: [hex(MR_TD)] } });
-  assert.equal(verdict.reference, release);
-  assert.equal(failures(verdict).measurement, "ATTEST_MEASUREMENT_UNKNOWN");
+  const of = (mrTds: readonly string[] | undefined, policy: Partial<TdxPolicy> = {}) =>
+    judgeTdx({ policy, reference: { release, launchDigests: [hex(MR_TD)], ...(mrTds && { mrTds }) } });
+  const good = of(["0a".repeat(48), hex(MR_TD)]);
+  assert.deepEqual([good.reference, good.decision], [release, "simulated"]);
+  const denied = { measurement: "ATTEST_MEASUREMENT_UNKNOWN" };
+  assert.deepEqual(failures(of(undefined)), denied, "launch digests of SEV-SNP are none of TDX");
+  assert.deepEqual(failures(of(["0a".repeat(48)])), denied);
+  const rtmrs = [...(LEAST_TDX_POLICY.measurements as readonly TdxMeasurement[])].map((one) => ({
+    ...one,
+    rtmrs: one.rtmrs.with(2, "0a".repeat(48)),
+  }));
+  assert.deepEqual(failures(of([hex(MR_TD)], { measurements: rtmrs })), denied, "the kernel is in the policy's RTMRs");
 });
