@@ -52,8 +52,11 @@ export const verify: Command = {
     const { terminal } = invocation;
     const formats = readFormats(invocation);
     const progress = terminal.progress("verifying");
-    const onProgress = (done: number, total: number): void =>
-      progress.update(`${Math.round(done / 1e6)} of ${Math.round(total / 1e6)} MB hashed`);
+    const onProgress = (done: number, total: number): void => {
+      const all = Math.round(total / 1e6);
+      // Vulnerability records, if there are some, take seconds after the last byte is hashed.
+      progress.update(done < total ? `${Math.round(done / 1e6)} of ${all} MB hashed` : `${all} MB hashed, now judging`);
+    };
     const isDescribed = formats.stdout === "html" || formats.report === "html";
     const against = optionalOption(invocation, "against");
     if (against !== undefined && !isDescribed) throw usageError("verify", "--against is for --format html");
