@@ -19,6 +19,7 @@ import { renderedFile } from "./deploy-steps.ts";
 import { lifecycleError } from "./error.ts";
 import { clientAddress } from "./front.ts";
 import type { ProbeTarget } from "./probe.ts";
+import { requireSecretsHere } from "./secrets-here.ts";
 import { type ReleaseParts, renderFor } from "./stored-release.ts";
 
 /** A release that was verified for this site just now, and what the plan needs. */
@@ -29,10 +30,11 @@ export interface Prepared {
   readonly engine: Engine;
 }
 
-/** @throws STATE_DISK_FULL | SITE_DISK_SHORT | SITE_PORT_BUSY | SITE_DATABASE_DOWN | ENGINE_PORT_BUSY | DEPLOYMENT_DAMAGED */
+/** @throws SITE_SECRETS_AWAY | STATE_DISK_FULL | SITE_DISK_SHORT | SITE_PORT_BUSY | SITE_DATABASE_DOWN | ENGINE_PORT_BUSY | DEPLOYMENT_DAMAGED */
 export async function requirePreconditions(prepared: Prepared, parameters: DeployParameters): Promise<void> {
   const { facts, next, source, engine } = prepared;
   const { paths } = facts.site;
+  if (facts.current) requireSecretsHere(facts.site, facts.current.rules.secrets);
   if (parameters.parts.stage) requireStoreRoom(paths.directory, source);
   // It reads the files by which the site runs: whoever edited them is found before they are used.
   await requireClientAddress(prepared, parameters);

@@ -3,10 +3,12 @@ import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
+import { measureFirmwareForTdx } from "../../bundles/model/release-attestation.ts";
 import { appraiseInCage } from "../../verify/attestation/appraise-in-cage.ts";
 import { ATTESTATION_CHECKS, type AttestationVerdict } from "../../verify/attestation/attestation-verdict.ts";
 import { type CommandResult, sealift } from "../support/command-line.ts";
 import { scratch } from "../support/scratch.ts";
+import { smallTdvf } from "../support/small-tdvf.ts";
 import { amdCollateral, LEAST_POLICY, SKIP, vector, vectorFile } from "../verify/attestation/evidence.ts";
 
 const BAD_JUDGE = "../../test/verify/attestation/bad-judge.js";
@@ -200,6 +202,21 @@ test("attest measure: one digest for each number of processors, and which input 
     assert.equal((await measure(...bad)).exit, 2, bad.join(" "));
   }
   assert.equal((await measure("--vcpus", "1", "--kernel", join(directory, "none"))).exit, 4);
+});
+
+test("attest measure --tdx: MRTD in both orders, and nothing that is not measured there", async (t) => {
+  const directory = await scratch(t);
+  const ovmf = join(directory, "ovmf");
+  await writeFile(ovmf, smallTdvf());
+  const measure = (...more: readonly string[]) => sealift(["attest", "measure", "--tdx", "--ovmf", ovmf, ...more]);
+  const [first, second] = measureFirmwareForTdx(smallTdvf());
+  const met = await measure("--expect", second?.mrTd ?? "", "--json");
+  assert.equal(met.exit, 0, met.stderr);
+  assert.deepEqual((JSON.parse(met.stdout) as { mrTds: unknown }).mrTds, [first, second]);
+  assert.equal((await measure("--expect", "0a".repeat(48))).exit, 3);
+  assert.equal((await measure("--vcpus", "1")).exit, 2);
+  await writeFile(ovmf, Buffer.alloc(4096));
+  assert.match((await measure()).stderr, /\[ATTEST_OVMF_MALFORMED\]/);
 });
 
 test("attest collect on a machine that is no confidential VM ends with 4 and writes nothing", async (t) => {
