@@ -89,9 +89,15 @@ export function eventOf(entry: LedgerEntry, head: Digest): Readonly<Record<strin
     requestId: `ledger-${seq}`,
     ...(operation !== undefined && { operation }),
     ...(typeof data["result"] === "string" && { outcome: data["result"] }),
+    // Of a restore: what is in the log and no more in the data, or in neither.
+    ...(isCounts(data["gap"]) && { counts: data["gap"] }),
     ledgerHead: hex,
     ledgerLength: seq,
   };
+}
+
+function isCounts(value: unknown): value is Readonly<Record<string, number>> {
+  return typeof value === "object" && value !== null && Object.values(value).every((one) => Number.isSafeInteger(one));
 }
 
 interface EventNames {

@@ -30,16 +30,18 @@ export interface VerifyLogOptions {
   readonly key?: LogKey | undefined;
   /** An older checkpoint, kept outside, and what to call it. */
   readonly from?: { readonly note: Buffer; readonly name: string } | undefined;
+  /** The checkpoint to verify up to, in place of the one that lies there. */
+  readonly note?: Buffer | undefined;
   readonly onProgress?: (done: number, all: number) => void;
   /** Told each entry, from number 0 on, before anything of the log is judged. */
   readonly onEntry?: (entry: Buffer, index: number) => void;
 }
 
-const HASH_BYTES = 32;
-const TILE_WIDTH = 256;
+export const HASH_BYTES = 32;
+export const TILE_WIDTH = 256;
 const LEVEL_HEIGHT = 8;
 const TILE_MAX_BYTES = TILE_WIDTH * HASH_BYTES;
-const BUNDLE_MAX_BYTES = TILE_WIDTH * (2 + 65_535);
+export const BUNDLE_MAX_BYTES = TILE_WIDTH * (2 + 65_535);
 
 const EVIDENCE = { hints: ["keep a copy of the directory as evidence before anything is repaired"] };
 
@@ -51,7 +53,7 @@ const EVIDENCE = { hints: ["keep a copy of the directory as evidence before anyt
  */
 export function verifyAuditLog(directory: string, options: VerifyLogOptions = {}): LogVerification {
   const path = join(directory, "checkpoint");
-  const note = readStateFile(path, CHECKPOINT_MAX_BYTES);
+  const note = options.note ?? readStateFile(path, CHECKPOINT_MAX_BYTES);
   if (!note) {
     throw auditError("AUDIT_LOG_NOT_FOUND", `${JSON.stringify(directory)}: there is no checkpoint in it`, {
       hints: ["give the directory that holds `checkpoint` and `tile`"],
@@ -197,7 +199,7 @@ function parentOf(left: Buffer, right: Buffer): Buffer {
 }
 
 /** `tile/<row>/<index>`, the index in groups of three digits, all but the last behind an `x`. */
-function tilePath(row: string, index: number): string {
+export function tilePath(row: string, index: number): string {
   const digits = String(index);
   const groups = digits.padStart(Math.ceil(digits.length / 3) * 3, "0").match(/\d{3}/g) ?? [];
   return `tile/${row}/${groups.map((group, i) => (i < groups.length - 1 ? `x${group}` : group)).join("/")}`;

@@ -1,8 +1,14 @@
 import { plain } from "../../bundles/model/plain-text.ts";
 import { CHECKPOINT_MAX_BYTES, parseLogKey } from "../audit/checkpoint.ts";
-import { collectLedgerEvents, compareWithLedger } from "../audit/ledger-events.ts";
-import { verifyAuditLog } from "../audit/verify-log.ts";
+import { type ClosedEpoch, verifyEpochs } from "../audit/epochs.ts";
+import {
+  collectLedgerEvents,
+  compareLedgerWithLog,
+  compareWithLedger,
+  type LedgerEvent,
+} from "../audit/ledger-events.ts";
 import { readBoundedFile } from "../host/read-file.ts";
+import type { Ledger } from "../lifecycle/ledger.ts";
 import { auditPlace } from "./audit-place.ts";
 import { type Command, optionalOption } from "./command.ts";
 import { STATE_OPTION } from "./site-options.ts";
@@ -21,6 +27,7 @@ export const auditVerify: Command = {
     "Needs no service and no network; without DIR the engine that knows where the log is. Exit 3 if anything does",
     "not hold. Without --key nobody says who made the checkpoint; without --from a log that was rewound or",
     "replaced as a whole is not found out.",
+    "After a restore the epochs before are checked too, and that each continues the one before it.",
     "Without DIR the log and the site's ledger are compared too: each holds what the other said.",
   ],
   options: { key: { type: "string" }, from: { type: "string" }, ...STATE_OPTION },
@@ -40,9 +47,18 @@ export const auditVerify: Command = {
     const progress = terminal.progress("checking entries");
     const onProgress = (done: number, all: number): void => progress.update(`${done} of ${all}`);
     const collected = collectLedgerEvents();
-    const log = verifyAuditLog(directory, { key, from, onProgress, onEntry: collected.onEntry });
+    const older = new Map<number, ReturnType<typeof collectLedgerEvents>>();
+    const onClosedEntry = (epoch: number, entry: Buffer, index: number): void => {
+      const events = older.get(epoch) ?? collectLedgerEvents();
+      older.set(epoch, events);
+      events.onEntry(entry, index);
+    };
+    const log = verifyEpochs(directory, { key, from, onProgress, onEntry: collected.onEntry, onClosedEntry });
     progress.done(`${log.entries}`);
     const compared = site && compareWithLedger(site, { ...log, events: collected.events });
+    const before = site
+      ? log.closed.flatMap((one) => epochFindings(site.ledger, site.siteId, one, older.get(one.epoch)?.events ?? []))
+      : [];
     const notChecked = [
       ...(log.isSignatureChecked ? [] : ["who made the checkpoint (--key)"]),
       ...(log.continues === undefined ? ["whether the log was rewound or replaced as a whole (--from)"] : []),
@@ -52,14 +68,18 @@ export const auditVerify: Command = {
       ...(compared?.notChecked ?? []),
     ];
     if (invocation.args.length === 0) terminal.result(`of this site, in ${plain(directory)}; key ${keyPath ?? "none"}`);
-    terminal.result(`log ${plain(log.origin)}: ${log.entries} entries, root ${log.root}`);
+    const epoch = log.epoch > 1 ? `, epoch ${log.epoch}` : "";
+    terminal.result(`log ${plain(log.origin)}${epoch}: ${log.entries} entries, root ${log.root}`);
     terminal.result(
       `first ${plain(log.firstTime ?? "none")}, last ${plain(log.lastTime ?? "none")}, by the senders' clocks`,
     );
     if (log.continues !== undefined) terminal.result(`continues the checkpoint of ${log.continues} entries`);
     if (compared) terminal.result(`entries of the site's ledger in it: ${compared.compared}`);
     for (const what of notChecked) terminal.result(`not checked: ${what}`);
-    const findings = compared?.findings ?? [];
+    for (const { epoch, entries, root } of log.closed) {
+      terminal.result(`epoch ${epoch}, closed by a restore: ${entries} entries, root ${root}`);
+    }
+    const findings = [...(compared?.findings ?? []), ...before];
     for (const { code, message } of findings) terminal.result(plain(`[${code}]: ${message}`));
     const holds = findings.length === 0;
     terminal.result(holds ? "the log holds" : "the log holds by itself, and does NOT agree with the ledger");
@@ -67,3 +87,14 @@ export const auditVerify: Command = {
     return holds ? 0 : 3;
   },
 };
+
+/** What a closed epoch says of the ledger, which no restore takes back. */
+function epochFindings(
+  ledger: Ledger,
+  siteId: string,
+  { epoch, entries }: ClosedEpoch,
+  events: readonly LedgerEvent[],
+): { readonly code: string; readonly message: string }[] {
+  const { findings } = compareLedgerWithLog(ledger, siteId, { events, size: entries, behind: 0 }, undefined);
+  return findings.map(({ code, message }) => ({ code, message: `epoch ${epoch}: ${message}` }));
+}

@@ -42,6 +42,7 @@ import { configuration } from "./install.ts";
 import { changedAuthority } from "./operator.ts";
 import { keepOption } from "./prune.ts";
 import { RECORDS_DETAIL, RECORDS_OPTION } from "./records-option.ts";
+import { newHostSubject, RESTORE_OPTIONS, restoreSubject } from "./restore-plan.ts";
 import { rollbackTarget } from "./rollback.ts";
 import { planRotateOf, rotationWish } from "./rotate.ts";
 import { withSiteEngine } from "./site-engine.ts";
@@ -66,8 +67,9 @@ export const authorize: Command = {
   usage: "ACTION [ARGS] --out FILE.request [--key K…] [--reason TEXT] [--valid-for HOURS] [--state DIR]",
   details: [
     "ACTION [ARGS]         install BUNDLE | upgrade BUNDLE | rollback | config FILE | operator add FILE | operator remove NAME |",
+    "                      operator recipients FILE |",
     "                      trust DIR | policy FILE | prune | uninstall | tls renew | tls import CHAIN |",
-    "                      rotate secrets | rotate certificates |",
+    "                      rotate secrets | rotate certificates | restore FILE --identity KEY |",
     "                      tenant add NAME … | api-key add …, with the options of the verb",
     "--key K               sign at once into FILE.request.sig, FILE.request.2.sig …",
     RECORDS_DETAIL,
@@ -81,6 +83,7 @@ export const authorize: Command = {
     to: { type: "string" },
     keep: { type: "string" },
     "purge-data": { type: "boolean" },
+    ...RESTORE_OPTIONS,
     ...TLS_OPTIONS,
     ...WISH_OPTIONS,
     ...REQUEST_OPTIONS,
@@ -89,8 +92,7 @@ export const authorize: Command = {
   run: async (invocation) => {
     const { terminal } = invocation;
     const out = requiredOption(invocation, NAME, "out");
-    const site = openSiteForChange(stateDirectory(invocation));
-    const subject = await planOf(invocation, site);
+    const { site, subject } = await asks(invocation);
     if (!subject) return 3;
     const request = makeRequest(site, subject, requestOptions(invocation, NAME));
     if (existsSync(out)) throw existsError(out);
@@ -115,6 +117,18 @@ async function removeOldSignature(path: string): Promise<void> {
   await rm(path, { force: true }).catch((cause: unknown) => {
     throw installerError("FILE_WRITE_FAILED", `destination ${JSON.stringify(path)}: ${reasonOf(cause)}`, { cause });
   });
+}
+
+/** Of a site that is here, or that a backup brings to this host. */
+async function asks(
+  invocation: Invocation,
+): Promise<{ readonly site: Site; readonly subject: PlanSubject | undefined }> {
+  const [action, ...rest] = invocation.args;
+  if (action === "restore" && invocation.options["new-host"] === true) {
+    return newHostSubject(invocation, only(rest, "restore FILE --new-host --identity KEY"));
+  }
+  const site = openSiteForChange(stateDirectory(invocation));
+  return { site, subject: await planOf(invocation, site) };
 }
 
 /** Both `tenant` and `api-key`: one database, one task. */
@@ -159,8 +173,9 @@ const PLANNERS: Readonly<Partial<Record<Action, Planner>>> = {
     });
   },
   operator: async (_invocation, site, [word, argument, ...more]) => {
-    if ((word !== "add" && word !== "remove") || argument === undefined || more.length > 0) {
-      throw usageError(NAME, "want `operator add FILE` or `operator remove NAME`");
+    const isWord = word === "add" || word === "remove" || word === "recipients";
+    if (!isWord || argument === undefined || more.length > 0) {
+      throw usageError(NAME, "want `operator add FILE`, `operator remove NAME` or `operator recipients FILE`");
     }
     return planOperatorChange(site.authority, await changedAuthority(site.authority, word, argument));
   },
@@ -190,6 +205,8 @@ const PLANNERS: Readonly<Partial<Record<Action, Planner>>> = {
     none(args, "prune [--keep N]");
     return (await planPrune(site, keepOption(invocation))).subject;
   },
+  restore: async (invocation, site, args) =>
+    restoreSubject(invocation, site, only(args, "restore FILE --identity KEY")),
   uninstall: async (invocation, site, args) => {
     none(args, "uninstall [--purge-data]");
     return (await planUninstall(site, invocation.options["purge-data"] === true)).subject;

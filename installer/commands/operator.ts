@@ -4,9 +4,9 @@ import { operatorChange, operatorChangeParameters, planOperatorChange } from "..
 import { planLines } from "../lifecycle/plan-text.ts";
 import { openSite, requireAuthorityOfLedger } from "../lifecycle/site.ts";
 import { signerLine } from "../site/allowed-signers.ts";
-import { type Authority, addOperators, removeOperator } from "../site/authority.ts";
+import { type Authority, addOperators, removeOperator, withBackupRecipients } from "../site/authority.ts";
 import { type Command, type Invocation, positionals } from "./command.ts";
-import { readSigners } from "./site-init.ts";
+import { readRecipients, readSigners } from "./site-init.ts";
 import {
   AUTHORIZATION_DETAILS,
   AUTHORIZATION_OPTIONS,
@@ -27,11 +27,12 @@ export const operatorList: Command = {
     const { terminal } = invocation;
     const site = openSite(stateDirectory(invocation));
     requireAuthorityOfLedger(site);
-    const { operators, reviewers, recoveryKey, digest, document } = site.authority;
+    const { operators, reviewers, recoveryKey, backupRecipients, digest, document } = site.authority;
     terminal.result(`# site ${site.siteId}, authority ${document.version} ${digest}`);
     for (const signer of operators) terminal.result(signerLine(signer));
     for (const { principal, key } of reviewers) terminal.result(`# reviewer ${principal} ${key.fingerprint}`);
     terminal.result(`# recovery key ${recoveryKey?.fingerprint ?? "none"}`);
+    for (const recipient of backupRecipients) terminal.result(`# backups are sealed for ${recipient}`);
     terminal.result(
       `# thresholds ${Object.entries(document.thresholds)
         .map((pair) => pair.join("="))
@@ -44,17 +45,21 @@ export const operatorList: Command = {
 
 export const operatorAdd = changing("add", "FILE", "let more operators sign, or give one another key");
 export const operatorRemove = changing("remove", "NAME", "take an operator's keys away");
+export const operatorRecipients = changing(
+  "recipients",
+  "FILE",
+  "say for which age public keys backups are sealed from now on: one a line, and no other",
+);
 
-/** The authority after `operator add FILE` or `operator remove NAME`. @throws as `addOperators`, `removeOperator` */
-export async function changedAuthority(
-  before: Authority,
-  word: "add" | "remove",
-  argument: string,
-): Promise<Authority> {
+type Word = "add" | "remove" | "recipients";
+
+/** The authority after `operator WORD ARGUMENT`. @throws as `addOperators`, `removeOperator`, `withBackupRecipients` */
+export async function changedAuthority(before: Authority, word: Word, argument: string): Promise<Authority> {
+  if (word === "recipients") return withBackupRecipients(before, await readRecipients(argument));
   return word === "add" ? addOperators(before, await readSigners(argument)) : removeOperator(before, argument);
 }
 
-function changing(word: "add" | "remove", argument: string, summary: string): Command {
+function changing(word: Word, argument: string, summary: string): Command {
   const name = `operator ${word}`;
   return {
     name,

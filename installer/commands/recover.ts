@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { plain } from "../../bundles/model/plain-text.ts";
 import { renderVerdictText } from "../../verify/verdict-text.ts";
+import { spoolDirectory } from "../backup/spool.ts";
 import { DEPLOY_KINDS } from "../lifecycle/deploy.ts";
 import type { DeployContext } from "../lifecycle/deploy-context.ts";
 import { openJournalPath, planRecovery, recover as recoverOperation } from "../lifecycle/execute.ts";
@@ -10,12 +11,15 @@ import { acquireLock } from "../lifecycle/lock.ts";
 import { operatorChange } from "../lifecycle/operator-change.ts";
 import { policyChange } from "../lifecycle/policy-change.ts";
 import { pruneKind, uninstallKind } from "../lifecycle/removal.ts";
+import { restoreDataKind } from "../lifecycle/restore-data.ts";
 import { restoreRelease } from "../lifecycle/restore-release.ts";
+import { restoreSiteKind } from "../lifecycle/restore-site.ts";
 import { openSite, type Site } from "../lifecycle/site.ts";
 import { verifyForSite } from "../lifecycle/site-verify.ts";
 import type { OperationKind } from "../lifecycle/step.ts";
 import { tenantsKind } from "../lifecycle/tenants.ts";
 import { trustChange } from "../lifecycle/trust-change.ts";
+import { removeTree } from "../site/disk.ts";
 import { openState, statePaths } from "../site/state.ts";
 import { tidyStore } from "../site/store.ts";
 import { showCredentials } from "../ui/show-credentials.ts";
@@ -36,6 +40,8 @@ const KINDS: ReadonlyMap<string, OperationKind<DeployContext>> = new Map(
     uninstallKind,
     pruneKind,
     tenantsKind,
+    restoreDataKind,
+    restoreSiteKind,
   ].map((kind) => [kind.name, kind]),
 );
 
@@ -87,6 +93,8 @@ export const recover: Command = {
         return recoverOperation(site, KINDS, context, { isDamageAccepted });
       }).finally(() => report.close());
       mend(terminal, site);
+      // Of a backup or a restore that was cut off: in clear, and of no use to anybody.
+      removeTree(site.disk, spoolDirectory(site));
       await tellLedger(invocation, site);
       if (tornBytes > 0) terminal.note(`note: the journal's last record was torn (${tornBytes} bytes)`);
       if (operation !== undefined)

@@ -20,18 +20,21 @@ const NAME = "site init";
 export const siteInit: Command = {
   name: NAME,
   summary: "make this host a site: who may move it, and how many of them must agree",
-  usage: "--operators FILE [--threshold ACTION=M…] [--recovery-key PUB] [--reviewers FILE] [--state DIR]",
+  usage:
+    "--operators FILE [--threshold ACTION=M…] [--recovery-key PUB] [--reviewers FILE] [--backup-recipients FILE] [--state DIR]",
   details: [
     'each line of FILE: NAME namespaces="sealift-authorization" ssh-ed25519 AAAA… (see ssh-keygen, ALLOWED SIGNERS)',
     `--threshold ACTION=M  how many operators must sign (default 1); actions: ${ACTIONS.join(", ")}`,
     "--recovery-key PUB    a public key whose private half lies offline: it may replace operators, nothing else",
     "--reviewers FILE      keys that are known and move nothing; lines as of operators",
+    "--backup-recipients FILE  age public keys (age1…), one a line: who has a private half opens this site's backups",
   ],
   options: {
     operators: { type: "string" },
     threshold: { type: "string", multiple: true },
     "recovery-key": { type: "string" },
     reviewers: { type: "string" },
+    "backup-recipients": { type: "string" },
     ...STATE_OPTION,
   },
   run: async (invocation) => {
@@ -42,7 +45,10 @@ export const siteInit: Command = {
     const reviewers = reviewersFile === undefined ? [] : await readSigners(reviewersFile);
     const recoveryFile = optionalOption(invocation, "recovery-key");
     const recoveryKey = recoveryFile === undefined ? undefined : await readKey(recoveryFile);
-    const authority = makeAuthority({ operators, reviewers, thresholds: thresholds(invocation), recoveryKey }, 1);
+    const recipientsFile = optionalOption(invocation, "backup-recipients");
+    const backupRecipients = recipientsFile === undefined ? [] : await readRecipients(recipientsFile);
+    const parts = { operators, reviewers, thresholds: thresholds(invocation), recoveryKey, backupRecipients };
+    const authority = makeAuthority(parts, 1);
     const directory = stateDirectory(invocation);
     const { siteId } = createSite(directory, authority);
     terminal.result(`site ${siteId} in ${plain(directory)}`);
@@ -50,6 +56,10 @@ export const siteInit: Command = {
       terminal.result(`  operator ${principal}  ${key.type} ${key.fingerprint}`);
     if (!recoveryKey)
       terminal.note("note: no recovery key; if the operators' keys are lost, nobody can move this site");
+    if (backupRecipients.length === 0)
+      terminal.note(
+        "note: no backup recipients; name them with sealift operator recipients FILE before sealift backup",
+      );
     terminal.result("Next: sealift ledger export --out FILE, and let each operator keep it elsewhere");
     terminal.document({
       siteId,
@@ -58,6 +68,7 @@ export const siteInit: Command = {
       operators: operators.map(({ principal, key }) => ({ principal, type: key.type, fingerprint: key.fingerprint })),
       thresholds: authority.document.thresholds,
       recoveryKey: recoveryKey?.fingerprint ?? null,
+      backupRecipients,
     });
     return 0;
   },
@@ -66,6 +77,12 @@ export const siteInit: Command = {
 /** @throws AUTHORITY_MALFORMED | SSH_KEY_MALFORMED | FILE_NOT_FOUND */
 export async function readSigners(path: string): Promise<Signer[]> {
   return parseSigners((await readBoundedFile(path, SIGNERS_MAX_BYTES)).toString("utf8"), path);
+}
+
+/** Age itself is loaded only where somebody names its keys. @throws BACKUP_RECIPIENT_MALFORMED | FILE_NOT_FOUND */
+export async function readRecipients(path: string): Promise<string[]> {
+  const { KEY_FILE_MAX_BYTES, recipientsIn } = await import("../backup/age-file.ts");
+  return recipientsIn((await readBoundedFile(path, KEY_FILE_MAX_BYTES)).toString("utf8"), path);
 }
 
 async function readKey(path: string): Promise<SshKey> {

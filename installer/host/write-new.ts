@@ -3,10 +3,10 @@ import { open } from "node:fs/promises";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { installerError } from "../error.ts";
 
-/** Readable by all, and on the disk when this returns. @throws FILE_WRITE_FAILED, also if it exists */
-export async function writeNew(path: string, bytes: Uint8Array): Promise<void> {
+/** Readable by all unless `mode` says otherwise, and on the disk when this returns. @throws FILE_WRITE_FAILED, also if it exists */
+export async function writeNew(path: string, bytes: Uint8Array, mode = 0o644): Promise<void> {
   try {
-    const file = await open(path, "wx", 0o644);
+    const file = await open(path, "wx", mode);
     try {
       await file.writeFile(bytes);
       await file.sync();

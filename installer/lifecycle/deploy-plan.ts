@@ -199,7 +199,17 @@ function requireFitsData({ deployments, volumes, site }: PlanFacts, manifest: Re
       { hints: [`docker volume ls --filter label=sealift.site=${site.siteId}: save what you need, then remove them`] },
     );
   }
-  const { appliance, version, upgradeFrom } = manifest;
+  requireTakesData(data, manifest);
+}
+
+/**
+ * That this release can work on data that another one wrote, as if it had been upgraded from it or rolled back to.
+ * @throws RELEASE_OTHER_APPLIANCE | ROLLBACK_NOT_ALLOWED | UPGRADE_NOT_ALLOWED
+ */
+export function requireTakesData(
+  data: DataMark,
+  { appliance, version, upgradeFrom }: Pick<ReleaseManifest, "appliance" | "version" | "upgradeFrom">,
+): void {
   if (appliance !== data.appliance) {
     throw lifecycleError("RELEASE_OTHER_APPLIANCE", `got ${appliance}, but the data kept here is of ${data.appliance}`);
   }

@@ -17,6 +17,7 @@ import { ATTESTED, type AttestedData } from "./attested.ts";
 import { checkSignatures, parseRequest } from "./authorization.ts";
 import { lifecycleError } from "./error.ts";
 import { headOf, type Ledger, type LedgerEntry, type LedgerWitness, parseLedger } from "./ledger.ts";
+import { SITE_RESTORED } from "./ledger-deployments.ts";
 import { POLICY_CHANGED, recorded } from "./policy-change.ts";
 import { AUTHORITY_CHANGED, SITE_CREATED, siteIdOfLedger } from "./site.ts";
 import { TRUST_CHANGED } from "./trust-change.ts";
@@ -79,6 +80,7 @@ class Audit {
     else if (entry.type === TRUST_CHANGED) this.#trustChanged(entry);
     else if (entry.type === ATTESTED) await this.#attested(entry);
     else if (entry.type === POLICY_CHANGED) this.#policyChanged(entry);
+    else if (entry.type === SITE_RESTORED) this.#siteRestored(entry);
     else if (entry.type === "operation") this.#operation(entry);
     this.#time(entry, index);
   }
@@ -154,6 +156,13 @@ class Audit {
     const granted = this.#latest && this.#granted.get(this.#latest);
     if (granted?.action === "policy" && granted.to === digest) return;
     this.#find("LEDGER_UNAUTHORIZED", entry, "the policy changed, and nobody had authorized it");
+  }
+
+  /** The operation that starts it again has the same authorization. */
+  #siteRestored(entry: LedgerEntry): void {
+    const granted = this.#latest && this.#granted.get(this.#latest);
+    if (granted?.action === "restore") return;
+    this.#find("LEDGER_UNAUTHORIZED", entry, "the site was restored, and nobody had authorized it");
   }
 
   #operation(entry: LedgerEntry): void {

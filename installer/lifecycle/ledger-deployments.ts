@@ -16,11 +16,14 @@ import { lifecycleError } from "./error.ts";
 import type { Ground } from "./execute.ts";
 import { type Ledger, type LedgerEntry, readLedger } from "./ledger.ts";
 
+/** The site came back on another host, with an operator's signature: nothing runs there yet. */
+export const SITE_RESTORED = "site-restored";
+const SAYING: readonly string[] = ["operation", SITE_RESTORED];
 const MOVES: readonly string[] = [...DEPLOY_ACTIONS, "uninstall"];
 
 /** After the last operation that changed it; an operation that has not ended has no entry yet. @throws LEDGER_DAMAGED */
 export function deploymentsOfLedger(entries: readonly LedgerEntry[]): Deployments {
-  const entry = entries.findLast(({ type, data }) => type === "operation" && data["deployments"] !== undefined);
+  const entry = entries.findLast(({ type, data }) => SAYING.includes(type) && data["deployments"] !== undefined);
   if (!entry) return NOTHING_DEPLOYED;
   const { deployments } = entry.data;
   const problem = schemaProblem(deploymentsSchema, deployments);

@@ -23,8 +23,19 @@ export function planOperatorChange(before: Authority, after: Authority): PlanSub
     configDigest: null,
     policyDigest: null,
     trustVersion: null,
-    details: [...difference(after, before, "remove"), ...difference(before, after, "add")],
+    details: [
+      ...difference(after, before, "remove"),
+      ...difference(before, after, "add"),
+      ...recipientLines(before, after),
+    ],
   };
+}
+
+function recipientLines({ backupRecipients: before }: Authority, { backupRecipients: after }: Authority): string[] {
+  return [
+    ...before.filter((key) => !after.includes(key)).map((key) => `backups to come are no more sealed for ${key}`),
+    ...after.filter((key) => !before.includes(key)).map((key) => `backups to come are sealed for ${key}`),
+  ];
 }
 
 export function operatorChangeParameters(before: Authority, after: Authority): Parameters {

@@ -44,6 +44,8 @@ export interface AuthorityDocument {
   readonly thresholds: Readonly<Record<Action, number>>;
   /** `TYPE BASE64`: it may authorize `operator`, alone, and nothing else. */
   readonly recoveryKey: string | null;
+  /** age recipients (X25519) who open this site's backups. Absent if there is none. */
+  readonly backupRecipients?: readonly string[];
 }
 
 export interface Authority {
@@ -52,6 +54,7 @@ export interface Authority {
   readonly operators: readonly Signer[];
   readonly reviewers: readonly Signer[];
   readonly recoveryKey: SshKey | undefined;
+  readonly backupRecipients: readonly string[];
 }
 
 const lines = { type: "array", maxItems: 256, items: { type: "string", maxLength: 16384 } };
@@ -72,6 +75,13 @@ export const authoritySchema: JsonSchema = {
       properties: Object.fromEntries(ACTIONS.map((action) => [action, { type: "integer", minimum: 1 }])),
     },
     recoveryKey: { type: ["string", "null"], maxLength: 16384 },
+    backupRecipients: {
+      type: "array",
+      minItems: 1,
+      maxItems: 32,
+      uniqueItems: true,
+      items: { type: "string", pattern: "^age1[02-9ac-hj-np-z]{58}$" },
+    },
   },
 };
 
@@ -80,6 +90,7 @@ export interface AuthorityParts {
   readonly reviewers: readonly Signer[];
   readonly thresholds: Readonly<Partial<Record<Action, number>>>;
   readonly recoveryKey: SshKey | undefined;
+  readonly backupRecipients?: readonly string[];
 }
 
 /**
@@ -94,6 +105,7 @@ export function makeAuthority(parts: AuthorityParts, version: number): Authority
     reviewers: parts.reviewers.map(signerLine).sort(),
     thresholds: Object.fromEntries(ACTIONS.map((action) => [action, parts.thresholds[action] ?? 1])),
     recoveryKey: parts.recoveryKey ? `${parts.recoveryKey.type} ${parts.recoveryKey.base64}` : null,
+    ...(parts.backupRecipients?.length && { backupRecipients: [...parts.backupRecipients].sort() }),
   });
 }
 
@@ -116,7 +128,8 @@ export function parseAuthority(value: unknown): Authority {
       });
     }
   }
-  return { document, digest: digestOf(canonicalJson(document)), operators, reviewers, recoveryKey };
+  const { backupRecipients = [] } = document;
+  return { document, digest: digestOf(canonicalJson(document)), operators, reviewers, recoveryKey, backupRecipients };
 }
 
 function requireSeparate(
@@ -144,7 +157,7 @@ function requireSeparate(
 /** `authority` with more operators. @throws AUTHORITY_MALFORMED, also for a key that is there already */
 export function addOperators(authority: Authority, added: readonly Signer[]): Authority {
   if (added.length === 0) throw siteError("AUTHORITY_MALFORMED", "the operators file names nobody");
-  return changed(authority, [...authority.operators, ...added]);
+  return changed(authority, { operators: [...authority.operators, ...added] });
 }
 
 /** Without any key of `principal`. @throws OPERATOR_UNKNOWN | AUTHORITY_THRESHOLD | AUTHORITY_MALFORMED */
@@ -155,11 +168,20 @@ export function removeOperator(authority: Authority, principal: string): Authori
       hints: ["sealift operator list"],
     });
   }
-  return changed(authority, kept);
+  return changed(authority, { operators: kept });
 }
 
-function changed(authority: Authority, operators: readonly Signer[]): Authority {
-  const { reviewers, recoveryKey, document } = authority;
-  const { thresholds } = document;
-  return makeAuthority({ operators, reviewers, recoveryKey, thresholds }, document.version + 1);
+/** With these keys, and no other, for backups to come. @throws AUTHORITY_MALFORMED, also if they are the ones it has */
+export function withBackupRecipients(authority: Authority, backupRecipients: readonly string[]): Authority {
+  if ([...backupRecipients].sort().join() === authority.backupRecipients.join()) {
+    throw siteError("AUTHORITY_MALFORMED", "backups are sealed for these keys already");
+  }
+  return changed(authority, { backupRecipients });
+}
+
+function changed(authority: Authority, parts: Partial<AuthorityParts>): Authority {
+  const { operators, reviewers, recoveryKey, backupRecipients, document } = authority;
+  const { thresholds, version } = document;
+  const before = { operators, reviewers, recoveryKey, backupRecipients, thresholds };
+  return makeAuthority({ ...before, ...parts }, version + 1);
 }

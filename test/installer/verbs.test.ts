@@ -10,6 +10,7 @@ const SIGNED = ["key", "request", "authorization", "plan", "state", "reason", "v
 const AUTHORIZED = [
   ...["operator add", "operator remove", "policy import", "trust import", "install", "upgrade", "rollback"],
   ...["config apply", "tls renew", "tls import", "rotate secrets", "rotate certificates", "prune", "uninstall"],
+  ...["operator recipients", "restore"],
   ...["tenant add", "tenant models", "tenant disable", "tenant enable", "api-key add", "api-key revoke"],
 ];
 /** What the contract names: scripts and runbooks call it, so nothing of it may go away. */
@@ -73,6 +74,8 @@ const CONTRACT: Readonly<Record<string, readonly string[]>> = {
   "ledger export": [],
   "audit verify": [],
   "audit export": [],
+  backup: ["out", "keep"],
+  restore: ["new-host", ...SIGNED],
 };
 
 const all = new Map<string, Command>();

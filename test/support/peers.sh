@@ -107,7 +107,7 @@ unpacked() {
 }
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
-  for name in cosign2 cosign3 oras skopeo registry dockerd docker docker-compose busybox ip mmdebstrap softhsm2-util newer-libc rpm par2; do
+  for name in cosign2 cosign3 oras skopeo registry dockerd docker docker-compose busybox ip mmdebstrap softhsm2-util newer-libc rpm par2 age; do
     [ -x "$bin/$name" ] || missing "$name" "this machine has no apt-get"
   done
   exit 0
@@ -137,6 +137,7 @@ fi
 [ -d "$peers/python3-cvss" ] || unpack python3-cvss forky alone python3-cvss || true
 [ -x "$bin/cosign2" ] || { unpack cosign2 trixie alone cosign && launcher cosign2 /usr/bin/cosign version; } || true
 [ -x "$bin/cosign3" ] || { unpack cosign3 forky alone cosign && launcher cosign3 /usr/bin/cosign version; } || true
+[ -x "$bin/age" ] || { unpack age trixie alone age && launcher age /usr/bin/age --version; } || true
 [ -x "$bin/oras" ] || { unpack oras trixie alone oras && launcher oras /usr/bin/oras version; } || true
 [ -x "$bin/skopeo" ] ||
   { unpack skopeo "$(host_suite)" closure skopeo && launcher skopeo /usr/bin/skopeo --version; } || true

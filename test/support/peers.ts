@@ -4,6 +4,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 
 export type PeerName =
+  | "age"
   | "cosign2"
   | "cosign3"
   | "oras"

@@ -7,7 +7,7 @@
  * only for entries that are durable, so there never is a second history.
  *
  * Directory: `checkpoint`, `tile/…` (C2SP tlog-tiles), `segments/<index of the first entry>`,
- * `segments/spare`. The caller holds the directory's lock.
+ * `segments/spare`; after a restore `predecessor` and `epochs/` (epoch.ts). The caller holds the directory's lock.
  */
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";

@@ -16,6 +16,7 @@ import { SpentPrincipals } from "@sealift/service-kit/spent-principals.ts";
 import { AuditLog } from "./audit-log.ts";
 import { CheckpointError, type CheckpointSigner } from "./checkpoint.ts";
 import { DirectoryLock } from "./directory-lock.ts";
+import { beginEpoch } from "./epoch.ts";
 import { INSTALLER } from "./event.ts";
 import { EventLog } from "./event-log.ts";
 import { eventRoutes } from "./event-routes.ts";
@@ -205,6 +206,8 @@ class Instance {
       checkpointMs,
     });
     try {
+      const predecessor = await beginEpoch(log, directory, new Date());
+      if (predecessor) this.#log("info", "log-epoch-begun", { epoch: predecessor.epoch, before: predecessor.size });
       const events = await EventLog.open(log);
       const server = await startServer({
         host,

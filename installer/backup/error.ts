@@ -1,0 +1,16 @@
+import { errorArea } from "../../bundles/model/sealift-error.ts";
+
+export const backupError = errorArea({
+  BACKUP_NO_RECIPIENT: 4,
+  BACKUP_RECIPIENT_MALFORMED: 2,
+  BACKUP_KEY_MALFORMED: 2,
+  BACKUP_KEY_WRONG: 3,
+  BACKUP_UNREADABLE: 5,
+  BACKUP_MALFORMED: 3,
+  BACKUP_TRUNCATED: 3,
+  BACKUP_DAMAGED: 3,
+  BACKUP_TOO_NEW: 4,
+  BACKUP_OTHER_SITE: 3,
+  BACKUP_OTHER_HISTORY: 3,
+  BACKUP_WRITE_FAILED: 5,
+});

@@ -1,0 +1,139 @@
+/** What a site's backup holds, gathered while the site runs: under the site's lock, which only keeps other verbs away. */
+import { readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import type { ApplianceRules } from "../../bundles/model/appliance-rules.ts";
+import { CHECKPOINT_MAX_BYTES, parseLogKey } from "../audit/checkpoint.ts";
+import { closedEpochPath } from "../audit/epochs.ts";
+import { auditError } from "../audit/error.ts";
+import type { SiteLog } from "../audit/site-log.ts";
+import { type LogVerification, verifyAuditLog } from "../audit/verify-log.ts";
+import { sealiftVersion } from "../host/this-host.ts";
+import { headOf } from "../lifecycle/ledger.ts";
+import type { Site } from "../lifecycle/site.ts";
+import { readDeployments } from "../site/deployment.ts";
+import { readStateFile } from "../site/disk.ts";
+import { AUDIT_LOG, type BackupLog, DATABASES, MANIFEST_VERSION } from "./backup-manifest.ts";
+import { logMembers } from "./log-members.ts";
+import { stateFiles } from "./state-members.ts";
+import { memberBytes } from "./tar-stream.ts";
+import { type BackupContent, type BackupSource, bytesSource, fileSource } from "./write-backup.ts";
+
+const KEY_MAX_BYTES = 4096;
+const PREDECESSOR = "predecessor";
+
+/** One epoch of the log, up to a checkpoint that holds. */
+interface LogPart {
+  readonly log: BackupLog;
+  readonly files: readonly BackupSource[];
+  readonly tiles: () => Iterable<BackupSource>;
+}
+
+/**
+ * The log in `place` and its closed epochs, each verified: what does not hold is no use to anybody who restores it.
+ * @throws AUDIT_…
+ */
+export function logParts(
+  { directory, publicKey }: SiteLog,
+  onProgress?: (done: number, all: number) => void,
+): LogPart[] {
+  const note = readStateFile(join(directory, "checkpoint"), CHECKPOINT_MAX_BYTES);
+  const key = publicKey === undefined ? undefined : readStateFile(publicKey, KEY_MAX_BYTES);
+  if (!note || !key) {
+    throw auditError(
+      "AUDIT_LOG_NOT_FOUND",
+      `${JSON.stringify(directory)}: no checkpoint, or no key of it in the secrets`,
+    );
+  }
+  const parts = [logPart(AUDIT_LOG, directory, note, key, onProgress)];
+  for (const number of closedEpochs(directory)) {
+    const path = closedEpochPath(directory, number);
+    const closed = readStateFile(join(path, "checkpoint"), CHECKPOINT_MAX_BYTES) ?? Buffer.alloc(0);
+    const itsKey = readStateFile(join(path, "key.pub"), KEY_MAX_BYTES) ?? Buffer.alloc(0);
+    parts.push(logPart(`${AUDIT_LOG}/epochs/${number}`, path, closed, itsKey, onProgress));
+  }
+  return parts;
+}
+
+/** Their numbers, ascending. */
+export function closedEpochs(directory: string): number[] {
+  const path = join(directory, "epochs");
+  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return [];
+  return readdirSync(path)
+    .filter((name) => /^[1-9][0-9]{0,5}$/.test(name))
+    .map(Number)
+    .sort((a, b) => a - b);
+}
+
+function logPart(
+  path: string,
+  directory: string,
+  note: Buffer,
+  key: Buffer,
+  onProgress: ((done: number, all: number) => void) | undefined,
+): LogPart {
+  const found: LogVerification = verifyAuditLog(directory, {
+    note,
+    key: parseLogKey(key.toString("utf8"), `${path}/key.pub`),
+    ...(onProgress && { onProgress }),
+  });
+  const predecessor = readStateFile(join(directory, PREDECESSOR), KEY_MAX_BYTES);
+  return {
+    log: { path, origin: found.origin, size: found.entries, root: found.root },
+    files: [
+      bytesSource(`${path}/checkpoint`, note),
+      bytesSource(`${path}/key.pub`, key),
+      ...(predecessor ? [bytesSource(`${path}/${PREDECESSOR}`, predecessor)] : []),
+    ],
+    tiles: function* () {
+      for (const { path: tile, size, content } of logMembers(directory, found.entries)) {
+        yield { path: `${path}/${tile}`, size, mode: 0o600, uid: 0, content };
+      }
+    },
+  };
+}
+
+/** What `backUpDatabases` wrote. */
+interface Dumps {
+  readonly directory: string;
+  /** Of the databases themselves. */
+  readonly databaseBytes: number;
+}
+
+export function siteContent(
+  site: Site,
+  rules: Pick<ApplianceRules, "database">,
+  { directory: dumps, databaseBytes }: Dumps,
+  logs: readonly LogPart[],
+): BackupContent {
+  const databases = rules.database?.names ?? [];
+  const ofState = stateFiles(site.paths).map((file) => fileSource(site.paths.directory, file));
+  const ofDatabases = databases.map((name): BackupSource => {
+    const { size } = statSync(join(dumps, `${name}.dump`));
+    const { content } = fileSource(dumps, { path: `${name}.dump`, size, mode: 0o600, uid: 0 });
+    return { path: `${DATABASES}/${name}.dump`, size, mode: 0o600, uid: 0, content };
+  });
+  return {
+    files: [...ofState, ...ofDatabases, ...logs.flatMap(({ files }) => files)],
+    tiles: function* () {
+      for (const { tiles } of logs) yield* tiles();
+    },
+    about: {
+      schemaVersion: MANIFEST_VERSION,
+      kind: "sealift-backup",
+      sealift: sealiftVersion(),
+      siteId: site.siteId,
+      created: site.clock().now.toISOString(),
+      ledgerHead: headOf(site.ledger),
+      ledgerLength: site.ledger.entries.length,
+      deployments: readDeployments(site.paths),
+      databases: [...databases],
+      databaseBytes,
+      logs: logs.map(({ log }) => log),
+    },
+  };
+}
+
+/** What the site's own files take in it, before any dump is made. */
+export function stateBytes({ paths }: Pick<Site, "paths">): number {
+  return stateFiles(paths).reduce((sum, { size }) => sum + memberBytes(size), 0);
+}

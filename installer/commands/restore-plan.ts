@@ -1,0 +1,236 @@
+/** From a backup's file to the plan that operators sign: for `restore`, and for `authorize restore`. */
+import { readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { SealiftError } from "../../bundles/model/sealift-error.ts";
+import type { Engine } from "../../compose/engine/engine.ts";
+import { CHECKPOINT_MAX_BYTES, parseLogKey } from "../audit/checkpoint.ts";
+import { verifyEpochs } from "../audit/epochs.ts";
+import { auditError } from "../audit/error.ts";
+import { siteLogs } from "../audit/site-log.ts";
+import { identitiesIn, KEY_FILE_MAX_BYTES } from "../backup/age-file.ts";
+import { AUDIT_LOG, type BackupManifest } from "../backup/backup-manifest.ts";
+import { besideState, placeSite } from "../backup/place-site.ts";
+import { openBackup } from "../backup/read-backup.ts";
+import { SPOOL } from "../backup/spool.ts";
+import { readBoundedFile } from "../host/read-file.ts";
+import type { PlanSubject } from "../lifecycle/authorization.ts";
+import { databaseBytes } from "../lifecycle/backup.ts";
+import { baseProject } from "../lifecycle/deploy-context.ts";
+import { acquireLock } from "../lifecycle/lock.ts";
+import { type Prepared, requireRoom } from "../lifecycle/preconditions.ts";
+import {
+  deploymentIn,
+  planRestoreData,
+  planRestoreSite,
+  type RestoreDataPlan,
+  type RestoreSitePlan,
+  releaseNeeded,
+  requireOwnBackup,
+} from "../lifecycle/restore-plan.ts";
+import type { Site } from "../lifecycle/site.ts";
+import { withStoredRelease } from "../lifecycle/stored-release.ts";
+import { CONFIG_MAX_BYTES, readConfigBytes } from "../site/config.ts";
+import { type Deployment, readDeployments } from "../site/deployment.ts";
+import { type Disk, hostDisk, makeDirectory, readStateFile, removeTree } from "../site/disk.ts";
+import { siteError } from "../site/error.ts";
+import { type StatePaths, statePaths, surveyState } from "../site/state.ts";
+import { storedReleases } from "../site/store.ts";
+import { type Invocation, optionalOption, requiredOption } from "./command.ts";
+import { storedBundle, withPrepared } from "./deploy-verb.ts";
+import { withSiteEngine } from "./site-engine.ts";
+import { stateDirectory } from "./site-options.ts";
+
+export const RESTORE = "restore";
+export const RESTORE_OPTIONS = {
+  identity: { type: "string" },
+  "new-host": { type: "boolean" },
+  bundle: { type: "string" },
+} as const;
+
+/** What `authorize` unpacks lies elsewhere than what a restore does. */
+const LOOK = ".authorize.new";
+const KEY_MAX_BYTES = 4096;
+
+/** What a backup says of itself, and where the rest of it lies. */
+export interface Unpacked {
+  readonly manifest: BackupManifest;
+  readonly directory: string;
+}
+
+/** Opens the backup and unpacks it into `directory`, which is gone when `work` is over, unless it moved. */
+export async function withUnpacked<Value>(
+  invocation: Invocation,
+  file: string,
+  disk: Disk,
+  directory: string,
+  work: (unpacked: Unpacked) => Promise<Value>,
+): Promise<Value> {
+  const { terminal } = invocation;
+  const keyFile = requiredOption(invocation, RESTORE, "identity");
+  const identities = identitiesIn((await readBoundedFile(keyFile, KEY_FILE_MAX_BYTES)).toString("utf8"), keyFile);
+  const opened = await openBackup(file, identities);
+  const { manifest } = opened;
+  try {
+    removeTree(disk, directory);
+    makeDirectory(disk, directory);
+    requireRoom([{ directory, bytes: manifest.restBytes, what: "what is in the backup" }]);
+    const progress = terminal.progress("opening and checking the backup");
+    const megabytes = (bytes: number): string => `${Math.round(bytes / 1e6)}`;
+    await opened.unpack(disk, directory, (done, all) => progress.update(`${megabytes(done)} of ${megabytes(all)} MB`));
+    progress.done("whole");
+    return await work({ manifest, directory });
+  } finally {
+    await opened.close();
+    // A site that moved took it along.
+    if (surveyed(directory)) removeTree(disk, directory);
+  }
+}
+
+function surveyed(directory: string): boolean {
+  try {
+    readdirSync(directory);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** For a site on which a release runs. @throws as `planRestoreData`; SITE_DATABASE_DOWN | AUDIT_… */
+export async function dataPlan(
+  invocation: Invocation,
+  site: Site,
+  engine: Engine,
+  current: Deployment,
+  { manifest, directory }: Unpacked,
+): Promise<RestoreDataPlan> {
+  return withStoredRelease(site.paths, current.release, async (parts) => {
+    const { database, audit } = parts.rules;
+    if (database) await databaseBytes(engine, baseProject(site, current), database);
+    const isLogged = audit !== undefined && manifest.logs.length > 0;
+    const entries = isLogged ? await presentEntries(invocation, site, engine, join(directory, AUDIT_LOG)) : 0;
+    return planRestoreData(site, current, parts, manifest, entries);
+  });
+}
+
+/** What the present log has, under a checkpoint or not; it must continue that of the backup. @throws AUDIT_… */
+async function presentEntries({ terminal }: Invocation, site: Site, engine: Engine, ofBackup: string): Promise<number> {
+  const [place] = await siteLogs(engine, site);
+  const key = place?.publicKey === undefined ? undefined : readStateFile(place.publicKey, KEY_MAX_BYTES);
+  const note = readStateFile(join(ofBackup, "checkpoint"), CHECKPOINT_MAX_BYTES);
+  if (!place || !key || !note) throw auditError("AUDIT_LOG_NOT_FOUND", "this site's audit log is not there", LOST);
+  const progress = terminal.progress("checking the audit log");
+  try {
+    const log = verifyEpochs(place.directory, {
+      key: parseLogKey(key.toString("utf8"), place.publicKey ?? ""),
+      from: { note, name: "of the backup" },
+      onProgress: (done, all) => progress.update(`${done} of ${all} entries`),
+    });
+    progress.done(`${log.entries} entries`);
+    return log.entries + log.behindCheckpoint;
+  } catch (cause) {
+    if (!(cause instanceof SealiftError)) throw cause;
+    const { code, exit, message, hints } = cause;
+    throw new SealiftError(code, exit, message, { cause, hints: [...hints, ...LOST.hints] });
+  }
+}
+
+const LOST = {
+  hints: [
+    "a site whose log does not hold is not brought back in place: keep a copy of it as evidence",
+    "then sealift uninstall --purge-data, and restore once more: the log of the backup is continued",
+  ],
+};
+
+/** A site on which nothing is installed, or that comes to this host. */
+export interface EmptyPlace {
+  /** Where it can be read now. */
+  readonly site: Site;
+  /** Where it will run. */
+  readonly paths: StatePaths;
+  readonly unpacked: Unpacked;
+  readonly isNewHost: boolean;
+}
+
+/** Prints why and returns undefined if the release is denied. @throws as `planRestoreSite` */
+export async function withSitePlan<Value>(
+  invocation: Invocation,
+  { site, paths, unpacked, isNewHost }: EmptyPlace,
+  work: (prepared: Prepared, plan: RestoreSitePlan) => Promise<Value>,
+): Promise<Value | undefined> {
+  const { manifest, directory } = unpacked;
+  const was = deploymentIn(manifest);
+  const isStored = storedReleases(site.paths.directory).includes(was.release);
+  const bundle = optionalOption(invocation, "bundle") ?? (isStored ? storedBundle(site, was.release) : undefined);
+  if (bundle === undefined) throw releaseNeeded(was, "got no bundle, and the store does not have the release");
+  const file = readStateFile(join(directory, "deployments", was.id, "config.json"), CONFIG_MAX_BYTES);
+  const config = readConfigBytes(file, was.config);
+  return withPrepared(invocation, site, bundle, async (prepared) => {
+    // The Compose files name where the site will be.
+    const facts = { ...prepared.facts, site: { siteId: site.siteId, paths } };
+    return work(prepared, planRestoreSite(site, facts, prepared.next, manifest, config, isNewHost));
+  });
+}
+
+/**
+ * Puts the site of the backup together beside the state directory, which must be empty. What `work` does not move
+ * there is gone when it is over.
+ */
+export async function withNewSite<Value>(
+  invocation: Invocation,
+  file: string,
+  work: (place: EmptyPlace, beside: string) => Promise<Value>,
+): Promise<Value> {
+  const state = stateDirectory(invocation);
+  const found = surveyState(state);
+  if (found !== "absent" && found !== "empty") {
+    throw siteError("STATE_EXISTS", `there is a site in ${JSON.stringify(state)} already`, {
+      hints: ["without --new-host its data comes back from the backup; another --state DIR takes the whole site"],
+    });
+  }
+  const beside = besideState(state);
+  makeDirectory(hostDisk, beside);
+  const lock = acquireLock(statePaths(beside).lock, RESTORE);
+  try {
+    // Of one that was killed; but for the lock, which others may be waiting to see.
+    for (const name of readdirSync(beside)) if (name !== "lock") rmSync(join(beside, name), { recursive: true });
+    return await withUnpacked(invocation, file, hostDisk, join(beside, SPOOL), async (unpacked) => {
+      const site = placeSite(beside, unpacked.directory, unpacked.manifest);
+      return work({ site, paths: statePaths(state), unpacked, isNewHost: true }, beside);
+    });
+  } finally {
+    if (surveyed(beside)) removeTree(hostDisk, beside);
+    lock.release();
+  }
+}
+
+/** What operators sign for `restore FILE` on a site that is there; undefined if the release is denied. */
+export async function restoreSubject(
+  invocation: Invocation,
+  site: Site,
+  file: string,
+): Promise<PlanSubject | undefined> {
+  const directory = join(site.paths.directory, LOOK);
+  return withUnpacked(invocation, file, site.disk, directory, async (unpacked) => {
+    requireOwnBackup(site, unpacked.manifest);
+    const { current } = readDeployments(site.paths);
+    if (current) {
+      return withSiteEngine(
+        site,
+        async (engine) => (await dataPlan(invocation, site, engine, current, unpacked)).subject,
+      );
+    }
+    const place = { site, paths: site.paths, unpacked, isNewHost: false };
+    return withSitePlan(invocation, place, async (_prepared, { subject }) => subject);
+  });
+}
+
+/** The same for `restore FILE --new-host`, with the site as the backup has it. */
+export async function newHostSubject(
+  invocation: Invocation,
+  file: string,
+): Promise<{ readonly site: Site; readonly subject: PlanSubject | undefined }> {
+  return withNewSite(invocation, file, async (place) => ({
+    site: place.site,
+    subject: await withSitePlan(invocation, place, async (_prepared, { subject }) => subject),
+  }));
+}

@@ -1,0 +1,114 @@
+/**
+ * The audit log of a backup put beside a new one, which continues it: compose/services/audit/src/epoch.ts. The new one
+ * has another key, so whatever the old one signed after the backup is no fork of it.
+ */
+import {
+  chownSync,
+  closeSync,
+  copyFileSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  statSync,
+} from "node:fs";
+import { join } from "node:path";
+import { canonicalJson } from "../../bundles/model/canonical-json.ts";
+import { closedEpochPath, type EpochsVerification, verifyEpochs } from "../audit/epochs.ts";
+import { verifyAuditLog } from "../audit/verify-log.ts";
+import type { BackupLog } from "../backup/backup-manifest.ts";
+import { type Disk, removeTree, syncNames, writeWhole } from "../site/disk.ts";
+import { lifecycleError } from "./error.ts";
+
+const PREDECESSOR = "predecessor";
+const FILE_MODE = 0o640;
+const OF_AN_EPOCH = ["checkpoint", "key.pub", PREDECESSOR, "tile"];
+
+/** Number of the epoch that begins when `logs` are restored: one more than the one that they end with. */
+export function nextEpoch(logs: readonly BackupLog[]): number {
+  return logs.length + 1;
+}
+
+/**
+ * Lays the log in `backup` (the unpacked `audit-log`) down in `directory`, where a service has begun a log and written
+ * nothing into it. It takes notice when it starts anew. May be done twice. @throws RESTORE_FAILED if there are entries
+ */
+export function layDownEpochs(disk: Disk, directory: string, backup: string, logs: readonly BackupLog[]): void {
+  const [last] = logs;
+  if (!last) return;
+  if (isBegun(directory, nextEpoch(logs))) return;
+  // What an earlier try laid down counts for nothing until the service has begun with it.
+  const { entries, behindCheckpoint } = verifyAuditLog(directory);
+  if (entries + behindCheckpoint > 0) {
+    throw lifecycleError("RESTORE_FAILED", `${JSON.stringify(directory)}: the new audit log has entries already`);
+  }
+  const { uid, gid } = statSync(directory);
+  const copy = (from: string, to: string): void => copyOwned(from, to, uid, gid);
+  removeTree(disk, join(directory, "epochs"));
+  makeOwned(join(directory, "epochs"), uid, gid);
+  for (let number = 1; number < logs.length; number += 1) {
+    copy(closedEpochPath(backup, number), closedEpochPath(directory, number));
+  }
+  const closing = closedEpochPath(directory, logs.length);
+  makeOwned(closing, uid, gid);
+  for (const name of OF_AN_EPOCH) {
+    if (existsSync(join(backup, name))) copy(join(backup, name), join(closing, name));
+  }
+  syncNames(disk, closing);
+  syncNames(disk, join(directory, "epochs"));
+  const { origin, size, root } = last;
+  const predecessor = canonicalJson({ schemaVersion: 1, epoch: nextEpoch(logs), origin, size, root });
+  writeWhole(disk, join(directory, PREDECESSOR), predecessor, FILE_MODE, uid);
+}
+
+function isBegun(directory: string, epoch: number): boolean {
+  if (!existsSync(join(directory, PREDECESSOR))) return false;
+  const found = verifiedOrNothing(directory);
+  return found !== undefined && found.entries > 0 && found.epoch === epoch;
+}
+
+function verifiedOrNothing(directory: string): EpochsVerification | undefined {
+  try {
+    return verifyEpochs(directory);
+  } catch {
+    return undefined;
+  }
+}
+
+/** @throws RESTORE_FAILED | AUDIT_… unless the log in `directory` now continues that of the backup */
+export function requireEpoch(directory: string, logs: readonly BackupLog[]): void {
+  if (logs.length === 0) return;
+  const { epoch, closed } = verifyEpochs(directory);
+  if (epoch === nextEpoch(logs) && closed.length === logs.length) return;
+  throw lifecycleError("RESTORE_FAILED", `audit log: got epoch ${epoch}, want ${nextEpoch(logs)}`, {
+    hints: ["the release's audit service may be too old to continue a restored log"],
+  });
+}
+
+function makeOwned(path: string, uid: number, gid: number): void {
+  mkdirSync(path, { recursive: true, mode: 0o750 });
+  chownSync(path, uid, gid);
+}
+
+/** A file or all of a directory, on stable storage. */
+function copyOwned(from: string, to: string, uid: number, gid: number): void {
+  if (!statSync(from).isDirectory()) {
+    copyFileSync(from, to);
+    chownSync(to, uid, gid);
+    syncPath(to);
+    return;
+  }
+  makeOwned(to, uid, gid);
+  for (const name of readdirSync(from)) copyOwned(join(from, name), join(to, name), uid, gid);
+  syncPath(to);
+}
+
+function syncPath(path: string): void {
+  const fd = openSync(path, "r");
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}

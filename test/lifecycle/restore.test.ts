@@ -1,0 +1,230 @@
+/** What a restore is allowed to be, and what is made of a backup before anybody believes it. */
+import assert from "node:assert/strict";
+import { cpSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import test, { type TestContext } from "node:test";
+import { canonicalJson } from "../../bundles/model/canonical-json.ts";
+import { digestFromHex } from "../../bundles/model/digest.ts";
+import { SealiftError } from "../../bundles/model/sealift-error.ts";
+import { eventOf } from "../../installer/audit/ledger-events.ts";
+import { type BackupManifest, manifestDigest } from "../../installer/backup/backup-manifest.ts";
+import { besideState, nothingRunning, placeSite } from "../../installer/backup/place-site.ts";
+import { siteContent } from "../../installer/backup/site-content.ts";
+import { checkAuthorization, spendAuthorization } from "../../installer/lifecycle/authorization.ts";
+import { BACKUP_MADE } from "../../installer/lifecycle/backup-entry.ts";
+import { appendEntry, headOf, readLedger } from "../../installer/lifecycle/ledger.ts";
+import { auditLedger } from "../../installer/lifecycle/ledger-audit.ts";
+import { deploymentsOfLedger, SITE_RESTORED } from "../../installer/lifecycle/ledger-deployments.ts";
+import { planRestoreData, releaseNeeded, requireOwnBackup } from "../../installer/lifecycle/restore-plan.ts";
+import { logKeyFiles, secretsToRestore } from "../../installer/lifecycle/restore-site.ts";
+import type { Site } from "../../installer/lifecycle/site.ts";
+import { type Deployment, NOTHING_DEPLOYED } from "../../installer/site/deployment.ts";
+import { hostDisk } from "../../installer/site/disk.ts";
+import { scratch } from "../support/scratch.ts";
+import { sshSign } from "../support/ssh-signer.ts";
+import { makeTestSite, request, type TestSite, upgradePlan } from "../support/test-site.ts";
+
+const DIGEST = digestFromHex("a".repeat(64));
+const AT: Deployment = {
+  ...{ id: "1".repeat(32), release: DIGEST, appliance: "sealift-gateway", version: "1.1.0", colour: "blue" },
+  ...{ config: DIGEST, base: DIGEST, containers: DIGEST },
+};
+const LOG = { path: "audit-log", origin: "site.example/a", size: 100, root: `${"A".repeat(43)}=` };
+
+function throwsCode(code: string, work: () => unknown): SealiftError {
+  try {
+    work();
+  } catch (cause) {
+    assert.ok(cause instanceof SealiftError, String(cause));
+    assert.equal(cause.code, code);
+    return cause;
+  }
+  return assert.fail(`nothing was thrown, want ${code}`);
+}
+
+/** Of `site` as it is now. */
+function manifestOf(site: Site, changes: Partial<BackupManifest> = {}): BackupManifest {
+  const { about } = siteContent(site, {}, { directory: "", databaseBytes: 10_000_000 }, []);
+  const deployments = { ...NOTHING_DEPLOYED, current: AT };
+  return { ...about, deployments, databases: ["gateway"], logs: [LOG], files: [], restBytes: 0, ...changes };
+}
+
+interface Rules {
+  readonly version?: string;
+  readonly upgradeFrom?: string;
+  readonly appliance?: string;
+  readonly names?: readonly string[];
+}
+
+function parts({
+  version = "1.1.0",
+  upgradeFrom = ">=1.0.0",
+  appliance = AT.appliance,
+  names = ["gateway"],
+}: Rules = {}) {
+  const release = { manifest: { appliance, version, upgradeFrom } };
+  return { release, rules: { database: { service: "postgres", names } } } as unknown as Parameters<
+    typeof planRestoreData
+  >[2];
+}
+
+async function made(t: TestContext): Promise<{ test: TestSite; site: Site; directory: string }> {
+  const directory = await scratch(t);
+  const testSite = makeTestSite(directory);
+  return { test: testSite, site: testSite.open(), directory };
+}
+
+test("a site's data comes from a backup of its own history only", async (t) => {
+  const { test: made1, site } = await made(t);
+  const manifest = manifestOf(site);
+  requireOwnBackup(site, manifest);
+  throwsCode("BACKUP_OTHER_SITE", () => requireOwnBackup(site, { ...manifest, siteId: "f".repeat(32) }));
+  throwsCode("BACKUP_OTHER_HISTORY", () => requireOwnBackup(site, { ...manifest, ledgerHead: DIGEST }));
+  throwsCode("BACKUP_OTHER_HISTORY", () => requireOwnBackup(site, { ...manifest, ledgerLength: 7 }));
+  appendEntry(site.disk, site.paths.ledger, "started", {}, site.clock());
+  requireOwnBackup(made1.open(), manifest);
+});
+
+test("the plan says which backup it is, what is lost, and whether the site knows it", async (t) => {
+  const { test: made1, site } = await made(t);
+  const manifest = manifestOf(site);
+  const { subject, parameters } = planRestoreData(site, AT, parts(), manifest, 130);
+  assert.deepEqual([subject.action, subject.from, subject.to], ["restore", DIGEST, DIGEST]);
+  assert.deepEqual(parameters.gap, { entriesAtBackup: 100, entriesAtRestore: 130 });
+  assert.equal(parameters.backup.manifest, manifestDigest(manifest));
+  const text = subject.details.join("\n");
+  assert.match(text, /NOT IN THIS SITE'S LEDGER/);
+  assert.match(text, /WHAT WAS STORED AFTER 2026-11-21T08:00:00\.000Z IS LOST/);
+  assert.match(text, /of its entries from number 100 on the data is lost/);
+  // How far the log has come meanwhile is no part of what operators sign.
+  assert.deepEqual(planRestoreData(site, AT, parts(), manifest, 200).subject, subject);
+  appendEntry(site.disk, site.paths.ledger, BACKUP_MADE, { manifest: manifestDigest(manifest) }, site.clock());
+  const known = planRestoreData(made1.open(), AT, parts(), manifest, 130);
+  assert.match(known.subject.details.join("\n"), /made by this site: entry 2 of its ledger/);
+  assert.deepEqual(planRestoreData(site, AT, parts(), { ...manifest, logs: [] }, 0).parameters.gap, {});
+});
+
+test("a release gets no data on which it cannot work", async (t) => {
+  const { site } = await made(t);
+  const plan = (data: Partial<NonNullable<BackupManifest["deployments"]["data"]>>, rules: Rules = {}): unknown =>
+    planRestoreData(
+      site,
+      AT,
+      parts(rules),
+      manifestOf(site, {
+        deployments: {
+          ...NOTHING_DEPLOYED,
+          current: AT,
+          data: { appliance: AT.appliance, version: "1.1.0", rollbackTo: "", ...data },
+        },
+      }),
+      0,
+    );
+  plan({});
+  plan({ version: "1.0.0" });
+  plan({ version: "1.2.0", rollbackTo: ">=1.1.0" });
+  throwsCode("UPGRADE_NOT_ALLOWED", () => plan({ version: "0.9.0" }));
+  throwsCode("ROLLBACK_NOT_ALLOWED", () => plan({ version: "1.2.0" }));
+  throwsCode("RELEASE_OTHER_APPLIANCE", () => plan({}, { appliance: "other" }));
+  throwsCode("RELEASE_OTHER_APPLIANCE", () => plan({}, { names: ["gateway", "more"] }));
+  throwsCode("BACKUP_MALFORMED", () =>
+    planRestoreData(site, AT, parts(), manifestOf(site, { deployments: NOTHING_DEPLOYED }), 0),
+  );
+  assert.equal(releaseNeeded(AT, "got nothing").code, "RESTORE_RELEASE_NEEDED");
+});
+
+/** What was unpacked of `site`'s backup, and its manifest. */
+async function unpacked(site: Site, directory: string): Promise<{ from: string; manifest: BackupManifest }> {
+  const from = join(directory, "unpacked");
+  cpSync(site.paths.directory, from, { recursive: true });
+  const { files, about } = siteContent(site, {}, { directory: "", databaseBytes: 0 }, []);
+  const named = files.map(({ path, size, mode, uid }) => ({ path, size, mode, uid, digest: DIGEST }));
+  return { from, manifest: { ...about, files: named, restBytes: 0 } };
+}
+
+test("a site is put together from a backup whose parts agree, and nothing runs there", async (t) => {
+  const { site, directory } = await made(t);
+  const { from, manifest } = await unpacked(site, directory);
+  const into = besideState(join(directory, "new"));
+  assert.equal(into, join(directory, ".new.restore"));
+  await mkdir(into, { mode: 0o700 });
+  const placed = placeSite(into, from, manifest, { disk: hostDisk, clock: site.clock });
+  assert.deepEqual([placed.siteId, headOf(placed.ledger)], [site.siteId, headOf(site.ledger)]);
+  assert.equal(placed.authority.digest, site.authority.digest);
+  const floor = { ...NOTHING_DEPLOYED, current: AT, previous: AT, securityFloor: "1.0.0", engineId: "E" };
+  assert.deepEqual(nothingRunning(floor), { ...NOTHING_DEPLOYED, securityFloor: "1.0.0" });
+});
+
+test("a backup whose parts do not agree becomes no site", async (t) => {
+  const { site, directory } = await made(t);
+  const wrong: Readonly<Record<string, Partial<BackupManifest>>> = {
+    a: { siteId: "f".repeat(32) },
+    b: { ledgerHead: DIGEST },
+    c: { ledgerLength: 2 },
+    d: { deployments: { ...NOTHING_DEPLOYED, current: AT } },
+  };
+  for (const [name, changes] of Object.entries(wrong)) {
+    const base = join(directory, name);
+    await mkdir(base);
+    const { from, manifest } = await unpacked(site, base);
+    const into = join(base, "into");
+    await mkdir(into, { mode: 0o700 });
+    throwsCode("BACKUP_MALFORMED", () => placeSite(into, from, { ...manifest, ...changes }, { clock: site.clock }));
+  }
+  const base = join(directory, "edited");
+  await mkdir(base);
+  const { from, manifest } = await unpacked(site, base);
+  const authority = join(from, "site/authority.json");
+  const document = JSON.parse(readFileSync(authority, "utf8")) as { thresholds: object; version: number };
+  writeFileSync(authority, canonicalJson({ ...document, version: 9 }));
+  await mkdir(join(base, "into"), { mode: 0o700 });
+  throwsCode("AUTHORITY_CHANGED", () => placeSite(join(base, "into"), from, manifest, { clock: site.clock }));
+});
+
+test("the log's key is made anew, and a secret that is there stays", async (t) => {
+  const { site } = await made(t);
+  const rules = [
+    { kind: "ed25519", files: { "audit/key": 1 }, publicFiles: { "audit/key.pub": 1 } },
+    { kind: "key", files: { "gateway/pepper": 1 } },
+  ] as unknown as Parameters<typeof logKeyFiles>[0];
+  assert.deepEqual(logKeyFiles(rules), ["audit/key", "audit/key.pub"]);
+  assert.deepEqual(logKeyFiles([]), []);
+  const file = { size: 1, digest: DIGEST, mode: 0o400, uid: 10_001 };
+  const files = ["secrets/audit/key", "secrets/audit/key.pub", "secrets/gateway/pepper", "secrets/there", "ledger"].map(
+    (path) => ({ ...file, path }),
+  );
+  writeFileSync(join(site.paths.directory, "secrets/there"), "");
+  assert.deepEqual(secretsToRestore(site.paths.directory, { files }, rules), [
+    { path: "secrets/gateway/pepper", mode: 0o400, uid: 10_001 },
+  ]);
+});
+
+test("the ledger tells of a site that came to another host, and whether operators wanted it", async (t) => {
+  const { test: made1, site } = await made(t);
+  const data = { deployments: { ...NOTHING_DEPLOYED, securityFloor: "1.0.0" } };
+  const subject = upgradePlan({ action: "restore", details: ["a"] });
+  const bytes = request(site, subject);
+  const signature = { name: "alice", bytes: sshSign(made1.alice, bytes) };
+  spendAuthorization(site, await checkAuthorization(site, subject, bytes, [signature]));
+  const ledger = appendEntry(site.disk, site.paths.ledger, SITE_RESTORED, data, site.clock());
+  assert.deepEqual(deploymentsOfLedger(ledger.entries), data.deployments);
+  assert.deepEqual((await auditLedger(ledger)).findings, []);
+  const other = makeTestSite(await scratch(t));
+  const alone = appendEntry(hostDisk, other.open().paths.ledger, SITE_RESTORED, data, other.clock.read());
+  assert.deepEqual(
+    (await auditLedger(alone)).findings.map(({ code }) => code),
+    ["LEDGER_UNAUTHORIZED"],
+  );
+  assert.equal(readLedger(site.paths.ledger).entries.length, 3);
+});
+
+test("the audit log's event of a restore has the gap in numbers", async (t) => {
+  const { site } = await made(t);
+  const gap = { entriesAtBackup: 100, entriesAtRestore: 130 };
+  const ledger = appendEntry(site.disk, site.paths.ledger, "operation", { operation: "restore", gap }, site.clock());
+  const entry = ledger.entries.at(-1);
+  assert.ok(entry);
+  assert.deepEqual(eventOf(entry, headOf(ledger))["counts"], gap);
+  assert.equal(eventOf({ ...entry, data: { gap: { a: "text" } } }, headOf(ledger))["counts"], undefined);
+});
