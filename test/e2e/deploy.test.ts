@@ -174,6 +174,12 @@ function suite(store: ImageStore): void {
       });
 
       it("stops and starts", async () => {
+        for (const verb of ["stop", "start"]) {
+          const planned = await site.run(verb, "--plan", "--json");
+          assert.equal(planned.exit, 0, planned.stderr);
+          assert.equal((JSON.parse(planned.stdout) as { plan: { action: string } }).plan.action, verb);
+          await site.assertAt("1.0.0");
+        }
         assert.equal((await site.run("stop")).exit, 0);
         const stopped = await site.run("status");
         assert.equal(stopped.exit, 4);

@@ -59,10 +59,10 @@ const CONTRACT: Readonly<Record<string, readonly string[]>> = {
   "config apply": SIGNED,
   authorize: ["out", "key"],
   status: [],
-  start: [],
-  stop: [],
+  start: ["plan"],
+  stop: ["plan"],
   logs: [],
-  recover: [],
+  recover: ["plan"],
   prune: ["keep", ...SIGNED],
   uninstall: ["purge-data", ...SIGNED],
   "rotate secrets": SIGNED,
@@ -144,6 +144,12 @@ test("every verb that needs operators' signatures has a plan, and takes a key, a
     const { options } = all.get(name) as Command;
     const missing = SIGNED.filter((option) => !(option in options));
     assert.deepEqual(missing, [], name);
+  }
+});
+
+test("every verb that changes a site, its operations or its host has a plan", () => {
+  for (const name of [...AUTHORIZED, "host setup", "start", "stop", "recover"]) {
+    assert.ok("plan" in (all.get(name)?.options ?? {}), name);
   }
 });
 
