@@ -81,6 +81,9 @@ describe("the engine in a kit", { skip: reasonToSkip() }, () => {
         host,
         [
           "! command -v ssh-keygen",
+          // Nobody is there to ask.
+          `if ${KIT}/sealift host setup >/refused 2>&1; then exit 9; else test $? -eq 2; fi`,
+          "! command -v dockerd",
           `${setUp} >/first.json; ${setUp} >/second.json`,
           "ssh-keygen -q -t ed25519 -N '' -f /tmp/key && echo plan >/tmp/plan",
           "ssh-keygen -q -Y sign -n test -f /tmp/key /tmp/plan",
