@@ -2,10 +2,10 @@
 import { join } from "node:path";
 import { SealiftError } from "../../../bundles/model/sealift-error.ts";
 import { CHECKPOINT_MAX_BYTES, parseCheckpoint, parseLogKey, requireSignature } from "../../audit/checkpoint.ts";
+import { verifyEpochs } from "../../audit/epochs.ts";
 import { auditError } from "../../audit/error.ts";
 import { collectLedgerEvents, compareWithLedger } from "../../audit/ledger-events.ts";
 import { type SiteLog, siteLogs } from "../../audit/site-log.ts";
-import { verifyAuditLog } from "../../audit/verify-log.ts";
 import { readStateFile } from "../../site/disk.ts";
 import type { Site } from "../site.ts";
 import { withStoredRelease } from "../stored-release.ts";
@@ -75,7 +75,7 @@ function readKey(path: string | undefined): ReturnType<typeof parseLogKey> | und
 
 function verifyWhole({ onProgress }: FsckGround, site: Site, { directory, publicKey }: SiteLog, log: CheckLog): void {
   const collected = collectLedgerEvents();
-  const verified = verifyAuditLog(directory, {
+  const verified = verifyEpochs(directory, {
     key: readKey(publicKey),
     onProgress: (done, all) => onProgress(`audit log: ${done} of ${all} entries`),
     onEntry: collected.onEntry,
