@@ -51,7 +51,7 @@ export const attestCollect: Command = {
       terminal.result(`host key ${hostKey}: the verifier must know it by another way than this file`);
     const needs = needsOf(report, terminal);
     terminal.result(`evidence of ${provider}, ${report.length} bytes, certificates: ${certificateTable.length} bytes`);
-    if (needs.length > 0) terminal.result("a connected machine fetches, if it has not yet:");
+    if (needs.length > 0) terminal.result("a connected machine fetches, if it has not yet (sealift attest needs):");
     for (const address of needs) terminal.result(`  ${address}`);
     if (leftover !== null)
       terminal.note(`${leftover} could not be removed; it does no harm and is gone after a reboot`);

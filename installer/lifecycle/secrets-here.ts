@@ -22,7 +22,7 @@ export function requireSecretsHere({ paths }: Pick<Site, "paths">, rules: readon
     {
       hints: [
         "do they lie on a volume that is closed? Get its key with sealift attest unseal, open and mount it, then try again",
-        "if they are lost, put them back from a copy of the state directory; new ones would not open the database",
+        "if they are lost: sealift restore FILE --new-host, from a backup; new ones would not open the database",
       ],
     },
   );
