@@ -300,6 +300,20 @@ describe("a backup file", () => {
     }
   });
 
+  test("a disk that is full or fails while it is unpacked is told as such", async () => {
+    for (const code of ["ENOSPC", "EIO"] as const) {
+      for (const at of [2, 9, 30]) {
+        const into = await mkdtemp(join(directory, "unpacked-"));
+        const opened = await openBackup(written.path, [key.identity]);
+        const disk = new FaultyDisk({ kind: "error", code, at, forever: true });
+        await rejectsCode(code === "ENOSPC" ? "STATE_DISK_FULL" : "STATE_WRITE_FAILED", () =>
+          opened.unpack(disk, into),
+        );
+        await opened.close();
+      }
+    }
+  });
+
   test("what a killed run left goes with the next one, and the oldest go when they shall", async () => {
     const out = await mkdtemp(join(directory, "out-"));
     const { siteId } = site.open();
