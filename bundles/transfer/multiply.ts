@@ -1,9 +1,8 @@
 /**
  * Blocks of open files as sums of multiples of other blocks: the one calculation of which parity is made
  * and lost blocks are made again. It goes column by column through all blocks at once, so memory depends
- * on how many blocks are made, 32 MiB at most, and not on how large they are.
+ * on how many blocks are made, 24 MiB at most, and not on how large they are.
  */
-import { Worker } from "node:worker_threads";
 import { readAt } from "../layout/read-at.ts";
 import { STEP_BYTES, TABLE_BYTES, threadKernel, writeTable } from "./gf16-kernel.ts";
 
@@ -22,7 +21,7 @@ export interface Sums {
   readonly factors: Uint16Array;
 }
 
-/** Bytes of `to` that are there for each column; what is written is bounded by this and no state is kept. */
+/** Puts bytes of a block of `to` where they belong. */
 export type WriteBlock = (fd: number, bytes: Uint8Array, position: number) => void;
 
 const SUMS_MAX_BYTES = 16 * 1024 * 1024;
@@ -31,30 +30,22 @@ const COLUMN_MAX_BYTES = 512 * 1024;
 const BATCH = 8;
 /** What stays in a core's cache. */
 const STRIP_BYTES = 32 * 1024;
-/** Below this a thread costs more than it helps. */
-const THREAD_MIN_BYTES = 64 * 1024 * 1024;
 
 function columnBytes({ blockBytes, to }: Sums): number {
   const column = Math.min(COLUMN_MAX_BYTES, SUMS_MAX_BYTES / Math.max(1, to.length), blockBytes);
   return Math.ceil(column / STEP_BYTES) * STEP_BYTES;
 }
 
-/** The columns from byte `begin` to `end` of every block. `onBytes` is told the bytes that were read. */
-export function multiplyColumns(
-  sums: Sums,
-  begin: number,
-  end: number,
-  write: WriteBlock,
-  onBytes: (bytes: number) => void,
-): void {
-  const { from, to, factors } = sums;
+/** Makes every block of `to`. Each of `from` is read once; `onBytes` is told how many bytes of them were. */
+export function multiplyBlocks(sums: Sums, write: WriteBlock, onBytes: (bytes: number) => void): void {
+  const { blockBytes, from, to, factors } = sums;
   const width = columnBytes(sums);
   const tables = 0;
   const inputs = tables + BATCH * to.length * TABLE_BYTES;
   const results = inputs + BATCH * width;
   const { memory, multiply } = threadKernel(results + to.length * width);
-  for (let column = begin; column < end; column += width) {
-    const length = Math.min(width, end - column);
+  for (let column = 0; column < blockBytes; column += width) {
+    const length = Math.min(width, blockBytes - column);
     memory.fill(0, results);
     for (let first = 0; first < from.length; first += BATCH) {
       const batch = from.slice(first, first + BATCH);
@@ -88,38 +79,4 @@ function readColumn({ fd, position, length }: Block, column: number, into: Uint8
   into.fill(0);
   const there = Math.min(wanted, length - column);
   if (there > 0) readAt(fd, into.subarray(0, there), position + column);
-}
-
-export interface MultiplyOptions {
-  readonly write: WriteBlock;
-  readonly onBytes: (bytes: number) => void;
-  /** Only who gives the host's own `write` may ask for more than one. */
-  readonly threads: number;
-}
-
-/** All columns. `from` is read once; with several threads each takes a run of columns. */
-export async function multiplyBlocks(sums: Sums, { write, onBytes, threads }: MultiplyOptions): Promise<void> {
-  const { blockBytes, from, to } = sums;
-  const width = columnBytes(sums);
-  const columns = Math.ceil(blockBytes / width);
-  const wanted = blockBytes * from.length * to.length < THREAD_MIN_BYTES ? 1 : Math.min(threads, columns);
-  if (wanted <= 1) {
-    multiplyColumns(sums, 0, blockBytes, write, onBytes);
-    return;
-  }
-  const share = Math.ceil(columns / wanted) * width;
-  const workers: Promise<void>[] = [];
-  for (let begin = 0; begin < blockBytes; begin += share) {
-    workers.push(inThread(sums, begin, Math.min(blockBytes, begin + share), onBytes));
-  }
-  await Promise.all(workers);
-}
-
-function inThread(sums: Sums, begin: number, end: number, onBytes: (bytes: number) => void): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const worker = new Worker(new URL("multiply-thread.ts", import.meta.url), { workerData: { sums, begin, end } });
-    worker.on("message", onBytes);
-    worker.once("error", reject);
-    worker.once("exit", (code) => (code === 0 ? resolve() : reject(new Error(`parity thread ended with ${code}`))));
-  });
 }

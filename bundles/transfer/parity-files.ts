@@ -4,9 +4,9 @@ import { readAt } from "../layout/read-at.ts";
 import { blockConstants, power } from "./gf16.ts";
 import { type Block, multiplyBlocks } from "./multiply.ts";
 import { type ParitySet, RECOVERY_HEADER_BYTES, recoveryPacket, renderSet, setId } from "./par2-packet.ts";
-import { hostPartsDisk, PartialFile, type PartsDisk } from "./parts-disk.ts";
+import { PartialFile, type PartsDisk } from "./parts-disk.ts";
 
-const CHUNK_BYTES = 1024 * 1024;
+const CHUNK_BYTES = 256 * 1024;
 
 export interface WantedParity {
   readonly path: string;
@@ -17,7 +17,6 @@ export interface WantedParity {
 
 export interface ParityOptions {
   readonly disk: PartsDisk;
-  readonly threads: number;
   readonly onBytes: (bytes: number) => void;
 }
 
@@ -26,12 +25,12 @@ export interface ParityOptions {
  * SHA-256 of each in hexadecimal. What is written depends on the set and the exponents alone.
  * @throws PARTS_WRITE_FAILED | PARTS_DISK_FULL; none of the files has its name then, or some have and are whole
  */
-export async function writeParityFiles(
+export function writeParityFiles(
   set: ParitySet,
   data: readonly Block[],
   wanted: readonly WantedParity[],
-  { disk, threads, onBytes }: ParityOptions,
-): Promise<string[]> {
+  { disk, onBytes }: ParityOptions,
+): string[] {
   const description = renderSet(set);
   const step = RECOVERY_HEADER_BYTES + set.blockBytes;
   const files: PartialFile[] = [];
@@ -51,10 +50,7 @@ export async function writeParityFiles(
       for (const [j, constant] of constants.entries()) factors[i * data.length + j] = power(constant, exponent);
     }
     const write = writerOf(files);
-    await multiplyBlocks(
-      { blockBytes: set.blockBytes, from: data, to, factors },
-      { write, onBytes, threads: disk === hostPartsDisk ? threads : 1 },
-    );
+    multiplyBlocks({ blockBytes: set.blockBytes, from: data, to, factors }, write, onBytes);
     return wanted.map(({ first, count }, i) => {
       const file = files[i] as PartialFile;
       file.write(description, 0);

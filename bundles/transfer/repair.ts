@@ -40,7 +40,6 @@ export interface RepairOptions {
   readonly out?: string | undefined;
   /** Look and say, write nothing. */
   readonly checkOnly: boolean;
-  readonly threads: number;
   readonly onProgress: (what: "read" | "made", doneBytes: number, totalBytes: number) => void;
   readonly disk?: PartsDisk;
 }
@@ -72,7 +71,7 @@ interface PartState {
  * @throws PARTS_DAMAGED for `checkOnly`, if it could be repaired | PARTS_UNREPAIRABLE, which names every part |
  * PARTS_MISSING if there are none | PARTS_MIXED | PARTS_DUPLICATE | PARTS_DISK_FULL | PARTS_WRITE_FAILED
  */
-export async function repairParts(options: RepairOptions): Promise<RepairResult> {
+export function repairParts(options: RepairOptions): RepairResult {
   const found = findParts(options.path);
   if (!found) {
     throw layoutError("PARTS_MISSING", `${JSON.stringify(options.path)}: there are no media parts in it`);
@@ -87,7 +86,7 @@ export async function repairParts(options: RepairOptions): Promise<RepairResult>
       const onBytes = (bytes: number): void => options.onProgress("read", before + bytes, total);
       states.push(readPart(file, partCalled(found, file.name), parity.set.blockBytes, onBytes));
     }
-    return await makeWhole(survey(found, parity, states, options), options);
+    return makeWhole(survey(found, parity, states, options), options);
   } finally {
     parity.close();
     for (const { fd } of states) if (fd !== undefined) closeSync(fd);
@@ -99,7 +98,7 @@ function partCalled({ parts }: PartsFound, name: string): FoundFile | undefined 
 }
 
 /** No parity file describes the set: all that can be said is what the list says, and of whole parts parity can be made. */
-async function withoutParity(found: PartsFound, options: RepairOptions): Promise<RepairResult> {
+function withoutParity(found: PartsFound, options: RepairOptions): RepairResult {
   const { path, checkOnly, disk = hostPartsDisk } = options;
   const hashes = readLists(found);
   const names = Array.from({ length: found.count }, (_, i) => partName(found.name, i + 1, found.count));
@@ -130,18 +129,18 @@ async function withoutParity(found: PartsFound, options: RepairOptions): Promise
       options,
     ),
   }));
-  await parityOfParts(found, wanted, { disk, threads: options.threads, onBytes: () => {} });
+  parityOfParts(found, wanted, { disk, onBytes: () => {} });
   return { ...result, written: wanted.map((file) => file.path) };
 }
 
 const NO_PARITY = "no parity file is here, or whole enough";
 
 /** As `splitBundle` made it: of parts that are cut into as many blocks as it cuts them. */
-async function parityOfParts(
+function parityOfParts(
   { parts }: PartsFound,
   wanted: readonly WantedParity[],
   options: Parameters<typeof writeParityFiles>[3],
-): Promise<void> {
+): void {
   const opened: { readonly name: string; readonly fd: number; readonly size: number }[] = [];
   try {
     for (const { name, path } of parts.values()) opened.push({ name, ...openPart(path) });
@@ -159,7 +158,7 @@ async function parityOfParts(
       set,
       files.map(({ name }) => byName.get(name) as number),
     );
-    await writeParityFiles(set, data, wanted, options);
+    writeParityFiles(set, data, wanted, options);
   } finally {
     for (const { fd } of opened) closeSync(fd);
   }
@@ -312,7 +311,7 @@ function isParityWhole(
   return wanted === undefined && hasAll;
 }
 
-async function makeWhole(found: Survey, options: RepairOptions): Promise<RepairResult> {
+function makeWhole(found: Survey, options: RepairOptions): RepairResult {
   const { missing, damaged } = found;
   const result = { name: found.found.name, missing, damaged };
   if (missing.length + damaged.length === 0) return { ...result, written: [] };
@@ -320,9 +319,9 @@ async function makeWhole(found: Survey, options: RepairOptions): Promise<RepairR
     throw damagedError(options.path, found);
   }
   const { disk = hostPartsDisk } = options;
-  const parts = await makeParts(found, options, disk);
+  const parts = makeParts(found, options, disk);
   try {
-    const parity = await makeLostParity(found, parts, options, disk);
+    const parity = makeLostParity(found, parts, options, disk);
     const list = found.isListWhole && found.found.lists.length > 0 && parity.every(({ isListed }) => isListed);
     const written = [...parts.made.map(({ path }) => path), ...parity.map(({ path }) => path)];
     return { ...result, written: list ? written : [...written, makeList(found, parts, parity, options, disk)] };
@@ -350,7 +349,7 @@ function placeOf(
   return here?.path ?? join(dirname((neighbour as FoundFile).path), name);
 }
 
-async function makeParts(found: Survey, options: RepairOptions, disk: PartsDisk): Promise<MadeParts> {
+function makeParts(found: Survey, options: RepairOptions, disk: PartsDisk): MadeParts {
   const { states, parity } = found;
   const wrong = states.filter(({ sha256 }) => sha256 === undefined);
   const files = new Map<PartState, PartialFile>();
@@ -365,7 +364,7 @@ async function makeParts(found: Survey, options: RepairOptions, disk: PartsDisk)
       );
     for (const [i, state] of wrong.entries()) files.set(state, new PartialFile(disk, places[i] as string));
     for (const [state, file] of files) copyWholeBlocks(state, file, parity.set.blockBytes);
-    await makeBlocks(found, files, options, disk);
+    makeBlocks(found, files, options);
     for (const [{ file }, made] of files) {
       if (hashOfOpen(made.fd, "md5", 0, file.size).equals(file.md5)) continue;
       throw unrepairable(options.path, found, `; ${file.name} was made again with other bytes than it had`);
@@ -400,12 +399,11 @@ function copyWholeBlocks({ file, fd, isWhole }: PartState, to: PartialFile, bloc
 }
 
 /** Each lost block as the sum of recovery blocks and whole data blocks. */
-async function makeBlocks(
+function makeBlocks(
   { states, parity, lost, solution = [], exponents }: Survey,
   files: ReadonlyMap<PartState, PartialFile>,
-  { threads, onProgress }: RepairOptions,
-  disk: PartsDisk,
-): Promise<void> {
+  { onProgress }: RepairOptions,
+): void {
   if (lost.length === 0) return;
   const isLost = new Set(lost);
   const fds = states.map((state) => files.get(state)?.fd ?? (state.fd as number));
@@ -437,10 +435,7 @@ async function makeBlocks(
     onProgress("made", done, total);
   };
   const to = lost.map((i) => blocks[i] as Block);
-  await multiplyBlocks(
-    { blockBytes: parity.set.blockBytes, from, to, factors },
-    { write: writerOf([...files.values()]), onBytes, threads: disk === hostPartsDisk ? threads : 1 },
-  );
+  multiplyBlocks({ blockBytes: parity.set.blockBytes, from, to, factors }, writerOf([...files.values()]), onBytes);
 }
 
 interface MadeParity {
@@ -450,12 +445,7 @@ interface MadeParity {
   readonly isListed: boolean;
 }
 
-async function makeLostParity(
-  found: Survey,
-  { whole }: MadeParts,
-  options: RepairOptions,
-  disk: PartsDisk,
-): Promise<MadeParity[]> {
+function makeLostParity(found: Survey, { whole }: MadeParts, options: RepairOptions, disk: PartsDisk): MadeParity[] {
   const { lostParity, parity } = found;
   if (lostParity.length === 0) return [];
   const hashes = readLists(found.found);
@@ -467,7 +457,7 @@ async function makeLostParity(
     parity.set,
     whole.map(({ fd }) => fd),
   );
-  const made = await writeParityFiles(parity.set, data, wanted, { disk, threads: options.threads, onBytes: () => {} });
+  const made = writeParityFiles(parity.set, data, wanted, { disk, onBytes: () => {} });
   return lostParity.map(({ name }, i) => ({
     name,
     path: (wanted[i] as { path: string }).path,

@@ -31,7 +31,6 @@ export interface SplitOptions {
   readonly sizeBytes: number;
   /** How many parity files; as many lost parts can be made again. */
   readonly parity: number;
-  readonly threads: number;
   /** Bytes of what is being done, of all. */
   readonly onProgress: (what: "copied" | "parity", doneBytes: number, totalBytes: number) => void;
   readonly disk?: PartsDisk;
@@ -54,14 +53,14 @@ export interface SplitResult {
  * @throws SPLIT_SIZE_UNUSABLE | PARTS_DIRECTORY_IN_USE if `out` holds other parts | PARTS_DISK_FULL, before
  * anything is written if that can be told | PARTS_WRITE_FAILED | LAYOUT_TRUNCATED
  */
-export async function splitBundle(options: SplitOptions): Promise<SplitResult> {
+export function splitBundle(options: SplitOptions): SplitResult {
   const { bundle, out, name, disk = hostPartsDisk, onProgress } = options;
   const plan = planSplit(name, bundle.size, options.sizeBytes, options.parity);
   guard(out, () => mkdirSync(out, { recursive: true }));
   requireOwnDirectory(out, plan);
   requireRoom(out, missingBytes(out, plan));
   const parts = copyParts(bundle, out, plan, disk, (done) => onProgress("copied", done, bundle.size));
-  const parity = await makeParity(
+  const parity = makeParity(
     out,
     plan,
     parts.map(({ file }) => file),
@@ -192,12 +191,12 @@ class PartInPlace {
   }
 }
 
-async function makeParity(
+function makeParity(
   out: string,
   plan: SplitPlan,
   files: readonly DataFile[],
-  { threads, onProgress, disk = hostPartsDisk }: SplitOptions,
-): Promise<SplitFile[]> {
+  { onProgress, disk = hostPartsDisk }: SplitOptions,
+): SplitFile[] {
   if (plan.parity.length === 0) return [];
   const set: ParitySet = { blockBytes: plan.blockBytes, files: inSetOrder(files) };
   const opened = set.files.map(({ name }) => openPart(join(out, name)));
@@ -214,7 +213,7 @@ async function makeParity(
       done += bytes;
       onProgress("parity", done, total);
     };
-    const hashes = await writeParityFiles(set, data, wanted, { disk, threads, onBytes });
+    const hashes = writeParityFiles(set, data, wanted, { disk, onBytes });
     return plan.parity.map(({ name }, i) => ({
       name,
       size: statSync(join(out, name)).size,

@@ -1,4 +1,3 @@
-import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { plain } from "../../bundles/model/plain-text.ts";
 import { repairParts } from "../../bundles/transfer/repair.ts";
@@ -23,11 +22,10 @@ export const bundleRepair: Command = {
     const { terminal } = invocation;
     const out = optionalOption(invocation, "out");
     const progress = terminal.progress("repairing");
-    const result = await repairParts({
+    const result = repairParts({
       path,
       out: out === undefined ? undefined : resolve(out),
       checkOnly: invocation.options["check"] === true,
-      threads: availableParallelism(),
       onProgress: (what, done, total) => progress.update(`${megabytes(done)} of ${megabytes(total)} MB ${what}`),
     });
     progress.done(result.written.length === 0 ? "nothing is wrong" : `${result.written.length} files made again`);

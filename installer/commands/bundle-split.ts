@@ -1,4 +1,3 @@
-import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
 import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
@@ -32,11 +31,10 @@ export const bundleSplit: Command = {
     try {
       const { descriptor, manifest } = readRelease(layout, readLayoutIndex(layout).release);
       const progress = terminal.progress("splitting");
-      const result = await splitBundle({
+      const result = splitBundle({
         bundle: tarBytes(store, layout),
         name: partsName(manifest.appliance, manifest.version, descriptor.digest),
         ...{ out, sizeBytes, parity },
-        threads: availableParallelism(),
         onProgress: (what, done, total) => progress.update(`${megabytes(done)} of ${megabytes(total)} MB ${what}`),
       });
       progress.done(`${result.parts.length} parts, ${result.parity.length} parity files`);

@@ -3,8 +3,8 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { TarBytes } from "../../bundles/layout/tar-bytes.ts";
 import { digestOf } from "../../bundles/model/digest.ts";
-import { repairParts } from "../../bundles/transfer/repair.ts";
-import { type SplitOptions, splitBundle } from "../../bundles/transfer/split.ts";
+import { type RepairOptions, type RepairResult, repairParts } from "../../bundles/transfer/repair.ts";
+import { type SplitOptions, type SplitResult, splitBundle } from "../../bundles/transfer/split.ts";
 import { random } from "./faulty-disk.ts";
 
 export const PARTS_NAME = "test-1.0.0-12345678";
@@ -25,24 +25,22 @@ export function someBytes(size: number, seed = 1): TarBytes {
   };
 }
 
-export async function makeParts(out: string, options: Partial<SplitOptions> = {}): ReturnType<typeof splitBundle> {
+/** Rejects where `splitBundle` throws. */
+export async function makeParts(out: string, options: Partial<SplitOptions> = {}): Promise<SplitResult> {
   return splitBundle({
     bundle: someBytes(160_000),
     name: PARTS_NAME,
     out,
     sizeBytes: 48_000,
     parity: 2,
-    threads: 1,
     onProgress: () => {},
     ...options,
   });
 }
 
-export function repair(
-  path: string,
-  options: Partial<Parameters<typeof repairParts>[0]> = {},
-): ReturnType<typeof repairParts> {
-  return repairParts({ path, checkOnly: false, threads: 1, onProgress: () => {}, ...options });
+/** Rejects where `repairParts` throws. */
+export async function repair(path: string, options: Partial<RepairOptions> = {}): Promise<RepairResult> {
+  return repairParts({ path, checkOnly: false, onProgress: () => {}, ...options });
 }
 
 /** Names and hashes: what to compare, since a difference of buffers takes node:assert minutes to print. */

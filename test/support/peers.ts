@@ -19,7 +19,8 @@ export type PeerName =
   | "mmdebstrap"
   | "newer-libc"
   | "chromium"
-  | "rpm";
+  | "rpm"
+  | "par2";
 
 /** What tests keep between runs; may be removed at any time. */
 export function testCache(): string {
