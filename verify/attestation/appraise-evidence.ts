@@ -20,6 +20,7 @@ import {
 import { readCertificates } from "./certificate.ts";
 import { challengeReportData, keyedReportData, readChallenge, releaseAsked } from "./challenge.ts";
 import { snpClaims, tdxClaims } from "./claims.ts";
+import type { Ending } from "./ending.ts";
 import { attestationError } from "./error.ts";
 import { type BoundKeys, type Evidence, type EvidenceKind, hostKeyMessage, readEvidence } from "./evidence.ts";
 import { type Collateral, type CollateralFile, readCollateral } from "./read-collateral.ts";
@@ -59,7 +60,8 @@ export function appraiseEvidence(question: AttestationCase): AttestationVerdict 
     collateral: question.collateral.map(({ name, bytes }) => ({ name, digest: digestOf(bytes) })),
     time: question.time,
     cage: null,
-    usableUntil: judged.usableUntil?.toISOString() ?? null,
+    usableUntil: judged.usableUntil?.at.toISOString() ?? null,
+    endsFirst: judged.usableUntil?.what ?? null,
     claims: judged.claims,
     assurance: assuranceOf(judged.findings, releaseAsked(question.challenge)),
     findings: judged.findings,
@@ -69,7 +71,7 @@ export function appraiseEvidence(question: AttestationCase): AttestationVerdict 
 interface Judged {
   readonly findings: readonly AttestationFinding[];
   readonly report: AttestationVerdict["subject"]["report"];
-  readonly usableUntil: Date | null;
+  readonly usableUntil: Ending | null;
   readonly claims: AttestationVerdict["claims"];
 }
 

@@ -2,6 +2,7 @@
 import {
   findingOf,
   flag,
+  listEnding,
   listUntil,
   nonceProblem,
   oneOf,
@@ -15,6 +16,7 @@ import {
   TDX_POLICY_CHECKS,
   type TdxPolicyCheck,
 } from "./attestation-verdict.ts";
+import { type Ending, firstEnding } from "./ending.ts";
 import { UNCHECKED } from "./policy-schema.ts";
 import type { TdxMeasurement, TdxPolicy } from "./tdx-policy.ts";
 import type { TdReport } from "./tdx-quote.ts";
@@ -55,13 +57,13 @@ export function tdxNotAppraised(): AttestationFinding[] {
 }
 
 /** Until when the collateral at hand will do. */
-export function tdxUsableUntil(genuine: GenuineQuote, { revocation, collateral }: TdxPolicy): Date {
-  const ends = [genuine.certifiedUntil, documentsUntil(genuine, collateral.graceDays)];
-  if (genuine.revocation !== null && revocation !== UNCHECKED) {
-    const { root, platform } = genuine.revocation;
-    ends.push(...[root, platform].map(({ nextUpdate }) => listUntil(nextUpdate, revocation.graceDays)));
-  }
-  return new Date(Math.min(...ends.map((end) => end.getTime())));
+export function tdxUsableUntil(genuine: GenuineQuote, { revocation, collateral }: TdxPolicy): Ending {
+  const documents = { what: "TCB info or enclave identity", at: documentsUntil(genuine, collateral.graceDays) };
+  const lists =
+    genuine.revocation === null || revocation === UNCHECKED
+      ? []
+      : Object.values(genuine.revocation).map((list) => listEnding(list, revocation.graceDays));
+  return firstEnding([...genuine.endings, documents, ...lists]);
 }
 
 function documentsUntil({ tcbInfo, identity }: GenuineQuote, graceDays: number): Date {

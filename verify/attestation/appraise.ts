@@ -11,6 +11,8 @@ import {
   POLICY_CHECKS,
   type PolicyCheck,
 } from "./attestation-verdict.ts";
+import type { RevocationList } from "./certificate.ts";
+import { type Ending, firstEnding } from "./ending.ts";
 import { UNCHECKED, type Unchecked } from "./policy-schema.ts";
 import { type Tcb, tcbPartsOf } from "./snp-product.ts";
 import type { FirmwareVersion } from "./snp-report.ts";
@@ -66,12 +68,13 @@ export function findingOf(check: AttestationCheck, { wanted, got, problem }: Rul
 }
 
 /** Until when the collateral at hand will do: the first certificate's end, and the list's if the policy wants one. */
-export function usableUntil(
-  { certifiedUntil, revocation }: GenuineReport,
-  { revocation: rule }: AttestationPolicy,
-): Date {
-  if (revocation === null || rule === UNCHECKED) return certifiedUntil;
-  return new Date(Math.min(certifiedUntil.getTime(), listUntil(revocation.nextUpdate, rule.graceDays).getTime()));
+export function usableUntil({ endings, revocation }: GenuineReport, { revocation: rule }: AttestationPolicy): Ending {
+  if (revocation === null || rule === UNCHECKED) return firstEnding(endings);
+  return firstEnding([...endings, listEnding(revocation, rule.graceDays)]);
+}
+
+export function listEnding({ issuerCommonName, nextUpdate }: RevocationList, graceDays: number): Ending {
+  return { what: `revocation list of ${issuerCommonName}`, at: listUntil(nextUpdate, graceDays) };
 }
 
 export function listUntil(nextUpdate: Date, graceDays: number): Date {

@@ -21,7 +21,7 @@ export function renderAttestationVerdict(verdict: AttestationVerdict): string[] 
     `policy    ${plain(policy.name)} ${policy.digest}`,
     ...(verdict.reference === null ? [] : [`release   ${verdict.reference}, whose launch digests had to be met`]),
     `time      ${plain(time.at)} (${time.source === "option" ? "given with --at" : "this machine's clock"})`,
-    ...(verdict.usableUntil === null ? [] : [`usable    this collateral will do until ${plain(verdict.usableUntil)}`]),
+    ...forecastLine(verdict),
     `cage      ${cageText(verdict.cage)}`,
     ...assuranceLines(verdict),
     "scope     advisory: this verdict authorizes nothing on a site",
@@ -35,6 +35,11 @@ export function renderAttestationVerdict(verdict: AttestationVerdict): string[] 
       ? []
       : ["", ...Object.entries(claims).map(([name, value]) => `${name.padEnd(20)}${plain(`${value}`)}`)]),
   ];
+}
+
+function forecastLine({ usableUntil, endsFirst }: AttestationVerdict): string[] {
+  if (usableUntil === null) return [];
+  return [`usable    this collateral will do until ${plain(usableUntil)}; then ends: ${plain(endsFirst ?? "")}`];
 }
 
 /** Three facts that are easily taken for one. */

@@ -159,6 +159,8 @@ export interface AttestationVerdict {
   readonly cage: { readonly network: boolean; readonly user: boolean } | null;
   /** Until when the same collateral will do (RFC 3339): fetch it again before. Null unless the report is genuine. */
   readonly usableUntil: string | null;
+  /** What of it ends then; null exactly if `usableUntil` is. */
+  readonly endsFirst: string | null;
   /** What the report says, readable; null unless it is proven to be genuine. */
   readonly claims: Readonly<Record<string, string | number | boolean>> | null;
   readonly assurance: Assurance;
@@ -248,6 +250,7 @@ export const attestationVerdictSchema: JsonSchema = {
     time: closed({ at: text, source: { enum: ["host-clock", "option"] } }),
     cage: { anyOf: [closed({ network: { type: "boolean" }, user: { type: "boolean" } }), { type: "null" }] },
     usableUntil: { anyOf: [text, { type: "null" }] },
+    endsFirst: { anyOf: [text, { type: "null" }] },
     claims: {
       anyOf: [
         {

@@ -16,6 +16,7 @@ import {
   shortString,
   smallInteger,
 } from "./certificate.ts";
+import { certificateEndings, type Ending } from "./ending.ts";
 import { attestationError } from "./error.ts";
 import { Genuineness } from "./genuineness.ts";
 import {
@@ -58,8 +59,8 @@ export interface GenuineReport {
   readonly tcb: { readonly current: Tcb; readonly reported: Tcb; readonly committed: Tcb; readonly launch: Tcb };
   /** Digests of the public keys of leaf, intermediate and root. */
   readonly keys: readonly Digest[];
-  /** When the first of the three certificates ends. */
-  readonly certifiedUntil: Date;
+  /** Of the three certificates. */
+  readonly endings: readonly Ending[];
   /** The newest of the root's revocation lists, or null if there was none. */
   readonly revocation: RevocationList | null;
 }
@@ -100,10 +101,10 @@ export function verifySnpReport(
   const genuine = tcb !== null && !looked.hasFailed;
   const certificates = [chain.leaf, chain.intermediate, chain.root];
   const keys = certificates.map(({ keyDigest }) => keyDigest);
-  const certifiedUntil = new Date(Math.min(...certificates.map(({ notAfter }) => notAfter.getTime())));
+  const endings = certificateEndings(certificates);
   return {
     findings: findings(),
-    genuine: genuine ? { report, product: chain.product, tcb, keys, certifiedUntil, revocation: newest } : null,
+    genuine: genuine ? { report, product: chain.product, tcb, keys, endings, revocation: newest } : null,
   };
 }
 

@@ -14,6 +14,7 @@ import {
   type RevocationList,
   readCertificates,
 } from "./certificate.ts";
+import { certificateEndings, type Ending } from "./ending.ts";
 import { attestationError } from "./error.ts";
 import { Genuineness } from "./genuineness.ts";
 import { isIntelRoot } from "./intel-root.ts";
@@ -56,8 +57,8 @@ export interface GenuineQuote {
   readonly identity: EnclaveIdentity;
   /** Digests of the public keys of the platform, its authority, the root, and the TCB signing key. */
   readonly keys: readonly Digest[];
-  /** When the first of these certificates ends. */
-  readonly certifiedUntil: Date;
+  /** Of these certificates. */
+  readonly endings: readonly Ending[];
   /** The newest list of the root and of the platform's authority, or null if one of the two was not there. */
   readonly revocation: { readonly root: RevocationList; readonly platform: RevocationList } | null;
 }
@@ -130,12 +131,12 @@ export function verifyTdxQuote(
   } else looked.check("revocation", () => [notRevoked(chain, signing, collateral.revocationLists), true]);
   const certificates = [chain.leaf, chain.authority, chain.root, signing];
   const isGenuine = tcb !== null && !looked.hasFailed;
-  const certifiedUntil = new Date(Math.min(...certificates.map(({ notAfter }) => notAfter.getTime())));
+  const endings = certificateEndings(certificates);
   const keys = certificates.map(({ keyDigest }) => keyDigest);
   const { platform } = chain;
   return {
     findings: findings(),
-    genuine: isGenuine ? { quote, platform, tcb, tcbInfo, identity, keys, certifiedUntil, revocation } : null,
+    genuine: isGenuine ? { quote, platform, tcb, tcbInfo, identity, keys, endings, revocation } : null,
   };
 }
 

@@ -20,6 +20,7 @@ const verdict = {
   time: question.time,
   cage: null,
   usableUntil: null,
+  endsFirst: null,
   claims: null,
   reference: null,
   assurance: {

@@ -202,6 +202,7 @@ test("the verdict says until when the collateral will do", { skip: SKIP }, () =>
   assert.equal(judgeVector(row, {}, { collateral, time }).usableUntil, "2030-04-03T19:23:43.000Z");
   const withList = judgeVector(row, { revocation: { graceDays: 10 } }, { collateral, time });
   assert.equal(withList.usableUntil, "2026-05-22T00:00:00.000Z");
+  assert.equal(withList.endsFirst, "revocation list of ARK-Milan");
   assert.equal(judgeVector(vector("sim-impostor")).usableUntil, null);
 });
 

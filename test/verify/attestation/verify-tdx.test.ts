@@ -30,6 +30,7 @@ test("quotes of both versions by a platform that the policy names pass every che
     );
     assert.equal(verdict.claims?.["ppid"], PPID.toString("hex"));
     assert.equal(verdict.usableUntil, "2026-01-31T00:00:00.000Z");
+    assert.equal(verdict.endsFirst, "TCB info or enclave identity");
   }
 });
 
