@@ -16,7 +16,8 @@ export const attestNeeds: Command = {
     "--evidence F  what attest collect wrote, a report or a quote; may be given several times. An old one of the same",
     "              machine will do, if its firmware is still the same",
     "--out F       the list: chips and platforms, no addresses and no secrets; an existing file is not replaced",
-    "Nothing is appraised. Next, on the connected machine: sealift attest fetch.",
+    "Run it where the evidence was collected: it is read here, and not in the cage of attest verify. Nothing is appraised.",
+    "Next, on the connected machine: sealift attest fetch.",
   ],
   options: { evidence: { type: "string", multiple: true }, out: { type: "string" } },
   run: async (invocation) => {
