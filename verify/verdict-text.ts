@@ -23,7 +23,7 @@ export function renderVerdictText(verdict: Verdict): string[] {
     `time      ${plain(time.at)} (${clockName(verdict)})`,
     ...(verdict.scope === "advisory" ? ["scope     advisory: this verdict authorizes nothing on a site"] : []),
     ...(warning === undefined ? [] : [`warning   ${warning}`]),
-    ...ofRelease.map(signatureLine),
+    ...new Set(ofRelease.map(signatureLine)),
     "",
     ...wrong.map(findingLine),
     ...(wrong.length > 0 ? [""] : []),
