@@ -5,7 +5,7 @@ import { containerStates } from "../../compose/engine/project.ts";
 import { projectName } from "../../compose/render.ts";
 import { type AuditReceipt, openAuditClient } from "../../compose/services/service-kit/src/audit-client.ts";
 import { Identity } from "../../compose/services/service-kit/src/identity.ts";
-import { openPeer } from "../../compose/services/service-kit/src/peer-client.ts";
+import { openPeer, type Peer } from "../../compose/services/service-kit/src/peer-client.ts";
 import { type Ledger, readLedger } from "../lifecycle/ledger.ts";
 import { withStoredRelease } from "../lifecycle/stored-release.ts";
 import { readDeployments } from "../site/deployment.ts";
@@ -54,12 +54,36 @@ async function originOf(
   return address === undefined ? undefined : new URL(`https://${address}:${port}`);
 }
 
-async function tell(
+/**
+ * Has the audit service put all that it has under a checkpoint. Never fails: returns why it did not, for a person; then
+ * the checkpoint that there is stands.
+ */
+export async function askCheckpoint(
+  site: SecretSite,
+  engine: Engine,
+  audit: { readonly service: string; readonly port: number },
+): Promise<string | undefined> {
+  try {
+    const origin = await originOf(site, engine, audit);
+    if (!origin) return `${audit.service} does not run`;
+    await withPeer(site, { service: audit.service, origin }, (peer) => peer.post("/v1/checkpoint", {}, "backup"));
+    return undefined;
+  } catch (cause) {
+    return reasonOf(cause);
+  }
+}
+
+interface AuditService {
+  readonly service: string;
+  readonly origin: URL;
+}
+
+/** Speaks to it as the site's installer. */
+async function withPeer<Value>(
   { disk, paths }: SecretSite,
-  { service, origin }: { readonly service: string; readonly origin: URL },
-  ledger: Ledger,
-  from: number,
-): Promise<void> {
+  { service, origin }: AuditService,
+  work: (peer: Peer) => Promise<Value>,
+): Promise<Value> {
   const [file] = makeIdentity(
     { service: INSTALLER, directory: INSTALLER, uid: 0 },
     openIdentityRoot(disk, identityRootPath(paths)),
@@ -71,8 +95,17 @@ async function tell(
     timeoutMs: TIMEOUT_MS,
     answerMaxBytes: ANSWER_MAX_BYTES,
   });
-  const client = openAuditClient({ peer, service: INSTALLER, holdMs: HOLD_MS });
   try {
+    return await work(peer);
+  } finally {
+    peer.close();
+  }
+}
+
+async function tell(site: SecretSite, audit: AuditService, ledger: Ledger, from: number): Promise<void> {
+  const { disk, paths } = site;
+  await withPeer(site, audit, async (peer) => {
+    const client = openAuditClient({ peer, service: INSTALLER, holdMs: HOLD_MS });
     for (let start = from; start < ledger.heads.length; start += BATCH) {
       const entries = ledger.entries.slice(start, start + BATCH);
       const heads = ledger.heads.slice(start, start + BATCH);
@@ -85,7 +118,5 @@ async function tell(
       if (head && last)
         writeToldMark(disk, paths, { schemaVersion: 1, length: start + heads.length, head, index: last.index });
     }
-  } finally {
-    peer.close();
-  }
+  });
 }

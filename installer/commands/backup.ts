@@ -2,6 +2,7 @@ import { resolve } from "node:path";
 import { plain } from "../../bundles/model/plain-text.ts";
 import type { Engine } from "../../compose/engine/engine.ts";
 import { siteLogs } from "../audit/site-log.ts";
+import { askCheckpoint } from "../audit/tell-audit-log.ts";
 import { manifestDigest } from "../backup/backup-manifest.ts";
 import { backupError } from "../backup/error.ts";
 import { logParts, siteContent, stateBytes } from "../backup/site-content.ts";
@@ -126,6 +127,9 @@ async function writeFrom(
 ): Promise<WrittenBackup> {
   const { rules } = parts;
   const base = baseProject(site, requireInstalled(readDeployments(site.paths)));
+  const late = rules.audit && (await askCheckpoint(site, engine, rules.audit));
+  if (late !== undefined)
+    terminal.note(plain(`note: the audit log made no checkpoint now, its last one counts: ${late}`));
   const checking = terminal.progress("checking the audit log");
   const places = rules.audit ? await siteLogs(engine, site) : [];
   const [place, ...others] = places;

@@ -4,6 +4,7 @@
  */
 import { createHash, createPublicKey, type KeyObject } from "node:crypto";
 import { access, constants } from "node:fs/promises";
+import type { IncomingMessage } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { TLSSocket } from "node:tls";
 import { Identity, peerService } from "@sealift/service-kit/identity.ts";
@@ -15,6 +16,7 @@ import { SettingsError } from "@sealift/service-kit/settings.ts";
 import { SpentPrincipals } from "@sealift/service-kit/spent-principals.ts";
 import { AuditLog } from "./audit-log.ts";
 import { CheckpointError, type CheckpointSigner } from "./checkpoint.ts";
+import { checkpointRoute } from "./checkpoint-route.ts";
 import { DirectoryLock } from "./directory-lock.ts";
 import { beginEpoch } from "./epoch.ts";
 import { INSTALLER } from "./event.ts";
@@ -209,19 +211,17 @@ class Instance {
       const predecessor = await beginEpoch(log, directory, new Date());
       if (predecessor) this.#log("info", "log-epoch-begun", { epoch: predecessor.epoch, before: predecessor.size });
       const events = await EventLog.open(log);
+      const serviceOf = ({ socket }: IncomingMessage): string | undefined => peerService(socket as TLSSocket);
       const server = await startServer({
         host,
         port,
         tls: identity.serverOptions(CLIENTS),
         drainTimeoutMs,
         log: this.#log,
-        routes: eventRoutes({
-          events,
-          verifier,
-          spent: new SpentPrincipals(),
-          log: this.#log,
-          serviceOf: ({ socket }) => peerService(socket as TLSSocket),
-        }),
+        routes: [
+          ...eventRoutes({ events, verifier, spent: new SpentPrincipals(), log: this.#log, serviceOf }),
+          checkpointRoute({ auditLog: log, log: this.#log, serviceOf }),
+        ],
       });
       return { lock, log, server, door: await openDoor(directory) };
     } catch (cause) {

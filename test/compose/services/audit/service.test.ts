@@ -4,6 +4,7 @@ import { appendFile, readFile, rm, truncate, writeFile } from "node:fs/promises"
 import { connect } from "node:net";
 import { join } from "node:path";
 import test from "node:test";
+import { checkpointRoute } from "../../../../compose/services/audit/src/checkpoint-route.ts";
 import { DirectoryLock } from "../../../../compose/services/audit/src/directory-lock.ts";
 import { EventLog } from "../../../../compose/services/audit/src/event-log.ts";
 import { eventRoutes } from "../../../../compose/services/audit/src/event-routes.ts";
@@ -112,6 +113,61 @@ test("the installer tells what is in the ledger and nothing else, and nobody els
   ] as const) {
     assert.equal(await refusal(peer.post("/v1/events", body, "r-2")), wanted, JSON.stringify(body));
   }
+});
+
+test("the installer alone has a checkpoint made, which covers all that was acknowledged", async (t) => {
+  const ground = await auditGround(t);
+  const audit = await ground.start();
+  await until(() => audit.role === "writer");
+  const installer = await peerOf(t, ground.identities, "installer", () => [audit.port]);
+  const gateway = await peerOf(t, ground.identities, "gateway", () => [audit.port]);
+  const head = async (): Promise<string> =>
+    (await readFile(join(ground.directory, "checkpoint"), "utf8")).split("\n")[1] ?? "";
+  await gateway.post("/v1/events", [event(), event()], "r-1");
+  assert.equal(await head(), "0");
+  assert.equal(await refusal(gateway.post("/v1/checkpoint", {}, "r-2")), 403);
+  assert.equal(await head(), "0");
+  assert.deepEqual(await installer.post("/v1/checkpoint", {}, "r-3"), { size: 2 });
+  assert.equal(await head(), "2");
+  assert.deepEqual(await installer.post("/v1/checkpoint", {}, "r-4"), { size: 2 });
+});
+
+test("a checkpoint that cannot be written is told, and the service goes on", async (t) => {
+  const logged: string[] = [];
+  const route = checkpointRoute({
+    auditLog: {
+      checkpointSize: 7,
+      checkpoint: () => Promise.reject(Object.assign(new Error("full"), { code: "ENOSPC" })),
+    },
+    log: (_level, name) => void logged.push(name),
+    serviceOf: () => "installer",
+  });
+  const server = await startServer({ host: "127.0.0.1", port: 0, routes: [route], log: () => {}, drainTimeoutMs: 0 });
+  t.after(() => server.stop());
+  const { status } = await fetch(`http://127.0.0.1:${server.port}/v1/checkpoint`, { method: "POST", body: "{}" });
+  assert.equal(status, 503);
+  assert.deepEqual(logged, ["checkpoint-failed"]);
+});
+
+test("a log that continues another one begins with saying so, before anybody can append", async (t) => {
+  const ground = await auditGround(t);
+  const root = Buffer.alloc(32, 9).toString("base64");
+  const predecessor = { schemaVersion: 1, epoch: 2, origin: "site.example/old", size: 41, root };
+  await writeFile(join(ground.directory, "predecessor"), JSON.stringify(predecessor));
+  const audit = await ground.start();
+  await until(() => audit.role === "writer");
+  const gateway = await peerOf(t, ground.identities, "gateway", () => [audit.port]);
+  const { entries } = (await gateway.post("/v1/events", event(), "r-1")) as { entries: { index: number }[] };
+  assert.equal(entries[0]?.index, 1);
+  assert.ok(ground.logged.some(([name]) => name === "log-epoch-begun"));
+});
+
+test("a log whose predecessor cannot be read is not begun", async (t) => {
+  const ground = await auditGround(t);
+  await writeFile(join(ground.directory, "predecessor"), "{}");
+  const audit = await ground.start();
+  await until(() => audit.role === "failed");
+  assert.equal(audit.port, undefined);
 });
 
 /** The status of a refusal; undefined if there was none. */
