@@ -39,7 +39,7 @@ function inSources(): Mention[] {
 function inDocuments(): Mention[] {
   return files("runbooks/*.md", "README.md", "SECURITY.md").flatMap((file) => {
     const text = readFileSync(join(ROOT, file), "utf8");
-    const fences = [...text.matchAll(/^```sh[^\n]*\n(.*?)^```$/gms)].flatMap(([, body = ""]) =>
+    const fences = [...text.matchAll(/^```(?:sh|console)[^\n]*\n(.*?)^```$/gms)].flatMap(([, body = ""]) =>
       body.replaceAll("\\\n", " ").split("\n"),
     );
     const spans = text.replaceAll(/^```.*?^```$/gms, "").match(/`[^`\n]+`/g) ?? [];

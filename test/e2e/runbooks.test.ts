@@ -23,7 +23,7 @@ const STORE = "SEALIFT_TEST_STORE";
 const DISC = "/media/disc";
 const STICK = "/media/stick";
 const PERSONS = ["alice", "bob", "carol", "recovery"];
-const NAMES = ["install", "upgrade", "rollback", "recover"] as const;
+const NAMES = ["install", "upgrade", "rollback", "recover", "day-two"] as const;
 const RUNBOOKS = Object.fromEntries(
   NAMES.map((name) => [name, readRunbook(new URL(`../../runbooks/${name}.md`, import.meta.url))]),
 ) as Record<(typeof NAMES)[number], ReturnType<typeof readRunbook>>;
@@ -162,6 +162,12 @@ function suite(store: ImageStore): void {
       assert.match(start.stderr, /\[RELEASE_DAMAGED\]/);
       run("recover", "damaged");
       assert.equal(spawnSync(join(ROOT, "sealift"), ["start"], { env: environment }).status, 0);
+    });
+
+    it("looks after tenants, keys, limits and the certificate on a day like any other", elsewhere, () => {
+      run("day-two");
+      const { stdout } = spawnSync(join(ROOT, "sealift"), ["status"], { env: environment, encoding: "utf8" });
+      assert.match(stdout, /healthy\n/);
     });
 
     it("has run every command of every runbook", elsewhere, () => {
