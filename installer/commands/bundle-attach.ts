@@ -1,6 +1,7 @@
-import { statSync } from "node:fs";
+import { closeSync, constants, openSync, statSync } from "node:fs";
 import { type BundleRelease, readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
-import { closeStore, INDEX_FILE, type Layout, openLayout } from "../../bundles/layout/layout.ts";
+import { closeStore, INDEX_FILE, LAYOUT_FILE, type Layout, openLayout } from "../../bundles/layout/layout.ts";
+import { readAt } from "../../bundles/layout/read-at.ts";
 import {
   isSignatureEntry,
   type NewSignatureObject,
@@ -32,8 +33,8 @@ export const bundleAttach: Command = {
   usage: "BUNDLE FILE…",
   details: [
     "FILE may be: what `sealift bundle sign --digest` wrote; a Sigstore bundle (v0.3) from",
-    "`cosign attest-blob --new-bundle-format`; or a directory with an OCI layout that cosign or oras filled,",
-    "of which the signatures about this release and its images are taken.",
+    "`cosign attest-blob --new-bundle-format`; or a directory with an OCI layout that cosign or oras filled, or another",
+    "bundle of this release, of which the signatures about it and its images are taken.",
     "An approval (`sealift approve`) or a rebuilder's statement (`sealift bundle rebuild --key`) is copied beside BUNDLE.",
     "Nothing is verified here; `sealift verify` judges every signature that is in the bundle.",
   ],
@@ -73,7 +74,7 @@ export const bundleAttach: Command = {
  * it is copied beside the bundle, where `verify` looks for it. Undefined if the file is of another kind.
  */
 async function putBeside(file: string, bundle: string, release: BundleRelease): Promise<string | undefined> {
-  if (statSync(file, { throwIfNoEntry: false })?.isDirectory()) return undefined;
+  if (holdsLayout(file)) return undefined;
   const bytes = await readBoundedFile(file, SIGNATURE_MAX_BYTES);
   const { subject, predicateType, predicate } = statementOf(bytes) ?? {};
   const kind = predicateType === PREDICATE_VSA ? "approval" : "rebuild";
@@ -108,8 +109,22 @@ function isRebuild(predicate: unknown): boolean {
   return buildDefinition?.buildType === REBUILD_TYPE;
 }
 
+/** A directory, or a bundle: its first file is always the same. */
+function holdsLayout(path: string): boolean {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (!stat?.isFile()) return stat?.isDirectory() === true;
+  const start = Buffer.alloc(LAYOUT_FILE.length + 1);
+  const fd = openSync(path, constants.O_RDONLY);
+  try {
+    readAt(fd, start, 0);
+  } finally {
+    closeSync(fd);
+  }
+  return start.toString("latin1") === `${LAYOUT_FILE}\0`;
+}
+
 async function objectsOf(path: string, release: BundleRelease): Promise<NewSignatureObject[]> {
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return objectsOfLayout(path, release);
+  if (holdsLayout(path)) return objectsOfLayout(path, release);
   const { subject, signatures } = parseDetachedFile(await readBoundedFile(path, SIGNATURE_MAX_BYTES), path);
   return objectsFrom(subject, signatures, release);
 }

@@ -1,8 +1,9 @@
-/** Which bundle? A path with completion; what lies here and on mounted media is proposed. */
+/** Which bundle? A path with completion; what lies here and on mounted media is proposed, whole or in parts. */
 import { type Dirent, statSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { LAYOUT_FILE } from "../../bundles/layout/layout.ts";
+import { findParts, partOf } from "../../bundles/layout/parts.ts";
 import { askSearch, type Choice } from "./ask.ts";
 
 /** Where media are mounted, and how many directories down. */
@@ -31,6 +32,7 @@ async function bundlesIn(directory: string, depth: number): Promise<string[]> {
   for (const entry of await entries(directory)) {
     const path = join(directory, entry.name);
     if (entry.name.endsWith(".tar") && kindOf(path) === "file") found.push(path);
+    else if (isFirstPart(path) && kindOf(path) === "file") found.push(path);
     else if (entry.isDirectory() && isLayout(path)) found.push(path);
     else if (entry.isDirectory() && depth > 0) found.push(...(await bundlesIn(path, depth - 1)));
   }
@@ -75,5 +77,19 @@ function bundleProblem(path: string): string | undefined {
   const kind = kindOf(path);
   if (kind === "file") return undefined;
   if (kind !== "directory") return "there is no such file";
-  return isLayout(path) ? undefined : "that is a directory; type on, or press Tab";
+  return isLayout(path) || hasParts(path) ? undefined : "that is a directory; type on, or press Tab";
+}
+
+/** One part stands for all of them. */
+function isFirstPart(path: string): boolean {
+  return partOf(path) !== undefined && /\.part0*1-of-/i.test(path);
+}
+
+function hasParts(path: string): boolean {
+  try {
+    return findParts(path) !== undefined;
+  } catch {
+    // Whatever is wrong with them, verification says it.
+    return true;
+  }
 }

@@ -25,6 +25,8 @@ import { parseDetachedFile } from "../../bundles/sign/detached-file.ts";
 import { signStatement, statementFor } from "../../bundles/sign/statement.ts";
 import { parseTrustMetadata } from "../../bundles/sign/trust-metadata.ts";
 import { parseReference } from "../../bundles/source/registry-reference.ts";
+import { parseInventory, renderInventory } from "../../bundles/transfer/inventory.ts";
+import { HEADER_BYTES, md5, parseHeader, parseSet, renderSet } from "../../bundles/transfer/par2-packet.ts";
 import { CheckpointError, readCheckpoint, signCheckpoint } from "../../compose/services/audit/src/checkpoint.ts";
 import { decodeEntries, encodedSize } from "../../compose/services/audit/src/tile-path.ts";
 import { clientAddress, ProxyHeaderError, restLength } from "../../compose/services/service-kit/src/proxy-protocol.ts";
@@ -209,7 +211,18 @@ const VENDORS = Object.values(VENDORS_SERVERS).map((url) => new URL(url).host);
 const tdxNeeds = needsOf(tdxPlatform.quote());
 const smallKit = kitOf(operator, tdxNeeds, TDX_FROM, filesFrom(intelAnswers(tdxPlatform, TDX_FMSPC), tdxNeeds));
 
+/** A PAR2 packet's header, and its body as each of the packets that describe a set. */
+const par2 = (data: Buffer): void => {
+  const body = Buffer.concat([data, Buffer.alloc(HEADER_BYTES)]);
+  parseHeader(body);
+  const byId = new Map([[body.subarray(12, 28).toString("hex"), body]]);
+  parseSet(body, byId, byId);
+};
+const par2File = { name: "a.part01-of-01", size: 8, md5: md5(), md5OfStart: md5(), blocks: [{ md5: md5(), crc: 0 }] };
+
 export const fuzzTargets: Readonly<Record<string, FuzzTarget>> = {
+  inventory: codes((data) => parseInventory(data, "x"), renderInventory([digestOf("a"), digestOf("b")])),
+  "PAR2 packet": { seeds: [renderSet({ blockBytes: 8, files: [par2File] })], run: par2 },
   "sigstore bundle": {
     seeds: [sigstoreBundle, ...withMember("dsseEnvelope").slice(0, 2)],
     run: (data) => {
