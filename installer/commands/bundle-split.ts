@@ -1,4 +1,4 @@
-import { resolve } from "node:path";
+import { basename, resolve } from "node:path";
 import { readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
 import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
 import { tarBytes } from "../../bundles/layout/tar-bytes.ts";
@@ -39,8 +39,10 @@ export const bundleSplit: Command = {
       });
       progress.done(`${result.parts.length} parts, ${result.parity.length} parity files`);
       for (const { name, size } of [...result.parts, ...result.parity]) terminal.result(`${name}  ${size} bytes`);
-      terminal.result(`Check them where they arrive: sha256sum -c ${result.list}`);
-      terminal.result(`Put that list on every medium. Next, there: sealift verify DIRECTORY`);
+      terminal.result(
+        `Put ${basename(result.list)} on every medium. Beside the parts: sha256sum -c ${basename(result.list)}`,
+      );
+      terminal.result("Next, where they arrive: sealift verify DIRECTORY");
       terminal.document({ digest: descriptor.digest, ...result });
       return 0;
     } finally {

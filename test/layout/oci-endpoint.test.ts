@@ -4,7 +4,7 @@ import { request } from "node:http";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
+import { blobName, closeStore, openLayout, openStore, readLayout } from "../../bundles/layout/layout.ts";
 import { type EndpointOptions, serveLayout } from "../../bundles/layout/oci-endpoint.ts";
 import { type Digest, digestOf } from "../../bundles/model/digest.ts";
 import {
@@ -17,7 +17,7 @@ import {
 import type { Index } from "../../bundles/model/oci.ts";
 import { scratch } from "../support/scratch.ts";
 import { type SignedBundle, signedBundle, signedFiles } from "../support/signed-bundle.ts";
-import { smallRelease, writeDirectory } from "../support/small-bundle.ts";
+import { smallRelease, writeDirectory, writeTar } from "../support/small-bundle.ts";
 
 /** Lies in every layout here, and nothing in the layout names it. */
 const STRAY = Buffer.from("stray");
@@ -281,4 +281,28 @@ test("survives a client that goes away in the middle and one that speaks nonsens
   });
   assert.equal((await fetch(`${url}/v2/demo/gateway/manifests/${gateway(bundle)}`)).status, 200);
   assert.equal(bundle.small.release.files.get("model")?.manifest.artifactType, RELEASE_FILE);
+});
+
+test("what a thin bundle leaves out is served from its base, so that an engine can pull it", async (t) => {
+  const bundle = signedBundle();
+  const directory = await scratch(t);
+  const [base, thin] = [join(directory, "base"), join(directory, "thin")];
+  await writeDirectory(base, signedFiles(bundle));
+  const layers = [...bundle.small.release.images.values()].flatMap(({ manifest }) => manifest.layers);
+  const names = new Set(layers.map(({ digest }) => blobName(digest)));
+  await writeTar(
+    thin,
+    signedFiles(bundle).filter(([name]) => !names.has(name)),
+  );
+  const store = openStore(thin, [base]);
+  const endpoint = await serveLayout(readLayout(store), { host: "127.0.0.1", port: 0, onProblem: assert.fail });
+  t.after(async () => {
+    await endpoint.close();
+    closeStore(store);
+  });
+  for (const { digest } of layers) {
+    const response = await fetch(`http://${endpoint.address}/v2/gateway/blobs/${digest}`);
+    assert.equal(response.status, 200);
+    assert.equal(digestOf(Buffer.from(await response.arrayBuffer())), digest);
+  }
 });
