@@ -16,6 +16,7 @@ import { Simulator } from "../../verify/attestation/simulator.ts";
 import { TDX_FMSPC, TdxSimulator } from "../../verify/attestation/tdx-simulator.ts";
 import { amdAnswers, intelAnswers, startVendors, type VendorAnswers } from "../support/collateral-servers.ts";
 import { sealift } from "../support/command-line.ts";
+import { createSiteWithOperator } from "../support/ready-site.ts";
 import { scratch } from "../support/scratch.ts";
 import { coded } from "../support/test-trust.ts";
 
@@ -121,6 +122,27 @@ test("a kit of a stranger, an older one and one without its tail are refused, an
   await run(["import", path("new"), "--signers", path("signers")], 2);
   await run(["fetch", path("needs"), "--key", path("fred"), "--out", path("x"), "--amd-server", "ftp://localhost"], 2);
   await run(["needs", "--out", path("x")], 2);
+});
+
+test("on a site an operator's kit goes into the site's own directory, and status says until when it will do", async (t) => {
+  const { path } = await desk(t);
+  const { state, operatorKey } = await createSiteWithOperator(path("."));
+  await run(["needs", "--evidence", path("snp.json"), "--out", path("needs")]);
+  const { url } = await startVendors(t, answers);
+  for (const [kit, key] of [
+    ["alices", operatorKey],
+    ["freds", path("fred")],
+  ] as const) {
+    await run(["fetch", path("needs"), "--key", key, "--out", path(kit), "--amd-server", url]);
+  }
+  const policy = ["--policy", path("snp-policy.json"), "--state", state];
+  assert.match(await run(["import", path("freds"), ...policy], 3), /\[ATTEST_COLLATERAL_SIGNER\]/);
+  await run(["import", path("alices"), ...policy]);
+  assert.equal((await readdir(join(state, "site/collateral"))).length, 3);
+  const status = await sealift(["status", "--state", state, "--json"]);
+  const { collateral } = JSON.parse(status.stdout) as { collateral: { what: string; daysLeft: number } };
+  assert.match(collateral.what, /^revocation list of .*ARK-Milan$/);
+  assert.equal(collateral.daysLeft, 44);
 });
 
 test("the connected machine stops with a code where a server has nothing, is away, or answers with a page", async (t) => {
