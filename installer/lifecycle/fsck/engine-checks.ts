@@ -8,6 +8,8 @@ import { projectName } from "../../../compose/render.ts";
 import { databaseBytes } from "../backup.ts";
 import { askCanary } from "../canary.ts";
 import { baseProject, colourProject } from "../deploy-context.ts";
+import { renderedFile } from "../deploy-steps.ts";
+import { requireDeploymentsOfLedger } from "../ledger-deployments.ts";
 import { siteStatus } from "../site-status.ts";
 import { withStoredRelease } from "../stored-release.ts";
 import type { CheckLog } from "./check-log.ts";
@@ -78,7 +80,7 @@ export async function running(
 export async function checkImages(ground: FsckGround, log: CheckLog): Promise<void> {
   const found = await running(ground, log);
   if (!found) return;
-  for (const { name, reference, protectiveTag, id, isProtected, differences } of await imagesOf(found, log)) {
+  for (const { name, reference, protectiveTag, id, isProtected, differences } of (await imagesOf(found, log)) ?? []) {
     const hints = ["sealift stop, then sealift start, when you have found out why"];
     const about = `image ${JSON.stringify(name)} in the engine`;
     if (id === undefined) {
@@ -102,18 +104,20 @@ const RELOAD_HINTS = ["the next sealift config apply, upgrade or rollback loads 
 async function imagesOf(
   { site, current, engine }: Installed & { engine: Engine },
   log: CheckLog,
-): Promise<SeenImage[]> {
+): Promise<SeenImage[] | undefined> {
   const look = (): Promise<SeenImage[]> =>
     withStoredRelease(site.paths, current.release, ({ layout, release }) => seenImages(engine, layout, release));
-  return (await log.attemptAsync("images", look)) ?? [];
+  return log.attemptAsync("images", look);
 }
 
 /** Each container equal to the rendered file and to the release, as at the install; and all of it at work. */
 export async function checkContainers(ground: FsckGround, log: CheckLog): Promise<void> {
   const found = await running(ground, log);
   if (!found) return;
+  if (!holds(found)) return log.notChecked("the site's records do not hold");
   const { site, current, engine } = found;
   const seen = await imagesOf(found, log);
+  if (!seen) return log.notChecked("what the release is cannot be read");
   const images = new Map(
     seen.flatMap((one) => (one.id === undefined ? [] : [[one.reference, { ...one, id: one.id }]])),
   );
@@ -126,6 +130,18 @@ export async function checkContainers(ground: FsckGround, log: CheckLog): Promis
   const status = await log.attemptAsync("containers", () => siteStatus(site, engine));
   for (const problem of status?.problems ?? []) {
     log.find("containers", fsckError("FSCK_NOT_RUNNING", problem, { hints: ["sealift start", "sealift logs"] }));
+  }
+}
+
+/** What containers are compared with is what was authorized; other checks tell what is not. */
+function holds({ site, current }: Installed): boolean {
+  try {
+    requireDeploymentsOfLedger(site);
+    for (const file of ["base", "containers"] as const) renderedFile(site, current, file);
+    return true;
+  } catch (cause) {
+    if (cause instanceof SealiftError) return false;
+    throw cause;
   }
 }
 

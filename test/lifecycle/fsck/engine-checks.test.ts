@@ -98,6 +98,23 @@ test("containers that are not there, of another site, or of no site in the site'
   assert.ok(running.filter((code) => code === "FSCK_NOT_RUNNING").length >= 3, running.join());
 });
 
+test("containers are not compared with what nobody authorized, which is told once", async () => {
+  for (const [name, code] of [
+    ["site/deployment.json", "DEPLOYMENT_CHANGED"],
+    [`deployments/${site.deployments.current?.id}/base.json`, "DEPLOYMENT_DAMAGED"],
+  ] as const) {
+    const bytes = readFileSync(site.path(name));
+    const changed = name.startsWith("site/") ? bytes.toString().replace('"blue"', '"green"') : `${bytes} `;
+    writeFileSync(site.path(name), changed);
+    const report = await look({ images: await rightImages() });
+    writeFileSync(site.path(name), bytes);
+    assert.equal(report.findings.filter((finding) => finding.code === code).length, 1);
+    assert.deepEqual(codesOf(report, "containers"), []);
+    const check = report.checks.find((one) => one.check === "containers");
+    assert.deepEqual(check, { check: "containers", status: "not-checked", reason: "the site's records do not hold" });
+  }
+});
+
 test("a release that does not answer and a disk without room are found", async () => {
   const report = await look({ rootDirectory: "/proc" });
   assert.deepEqual(codesOf(report, "database"), ["CANARY_FAILED"]);
