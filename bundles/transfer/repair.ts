@@ -14,22 +14,29 @@ import {
   listName,
   openPart,
   type PartsFound,
-  parityExponents,
-  parityName,
   partName,
   readLists,
 } from "../layout/parts.ts";
 import { readAt } from "../layout/read-at.ts";
-import { transferError } from "./error.ts";
-import { blockConstants, power, product, solve } from "./gf16.ts";
+import { blockConstants, power, product } from "./gf16.ts";
 import { type Block, multiplyBlocks } from "./multiply.ts";
-import { type DataFile, inSetOrder } from "./par2-packet.ts";
-import { type ParityFound, readParity } from "./par2-reader.ts";
+import { inSetOrder } from "./par2-packet.ts";
+import { readParity } from "./par2-reader.ts";
 import { chunksOf, hashOfOpen, type WantedParity, writeParityFiles, writerOf } from "./parity-files.ts";
 import { PartHasher } from "./part-hashes.ts";
 import { hostPartsDisk, PartialFile, type PartsDisk, requireRoom } from "./parts-disk.ts";
 import { dataBlocks, writeList } from "./split.ts";
-import { blockBytesOf, PARITY_MAX, recoveryBlocks } from "./split-plan.ts";
+import { blockBytesOf } from "./split-plan.ts";
+import {
+  damagedError,
+  type PartState,
+  parityFiles,
+  readPart,
+  type Survey,
+  survey,
+  unrepairable,
+  type Wrong,
+} from "./survey.ts";
 
 const CHUNK_BYTES = 1024 * 1024;
 
@@ -44,25 +51,11 @@ export interface RepairOptions {
   readonly disk?: PartsDisk;
 }
 
-export interface RepairResult {
+/** What was wrong, and is right now. */
+export interface RepairResult extends Wrong {
   readonly name: string;
-  /** Names of files that were damaged or missing, and are whole now. */
-  readonly damaged: readonly string[];
-  readonly missing: readonly string[];
   /** Paths of what was written. */
   readonly written: readonly string[];
-}
-
-/** What was found of one part. */
-interface PartState {
-  readonly file: DataFile;
-  readonly found: FoundFile | undefined;
-  /** Undefined if it is missing or cannot be opened. */
-  readonly fd: number | undefined;
-  /** Of each block whether its bytes are the right ones. */
-  readonly isWhole: readonly boolean[];
-  /** Of a part whose every byte is right. */
-  readonly sha256: string | undefined;
 }
 
 /**
@@ -86,7 +79,7 @@ export function repairParts(options: RepairOptions): RepairResult {
       const onBytes = (bytes: number): void => options.onProgress("read", before + bytes, total);
       states.push(readPart(file, partCalled(found, file.name), parity.set.blockBytes, onBytes));
     }
-    return makeWhole(survey(found, parity, states, options), options);
+    return makeWhole(survey(found, parity, states, options.path), options);
   } finally {
     parity.close();
     for (const { fd } of states) if (fd !== undefined) closeSync(fd);
@@ -129,7 +122,7 @@ function withoutParity(found: PartsFound, options: RepairOptions): RepairResult 
       options,
     ),
   }));
-  parityOfParts(found, wanted, { disk, onBytes: () => {} });
+  parityOfParts(found, hashes, wanted, { disk, onBytes: () => {} });
   return { ...result, written: wanted.map((file) => file.path) };
 }
 
@@ -138,12 +131,16 @@ const NO_PARITY = "no parity file is here, or whole enough";
 /** As `splitBundle` made it: of parts that are cut into as many blocks as it cuts them. */
 function parityOfParts(
   { parts }: PartsFound,
+  hashes: ReadonlyMap<string, Listed>,
   wanted: readonly WantedParity[],
   options: Parameters<typeof writeParityFiles>[3],
 ): void {
   const opened: { readonly name: string; readonly fd: number; readonly size: number }[] = [];
   try {
-    for (const { name, path } of parts.values()) opened.push({ name, ...openPart(path) });
+    for (const { name, path } of parts.values()) {
+      // A medium may have changed its case, and it is in the parity file.
+      opened.push({ name: hashes.get(name.toLowerCase())?.name ?? name, ...openPart(path) });
+    }
     const blockBytes = blockBytesOf(Math.max(...opened.map(({ size }) => size)));
     const files = inSetOrder(
       opened.map(({ name, fd, size }) => {
@@ -164,160 +161,11 @@ function parityOfParts(
   }
 }
 
-type Wrong = Pick<RepairResult, "missing" | "damaged">;
-
-function wrongText({ missing, damaged }: Wrong): string {
-  const part = (what: string, names: readonly string[]): string[] =>
-    names.length > 0 ? [`${what} ${names.join(", ")}`] : [];
-  return [...part("missing", missing), ...part("damaged", damaged)].join("; ");
-}
-
-function unrepairable(path: string, wrong: Wrong, why: string): Error {
-  return transferError("PARTS_UNREPAIRABLE", `media parts in ${JSON.stringify(path)}: ${wrongText(wrong)}${why}`, {
-    hints: ["bring another copy of one of these parts, or of a .par2 file, and run the same command again"],
-  });
-}
-
-function damagedError(path: string, wrong: Wrong): Error {
-  return layoutError("PARTS_DAMAGED", `media parts in ${JSON.stringify(path)}: ${wrongText(wrong)}`, {
-    hints: [`sealift bundle repair ${path} makes them again`],
-  });
-}
-
-/** Reads a part to where it should end; what the medium does not give counts as a damaged block. */
-function readPart(
-  file: DataFile,
-  found: FoundFile | undefined,
-  blockBytes: number,
-  onBytes: (doneBytes: number) => void,
-): PartState {
-  const missing = { file, found, fd: undefined, isWhole: file.blocks.map(() => false), sha256: undefined };
-  if (!found) return missing;
-  let opened: ReturnType<typeof openPart>;
-  try {
-    opened = openPart(found.path);
-  } catch {
-    return missing;
-  }
-  const { fd, size } = opened;
-  const hasher = new PartHasher(blockBytes);
-  const unread = new Set<number>();
-  const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
-  for (let position = 0; position < file.size; ) {
-    const wanted = chunk.subarray(0, Math.min(CHUNK_BYTES, file.size - position));
-    if (!readsWhole(fd, wanted, position)) {
-      wanted.fill(0);
-      const last = Math.floor((position + wanted.length - 1) / blockBytes);
-      for (let block = Math.floor(position / blockBytes); block <= last; block++) unread.add(block);
-    }
-    hasher.update(wanted);
-    position += wanted.length;
-    onBytes(position);
-  }
-  const got = hasher.end(file.name);
-  const isWhole = file.blocks.map(({ md5 }, i) => !unread.has(i) && got.file.blocks[i]?.md5.equals(md5) === true);
-  return { file, found, fd, isWhole, sha256: size === file.size && isWhole.every(Boolean) ? got.sha256 : undefined };
-}
-
-function readsWhole(fd: number, into: Buffer, position: number): boolean {
-  try {
-    return readAt(fd, into, position) === into.length;
-  } catch {
-    return false;
-  }
-}
-
-/** What is wrong with the files, and what there is to put it right. */
-interface Survey extends Wrong {
-  readonly found: PartsFound;
-  readonly parity: ParityFound;
-  readonly states: readonly PartState[];
-  /** Numbers of lost blocks in the order of the set, and how they follow from recovery blocks. */
-  readonly lost: readonly number[];
-  readonly solution: readonly Uint16Array[] | undefined;
-  readonly exponents: readonly number[];
-  /** Parity files to be made again. */
-  readonly lostParity: readonly { readonly name: string; readonly first: number; readonly count: number }[];
-  readonly isListWhole: boolean;
-}
-
-function survey(found: PartsFound, parity: ParityFound, states: readonly PartState[], { path }: RepairOptions): Survey {
-  const wholeBlocks = states.flatMap(({ isWhole }) => isWhole);
-  const lost = wholeBlocks.flatMap((isWhole, i) => (isWhole ? [] : [i]));
-  const constants = blockConstants(wholeBlocks.length);
-  const exponents = [...parity.recovery.keys()].sort((a, b) => a - b);
-  const solution = solve(
-    lost.map((i) => constants[i] as number),
-    exponents,
-  );
-  const hashes = readLists(found);
-  const lostParity = parityFiles(found, hashes).filter((file) => !isParityWhole(file, found, parity, hashes));
-  const isListed = ({ file, sha256 }: PartState): boolean => {
-    const listed = hashes.get(file.name.toLowerCase());
-    return listed !== undefined && (sha256 === undefined || listed.sha256 === sha256);
-  };
-  const isParityListed = found.parity.every(({ name }) => hashes.has(name.toLowerCase()));
-  const isListWhole = states.every(isListed) && isParityListed;
-  const wrong = states.filter(({ sha256 }) => sha256 === undefined);
-  const isHere = ({ name }: { readonly name: string }): boolean => found.parity.some((file) => file.name === name);
-  const missing = [
-    ...wrong.filter((state) => !state.found).map(({ file }) => file.name),
-    ...lostParity.filter((file) => !isHere(file)).map(({ name }) => name),
-    ...(found.lists.length === 0 ? [listName(found.name)] : []),
-  ].sort();
-  const damaged = [
-    ...wrong.flatMap((state) => (state.found ? [state.found.name] : [])),
-    ...lostParity.filter(isHere).map(({ name }) => name),
-    ...(found.lists.length > 0 && !isListWhole ? [listName(found.name)] : []),
-  ].sort();
-  if (!solution) {
-    const why = `; ${lost.length} blocks of parts are lost, and ${exponents.length} recovery blocks are whole`;
-    throw unrepairable(path, { missing, damaged }, why);
-  }
-  return { found, parity, states, lost, solution, exponents, lostParity, isListWhole, missing, damaged };
-}
-
-/** The parity files that the list names or that are here; of a damaged list only names that `splitBundle` gives. */
-function parityFiles({ name: set, parity }: PartsFound, hashes: ReadonlyMap<string, Listed>): Survey["lostParity"] {
-  const names = new Map(parity.map(({ name }) => [name.toLowerCase(), name]));
-  for (const [key, { name }] of hashes) if (!names.has(key)) names.set(key, name);
-  return [...names.values()].sort().flatMap((name) => {
-    const exponents = parityExponents(name);
-    return exponents && isSplitName(set, name, exponents) ? [{ name, ...exponents }] : [];
-  });
-}
-
-function isSplitName(
-  set: string,
-  name: string,
-  { first, count }: { readonly first: number; readonly count: number },
-): boolean {
-  const isOwn = name.toLowerCase() === parityName(set, first, count).toLowerCase();
-  return isOwn && first % count === 0 && [1, PARITY_MAX].map(recoveryBlocks).includes(count);
-}
-
-function isParityWhole(
-  { name, first, count }: Survey["lostParity"][number],
-  found: PartsFound,
-  parity: ParityFound,
-  hashes: ReadonlyMap<string, Listed>,
-): boolean {
-  const here = found.parity.find((file) => file.name === name);
-  if (!here) return false;
-  const wanted = hashes.get(name.toLowerCase())?.sha256;
-  if (wanted !== undefined && hashOf(here.path) === wanted) return true;
-  const there = new Set(parity.exponents.get(here.path));
-  const hasAll = Array.from({ length: count }, (_, i) => there.has(first + i)).every(Boolean);
-  return wanted === undefined && hasAll;
-}
-
 function makeWhole(found: Survey, options: RepairOptions): RepairResult {
   const { missing, damaged } = found;
   const result = { name: found.found.name, missing, damaged };
   if (missing.length + damaged.length === 0) return { ...result, written: [] };
-  if (options.checkOnly) {
-    throw damagedError(options.path, found);
-  }
+  if (options.checkOnly) throw damagedError(options.path, found);
   const { disk = hostPartsDisk } = options;
   const parts = makeParts(found, options, disk);
   try {

@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { copyFile, cp, mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "node:test";
+import { parityName, partName } from "../../bundles/layout/parts.ts";
+import { md5, recoveryPacket, renderSet, setId } from "../../bundles/transfer/par2-packet.ts";
 import { random } from "../support/faulty-disk.ts";
 import { contents, digests, makeParts, PARTS_NAME, repair, someBytes } from "../support/parts.ts";
 import { scratch } from "../support/scratch.ts";
@@ -187,4 +189,21 @@ test("hostile parity files cost no memory and no time, and are not believed", as
     await repair(out).catch((error: { code?: string }) => assert.match(error.code ?? String(error), /^PARTS_/));
     await rm(out, { recursive: true });
   }
+});
+
+test("parity that asks for the work of days is refused at once", async (t) => {
+  const out = await scratch(t);
+  const BLOCKS = 4_000;
+  const blocks = Array.from({ length: BLOCKS }, () => ({ md5: md5(), crc: 0 }));
+  const name = partName(PARTS_NAME, 1, 1);
+  const set = { blockBytes: 4, files: [{ name, size: 4 * BLOCKS, md5: md5(), md5OfStart: md5(), blocks }] };
+  const recovery = Array.from({ length: BLOCKS }, (_, exponent) => {
+    const { hash, render } = recoveryPacket(setId(set), exponent, 4);
+    return Buffer.concat([render(hash.update(Buffer.alloc(4)).digest()), Buffer.alloc(4)]);
+  });
+  const bytes = Buffer.concat([renderSet(set), ...recovery]);
+  await writeFile(join(out, parityName(PARTS_NAME, 0, BLOCKS)), bytes);
+  const began = performance.now();
+  await assert.rejects(repair(out), coded("PARTS_UNREPAIRABLE", name, `${BLOCKS} recovery blocks are whole`));
+  assert.ok(performance.now() - began < 5_000);
 });
