@@ -3,7 +3,8 @@
  * back that an operator can type.
  */
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, it } from "node:test";
 import { type Digest, hexOf } from "../../bundles/model/digest.ts";
@@ -48,12 +49,53 @@ function defineTests(): void {
   const release = (): Digest => whole.deployments().current?.release as Digest;
   const store = (): string => storedPath(site.site.state, release());
 
+  it("fsck finds nothing on a whole site, and each thing that happens to its containers with a way back", async () => {
+    const clean = await look("--content");
+    assert.deepEqual([clean.exit, clean.findings, clean.warnings], [0, [], []], clean.said);
+    assert.deepEqual(clean.passed, clean.checks, clean.said);
+    const unpacked = execFileSync("find", [join(directory, "engine"), "-path", "*/fs/etc/os-release"], {
+      encoding: "utf8",
+    });
+    const [file = ""] = unpacked.trim().split("\n");
+    const bytes = readFileSync(file);
+    appendFileSync(file, "HOME_URL=x\n");
+    const spoilt = await look("--content");
+    writeFileSync(file, bytes);
+    assert.equal(spoilt.exit, 3, spoilt.said);
+    assert.deepEqual([...new Set(spoilt.codes)], ["FSCK_IMAGE_FILES_DIFFER"], spoilt.said);
+    assert.match(spoilt.said, /os-release.*: has other bytes/);
+    const [gateway, postgres] = [await containerOf("gateway"), await containerOf("postgres")];
+    await docker("update", "--memory", "300m", "--memory-swap", "300m", gateway);
+    const changed = await look();
+    assert.deepEqual([changed.exit, changed.codes], [3, ["ENGINE_CONTAINER_DIFFERS"]], changed.said);
+    await docker("rm", "--force", gateway);
+    const tag = (await docker("images", "--format", "{{.Repository}}:{{.Tag}}"))
+      .split("\n")
+      .find((one) => one.includes("/pii:"));
+    await docker("image", "rm", tag ?? "");
+    await docker("stop", postgres);
+    const broken = await look();
+    assert.equal(broken.exit, 3, broken.said);
+    for (const code of ["FSCK_TAG_MISSING", "ENGINE_CONTAINER_DIFFERS", "FSCK_NOT_RUNNING", "SITE_DATABASE_DOWN"]) {
+      assert.ok(broken.codes.includes(code), `${code}: ${broken.said}`);
+    }
+    const [command = ""] = broken.findings.find(({ code }) => code === "FSCK_TAG_MISSING")?.hints ?? [];
+    assert.match(command, /^docker tag \S+ sealift\.invalid\/\S+$/);
+    await docker(...command.split(" ").slice(1));
+    await succeed("start");
+    const mended = await look();
+    assert.deepEqual([mended.exit, mended.findings], [0, []], mended.said);
+  });
+
   it("a bit flips in a file that containers read: start refuses it; recover brings it back from the medium", async () => {
     const files = JSON.parse(await succeed("status", "--json")) as { current: { release: string } };
     assert.equal(files.current.release, release());
     const [model = ""] = mountedFiles(await whole.docker("inspect", await containerOf("model")), store());
     assert.ok(model.startsWith(store()), "the model's container mounts a file of the store");
     flipBit(model, 1_000);
+    assert.equal((await look()).exit, 0, "nobody read it");
+    const found = await look("--content");
+    assert.deepEqual([found.exit, found.codes], [3, ["FSCK_STORE_CHANGED"]], found.said);
     const refused = await site.run("start");
     assert.equal(refused.exit, 4, refused.stderr);
     assert.match(refused.stderr, /\[RELEASE_DAMAGED\].*\n {2}hint: sealift recover --bundle BUNDLE /);
@@ -89,9 +131,9 @@ function defineTests(): void {
     const path = join(site.site.state, "site/deployment.json");
     const saved = readFileSync(path, "utf8");
     const floor = JSON.stringify(whole.deployments().securityFloor);
-    const edited = saved.replace(`"securityFloor":${floor}`, '"securityFloor":"0.0.0-lowered"');
-    assert.notEqual(edited, saved);
-    writeFileSync(path, edited);
+    const lowered = saved.replace(`"securityFloor":${floor}`, '"securityFloor":"0.0.0-lowered"');
+    assert.notEqual(lowered, saved);
+    writeFileSync(path, lowered);
     for (const verb of [["upgrade", next], ["prune"], ["uninstall"], ["stop"]]) {
       const keys = verb[0] === "stop" ? [] : ["--key", site.site.operatorKey];
       const { exit, stderr } = await site.run(...verb, ...keys);
@@ -102,6 +144,8 @@ function defineTests(): void {
     const { exit, stdout } = await site.run("status");
     assert.equal(exit, 6, stdout);
     assert.match(stdout, /PROBLEM sealift recover writes /);
+    const edited = await look();
+    assert.deepEqual([edited.exit, edited.codes], [3, ["DEPLOYMENT_CHANGED"]], edited.said);
     await succeed("recover");
     assert.equal(readFileSync(path, "utf8"), saved);
     await whole.assertWhole();
@@ -128,6 +172,36 @@ function defineTests(): void {
     assert.match(stderr, /: left\n {2}hint: docker volume ls --filter label=sealift.site=/);
     await whole.docker("volume", "rm", "left");
   });
+
+  interface Look {
+    readonly exit: number | null;
+    readonly said: string;
+    readonly findings: readonly { readonly code: string; readonly hints: readonly string[] }[];
+    readonly codes: readonly string[];
+    readonly warnings: readonly string[];
+    readonly checks: readonly string[];
+    readonly passed: readonly string[];
+  }
+
+  async function look(...options: readonly string[]): Promise<Look> {
+    const { exit, stdout, stderr } = await site.run("fsck", ...options, "--json");
+    const report = JSON.parse(stdout || "{}") as Pick<Look, "findings" | "warnings"> & {
+      readonly checks: readonly { readonly check: string; readonly status: string }[];
+    };
+    return {
+      exit,
+      said: stdout + stderr,
+      findings: report.findings,
+      codes: report.findings.map(({ code }) => code),
+      warnings: report.warnings,
+      checks: report.checks.map(({ check }) => check),
+      passed: report.checks.filter(({ status }) => status === "pass").map(({ check }) => check),
+    };
+  }
+
+  function docker(...args: readonly string[]): Promise<string> {
+    return whole.docker(...args);
+  }
 
   async function containerOf(service: string): Promise<string> {
     return whole.docker("ps", "--quiet", "--filter", `label=com.docker.compose.service=${service}`);
