@@ -3,8 +3,7 @@
  * valid now, and no older than what a verifier has seen. The appraisal proves all of it again with the evidence
  * (verify-snp.ts, verify-tdx.ts); here it is found out before the connected machine is a journey away.
  */
-import type { AnyPolicy } from "./attestation-policy.ts";
-import { isTdxPolicy } from "./attestation-policy.ts";
+import { type AnyPolicy, isTdxPolicy } from "./attestation-policy.ts";
 import {
   ECDSA_SHA256,
   isIssuedBy,
@@ -149,7 +148,8 @@ function checkSnp(need: SnpNeed, { certificates, revocationLists }: Collateral, 
   const { product, signer } = need;
   const names = authorityNames(authority, signer, product);
   const root = findRoot(certificates, names.root, (key) => isPinnedRoot(product, key, authority), RSASSA_PSS);
-  const [intermediate] = issuedBy(root, named(certificates, names.intermediate), RSASSA_PSS);
+  const authorities = requireNamed(certificates, names.intermediate);
+  const [intermediate] = issuedBy(root, authorities, RSASSA_PSS);
   const chips = named(certificates, LEAF_NAMES[signer]).filter((leaf) => isOf(leaf, need));
   if (need.chip !== null && chips.length === 0) {
     throw attestationError(
@@ -157,7 +157,6 @@ function checkSnp(need: SnpNeed, { certificates, revocationLists }: Collateral, 
       `collateral: there is no certificate of chip ${need.chip.slice(0, 16)}… for the firmware that it reports`,
     );
   }
-  const authorities = named(certificates, names.intermediate);
   for (const leaf of chips) {
     if (!authorities.some((one) => isIssuedBy(leaf, one))) throw unsigned(leaf.commonName, names.intermediate);
   }
@@ -186,7 +185,7 @@ function checkTdx({ fmspc, authority: kind }: TdxNeed, collateral: Collateral, p
   const authority: TdxAuthority = tdxPolicy === null ? { kind: "intel" } : tdxAuthorityOf(tdxPolicy);
   const name = (text: string): string => tdxName(authority, text);
   const root = findRoot(certificates, name(INTEL_ROOT), (key) => isPinnedIntelRoot(key, authority), ECDSA_SHA256);
-  const signers = issuedBy(root, named(certificates, name(INTEL_TCB_SIGNING)), ECDSA_SHA256);
+  const signers = issuedBy(root, requireNamed(certificates, name(INTEL_TCB_SIGNING)), ECDSA_SHA256);
   const infos = documents.filter((one) => one.kind === "tcb-info");
   const info = infos.find(({ document }) => document.fmspc.toLowerCase() === fmspc);
   if (infos.length > 0 && info === undefined) {
@@ -206,7 +205,7 @@ function checkTdx({ fmspc, authority: kind }: TdxNeed, collateral: Collateral, p
     if (number < least) throw rolledBack(`${what}: got evaluation ${number}, want at least ${least}`);
   }
   const authorityName = name(`Intel SGX PCK ${kind === "platform" ? "Platform" : "Processor"} CA`);
-  const [platform] = issuedBy(root, named(certificates, authorityName), ECDSA_SHA256);
+  const [platform] = issuedBy(root, requireNamed(certificates, authorityName), ECDSA_SHA256);
   for (const [issuer, subjects, minimum] of [
     [root, [root, platform, ...signers], tdxPolicy?.minimumListNumbers.root ?? 0],
     [platform, [], tdxPolicy?.minimumListNumbers.platform ?? 0],
@@ -221,8 +220,12 @@ function checkTdx({ fmspc, authority: kind }: TdxNeed, collateral: Collateral, p
 }
 
 function named(certificates: readonly ReadCertificate[], name: string): readonly ReadCertificate[] {
-  const found = certificates.filter(({ commonName }) => commonName === name);
-  if (found.length === 0 && name !== LEAF_NAMES.vcek && name !== LEAF_NAMES.vlek) throw missing(`certificate ${name}`);
+  return certificates.filter(({ commonName }) => commonName === name);
+}
+
+function requireNamed(certificates: readonly ReadCertificate[], name: string): readonly ReadCertificate[] {
+  const found = named(certificates, name);
+  if (found.length === 0) throw missing(`certificate ${name}`);
   return found;
 }
 
@@ -232,7 +235,7 @@ function findRoot(
   isPinned: (key: ReadCertificate["keyDigest"]) => boolean,
   algorithm: string,
 ): ReadCertificate {
-  const root = named(certificates, name).find(({ keyDigest }) => isPinned(keyDigest));
+  const root = requireNamed(certificates, name).find(({ keyDigest }) => isPinned(keyDigest));
   if (root !== undefined && isIssuedBy(root, root, algorithm)) return root;
   throw attestationError("ATTEST_ROOT_UNKNOWN", `collateral: ${JSON.stringify(name)} has not the pinned key`);
 }
