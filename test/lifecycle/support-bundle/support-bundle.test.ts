@@ -16,6 +16,7 @@ import {
 } from "../../../installer/lifecycle/support-bundle/support-bundle.ts";
 import { hostDisk } from "../../../installer/site/disk.ts";
 import { statePaths } from "../../../installer/site/state.ts";
+import { openLog } from "../../compose/services/audit/audit-directory.ts";
 import { type FakeEngineContent, fakeEngine } from "../../support/fake-engine.ts";
 import { type InstalledSite, installedSite, overwrite } from "../../support/installed-site.ts";
 import { scratch } from "../../support/scratch.ts";
@@ -153,14 +154,20 @@ function assertClean({ tar }: SupportBundle): number {
 }
 
 test("nothing that was planted, and no secret of the site, is in the bundle", async () => {
-  const engine = await fakeEngine(context, engineContent());
+  const volume = await scratch(context as Parameters<typeof scratch>[0]);
+  const log = await openLog(volume);
+  await log.append([Buffer.from(JSON.stringify({ note: all }))]);
+  await log.checkpoint();
+  await log.close();
+  const engine = await fakeEngine(context, { ...engineContent(), mountpoints: [volume] });
   const bundle = await gather(async () => engine);
+  assert.deepEqual(bundle.manifest.notGathered, []);
   assert.ok(assertClean(bundle) > 30);
   const found = files(bundle);
   for (const name of [
     ...["README.txt", "manifest.json", "versions.json", "doctor.json", "site.json", "fsck.json", "ledger.json"],
     ...["journal.json", "deployment.json", "compose/base.json", "compose/containers.json", "engine.json"],
-    ...["containers.json", "disk.json", "failed/0123456789abcdef0123456789abcdef-gateway.jsonl"],
+    ...["audit-log.json", "containers.json", "disk.json", "failed/0123456789abcdef0123456789abcdef-gateway.jsonl"],
   ]) {
     assert.ok(found.has(name), name);
   }
