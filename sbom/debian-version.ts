@@ -14,8 +14,11 @@ export function parseDebianVersion(text: string): DebianVersion | undefined {
   const rest = match[2] as string;
   const hyphen = rest.lastIndexOf("-");
   const upstream = hyphen < 0 ? rest : rest.slice(0, hyphen);
-  if (upstream === "" || (match[1] === undefined && upstream.includes(":"))) return undefined;
-  return { epoch: Number(match[1] ?? 0), upstream, revision: hyphen < 0 ? "" : rest.slice(hyphen + 1) };
+  const revision = hyphen < 0 ? "" : rest.slice(hyphen + 1);
+  // A colon ends an epoch; after one, another may stand in the upstream version, and never in the revision.
+  const withoutColon = match[1] === undefined ? rest : revision;
+  if (upstream === "" || (hyphen >= 0 && revision === "") || withoutColon.includes(":")) return undefined;
+  return { epoch: Number(match[1] ?? 0), upstream, revision };
 }
 
 /** Below, equal to or above 0 as `a` is older than, equal to or newer than `b`. */

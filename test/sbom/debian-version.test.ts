@@ -12,7 +12,7 @@ test("takes a version apart", () => {
   assert.deepEqual(version("1:2.3-4-5+b1"), { epoch: 1, upstream: "2.3-4", revision: "5+b1" });
   assert.deepEqual(version("2026a"), { epoch: 0, upstream: "2026a", revision: "" });
   assert.deepEqual(version("1:2:3-1"), { epoch: 1, upstream: "2:3", revision: "1" });
-  for (const text of ["", "1 2", "-1", "1:", "a:1", "1_2", "é"])
+  for (const text of ["", "1 2", "-1", "1:", "a:1", "1_2", "é", "1~-0:1", "1:1-0:1", "1-", "1:1-", ":1"])
     assert.equal(parseDebianVersion(text), undefined, text);
 });
 
