@@ -15,8 +15,8 @@ export const MANIFEST_VERSION = 1;
 /** Where the databases' dumps and the audit log lie in it. */
 export const DATABASES = "databases";
 export const AUDIT_LOG = "audit-log";
-/** Short enough for another name beside it while a copy is put in its place. */
-export const DATABASE_PATTERN = "^[a-z_][a-z0-9_]{0,47}$";
+/** As an appliance's rules have them (bundles/model/appliance-rules.ts). */
+export const DATABASE_PATTERN = "^[a-z][a-z0-9_]{0,62}$";
 
 export interface BackupFile {
   readonly path: string;

@@ -7,6 +7,8 @@ import { lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { deploymentPaths, readDeployments } from "../site/deployment.ts";
 import type { StatePaths } from "../site/state.ts";
+import { backupError } from "./error.ts";
+import { isMemberPath } from "./tar-stream.ts";
 
 export interface StateFile {
   /** Below the state directory, and in the backup. */
@@ -34,6 +36,9 @@ export function stateFiles(paths: StatePaths): StateFile[] {
     .filter((path) => !OF_THIS_HOST.includes(path))
     .sort()
     .map((path) => {
+      if (!isMemberPath(path)) {
+        throw backupError("BACKUP_WRITE_FAILED", `source ${JSON.stringify(path)}: a name that a backup cannot hold`);
+      }
       const { size, mode, uid } = lstatSync(join(paths.directory, path));
       return { path, size, mode: mode & 0o777, uid };
     });

@@ -22,7 +22,7 @@ const PREFIX_MAX = 155;
 const OCTAL_SIZE_MAX = 8 ** 11 - 1;
 const OCTAL_ID_MAX = 8 ** 7 - 1;
 /** Relative, no empty, `.` or `..` part, nothing that a shell or a terminal could mistake. */
-const PATH = /^(?!\.{1,2}(?:\/|$))[A-Za-z0-9._-]+(?:\/(?!\.{1,2}(?:\/|$))[A-Za-z0-9._-]+)*$/;
+const PATH = /^(?!\.{1,2}(?:\/|$))[A-Za-z0-9._@%+=,:~-]+(?:\/(?!\.{1,2}(?:\/|$))[A-Za-z0-9._@%+=,:~-]+)*$/;
 
 export function isMemberPath(path: string): boolean {
   return PATH.test(path) && splitName(path) !== undefined;

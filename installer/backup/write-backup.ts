@@ -7,7 +7,7 @@ import { type Digest, digestFromHex } from "../../bundles/model/digest.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import { type Disk, hostDisk } from "../site/disk.ts";
 import { sealed } from "./age-file.ts";
-import { type BackupFile, type BackupManifest, MANIFEST_PATH } from "./backup-manifest.ts";
+import { type BackupFile, type BackupManifest, MANIFEST_PATH, parseBackupManifest } from "./backup-manifest.ts";
 import { backupError } from "./error.ts";
 import { END_BYTES, memberBytes, tarEnd, tarMember } from "./tar-stream.ts";
 
@@ -126,6 +126,8 @@ export async function writeBackup(
     files: await named(content.files, options.signal),
     restBytes: contentBytes(content),
   };
+  // What could not be restored is not written either.
+  parseBackupManifest(canonicalJson(manifest));
   try {
     const { size, digest } = await writeSealed(disk, unfinished, tar(manifest, content, options), options.recipients);
     guarded(path, () => {

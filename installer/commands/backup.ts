@@ -20,6 +20,7 @@ import { baseProject } from "../lifecycle/deploy-context.ts";
 import { requireInstalled } from "../lifecycle/deploy-plan.ts";
 import { appendEntry } from "../lifecycle/ledger.ts";
 import { requireRoom } from "../lifecycle/preconditions.ts";
+import { requireSecretsHere } from "../lifecycle/secrets-here.ts";
 import type { Site } from "../lifecycle/site.ts";
 import { type ReleaseParts, withStoredRelease } from "../lifecycle/stored-release.ts";
 import { readDeployments } from "../site/deployment.ts";
@@ -127,6 +128,8 @@ async function writeFrom(
 ): Promise<WrittenBackup> {
   const { rules } = parts;
   const base = baseProject(site, requireInstalled(readDeployments(site.paths)));
+  // Without them what is in the backup could not be opened by anybody.
+  requireSecretsHere(site, rules.secrets);
   const late = rules.audit && (await askCheckpoint(site, engine, rules.audit));
   if (late !== undefined)
     terminal.note(plain(`note: the audit log made no checkpoint now, its last one counts: ${late}`));

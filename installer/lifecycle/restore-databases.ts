@@ -2,6 +2,7 @@
  * A database replaced by the one in a backup. The one that was there is kept under another name until the restored
  * one is known to work, so that the way back is one rename, and nothing is copied for it.
  */
+import { createHash } from "node:crypto";
 import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import type { Engine } from "../../compose/engine/engine.ts";
@@ -22,14 +23,17 @@ const RESTORE_MAX_MS = 4 * 3_600_000;
 const SQL_MAX_MS = 120_000;
 const REASON_MAX_LENGTH = 2000;
 const ASIDE = "_before_restore";
+/** PostgreSQL cuts longer names off in silence. */
+const NAME_MAX = 63;
+const HASH_DIGITS = 8;
 
 /** Keeps the database `name` aside, unless that was done. Whoever is connected is cut off. @throws RESTORE_FAILED */
 export async function setAside(place: DatabasePlace, name: string): Promise<void> {
   const there = await databases(place);
-  if (there.includes(`${name}${ASIDE}`) || !there.includes(name)) return;
+  if (there.includes(asideName(name)) || !there.includes(name)) return;
   await sql(place, `ALTER DATABASE "${name}" WITH ALLOW_CONNECTIONS false`);
   await disconnect(place, name);
-  await sql(place, `ALTER DATABASE "${name}" RENAME TO "${name}${ASIDE}"`);
+  await sql(place, `ALTER DATABASE "${name}" RENAME TO "${asideName(name)}"`);
 }
 
 /** Makes the database `name` as it is in the dump, with its owner and rights; another one there goes. @throws RESTORE_FAILED */
@@ -55,23 +59,30 @@ export async function fillDatabase(
 
 /** Gives the database that was kept aside its name back; nothing if there is none. @throws RESTORE_FAILED */
 export async function bringBack(place: DatabasePlace, name: string): Promise<void> {
-  if (!(await databases(place)).includes(`${name}${ASIDE}`)) {
+  if (!(await databases(place)).includes(asideName(name))) {
     // Cut off between the two changes of `setAside`.
     await sql(place, `ALTER DATABASE "${name}" WITH ALLOW_CONNECTIONS true`);
     return;
   }
   await dropDatabase(place, name);
-  await sql(place, `ALTER DATABASE "${name}${ASIDE}" RENAME TO "${name}"`);
+  await sql(place, `ALTER DATABASE "${asideName(name)}" RENAME TO "${name}"`);
   await sql(place, `ALTER DATABASE "${name}" WITH ALLOW_CONNECTIONS true`);
 }
 
 /** @throws RESTORE_FAILED */
 export async function dropAside(place: DatabasePlace, name: string): Promise<void> {
-  await dropDatabase(place, `${name}${ASIDE}`);
+  await dropDatabase(place, asideName(name));
 }
 
 export function dumpOf(directory: string, name: string): string {
   return join(directory, `${name}.dump`);
+}
+
+/** What the database `name` is called while it is kept aside. */
+export function asideName(name: string): string {
+  if (name.length + ASIDE.length <= NAME_MAX) return `${name}${ASIDE}`;
+  const hash = createHash("sha256").update(name).digest("hex").slice(0, HASH_DIGITS);
+  return `${name.slice(0, NAME_MAX - ASIDE.length - HASH_DIGITS - 1)}_${hash}${ASIDE}`;
 }
 
 async function dropDatabase(place: DatabasePlace, name: string): Promise<void> {

@@ -16,6 +16,7 @@ import { BACKUP_MADE } from "../../installer/lifecycle/backup-entry.ts";
 import { appendEntry, headOf, readLedger } from "../../installer/lifecycle/ledger.ts";
 import { auditLedger } from "../../installer/lifecycle/ledger-audit.ts";
 import { deploymentsOfLedger, SITE_RESTORED } from "../../installer/lifecycle/ledger-deployments.ts";
+import { asideName } from "../../installer/lifecycle/restore-databases.ts";
 import { planRestoreData, releaseNeeded, requireOwnBackup } from "../../installer/lifecycle/restore-plan.ts";
 import { logKeyFiles, secretsToRestore } from "../../installer/lifecycle/restore-site.ts";
 import type { Site } from "../../installer/lifecycle/site.ts";
@@ -180,6 +181,17 @@ test("a backup whose parts do not agree becomes no site", async (t) => {
   writeFileSync(authority, canonicalJson({ ...document, version: 9 }));
   await mkdir(join(base, "into"), { mode: 0o700 });
   throwsCode("AUTHORITY_CHANGED", () => placeSite(join(base, "into"), from, manifest, { clock: site.clock }));
+});
+
+test("a database is kept aside under a name of its own, however long its name is", () => {
+  assert.equal(asideName("gateway"), "gateway_before_restore");
+  const long = ["a", "b"].map((end) => `${"x".repeat(62)}${end}`);
+  const aside = long.map(asideName);
+  assert.ok(
+    aside.every((name) => name.length <= 63 && /^[a-z0-9_]+$/.test(name)),
+    aside.join(),
+  );
+  assert.equal(new Set([...aside, ...long]).size, 4);
 });
 
 test("the log's key is made anew, and a secret that is there stays", async (t) => {

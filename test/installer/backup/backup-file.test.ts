@@ -253,6 +253,9 @@ describe("a backup file", () => {
     });
     assert.deepEqual(await readdir(out), []);
     await rejectsCode("BACKUP_WRITE_FAILED", () => writeBackup(join(out, "nowhere"), content, wish));
+    const bad = { ...content, about: { ...content.about, databases: ["No Name"] } };
+    await rejectsCode("BACKUP_MALFORMED", () => writeBackup(out, bad, wish));
+    assert.deepEqual(await readdir(out), []);
   });
 
   test("a disk that fails or a power cut at any call leaves a whole backup or none, and never an older one less", async () => {
