@@ -1,10 +1,15 @@
-/** Files that are not as packaged: ours beside `dpkg --verify`, on a package that dpkg itself installed and that was changed since. */
+/**
+ * Files that are not as packaged: ours beside `dpkg --verify` and `rpm --verify`, on packages that they installed
+ * themselves and that were changed since. apk is no Debian package: what it recorded is compared in the unit tests alone.
+ */
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { chmod, link, mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
 import { file, propertiesOf, sbomOf } from "../support/layer-tar.ts";
+import { skipWithout, testCache } from "../support/peers.ts";
 import { scratch } from "../support/scratch.ts";
 
 const hasDpkg = spawnSync("dpkg-deb", ["--version"]).status === 0 && process.getuid?.() === 0;
@@ -49,9 +54,9 @@ function changedByDpkg(root: string): string[] {
   return [...stdout.matchAll(/^\?\?5\?{6} {3}(\/.*)$/gm)].map(([, path = ""]) => path).sort();
 }
 
-async function changedByUs(root: string): Promise<string[]> {
+async function changedByUs(root: string, distribution = "debian"): Promise<string[]> {
   const system = execFileSync("tar", ["-C", root, "-cf", "-", "."], { maxBuffer: 2 ** 28 });
-  const os = file("etc/os-release", "ID=debian\nVERSION_ID=13\n");
+  const os = file("etc/os-release", `ID=${distribution}\nVERSION_ID=9\n`);
   const { components } = await sbomOf(Buffer.concat([os, system]));
   const tool = components.find(({ name }) => name === "tool");
   return tool ? propertiesOf(tool, "sealift:package:changed-file") : assert.fail("the package is not listed");
@@ -82,4 +87,62 @@ test("the files that are told are those that dpkg --verify finds", {
   const truth = changedByDpkg(root);
   assert.equal(truth.length, 5, truth.join());
   assert.deepEqual(await changedByUs(root), truth);
+});
+
+const SPEC = `Name: tool
+Version: 1.0
+Release: 1.el9
+Summary: a tool
+License: MIT
+BuildArch: noarch
+%description
+A tool.
+%install
+mkdir -p %{buildroot}/usr/bin %{buildroot}/usr/share/tool %{buildroot}/etc
+for path in usr/bin/tool usr/share/tool/data usr/share/tool/gone usr/share/tool/log etc/tool.conf; do
+  echo $path >%{buildroot}/$path
+done
+%files
+/usr/bin/tool
+/usr/share/tool/data
+/usr/share/tool/gone
+%verify(not md5 size mtime) /usr/share/tool/log
+%config /etc/tool.conf
+`;
+
+test("of rpm's packages they are those that rpm --verify finds", {
+  skip: skipWithout("rpm") || (process.getuid?.() !== 0 && "not root"),
+}, async (context) => {
+  const directory = await scratch(context);
+  const [root, top] = [join(directory, "root"), join(directory, "top")];
+  const home = join(testCache(), "peers/rpm/usr");
+  const libraries = ["x86_64-linux-gnu", "aarch64-linux-gnu"].map((triplet) => join(home, "lib", triplet)).join(":");
+  const env = {
+    ...process.env,
+    RPM_CONFIGDIR: join(home, "lib/rpm"),
+    LD_LIBRARY_PATH: libraries,
+    PATH: `${join(home, "bin")}:${process.env["PATH"]}`,
+  };
+  const rpm = (program: string, ...args: readonly string[]): string =>
+    spawnSync(join(home, "bin", program), args, { encoding: "utf8", env }).stdout;
+  const inRoot = [`--root=${root}`, "--dbpath=/var/lib/rpm", "--nodeps"];
+  await write(directory, { "tool.spec": SPEC });
+  await mkdir(root);
+  const quiet = ["--define", `_topdir ${top}`, "--define", "_build_id_links none"];
+  rpm("rpmbuild", ...quiet, "-bb", join(directory, "tool.spec"));
+  rpm("rpm", ...inRoot, "--nosignature", "-i", join(top, "RPMS/noarch/tool-1.0-1.el9.noarch.rpm"));
+  // What images have: nothing left in the write-ahead log.
+  const database = new DatabaseSync(join(root, "var/lib/rpm/rpmdb.sqlite"));
+  database.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+  database.close();
+
+  const truth = (): string[] =>
+    [...rpm("rpm", ...inRoot, "--verify", "tool").matchAll(/^..5\S* {4}(\/.*)$/gm)].map(([, path = ""]) => path).sort();
+  assert.deepEqual(truth(), []);
+  assert.deepEqual(await changedByUs(root, "rocky"), []);
+  const changed = { "usr/bin/tool": "x", "usr/share/tool/data": "y", "usr/share/tool/log": "z", "etc/tool.conf": "a" };
+  await write(root, changed);
+  await rm(join(root, "usr/share/tool/gone"));
+  assert.deepEqual(truth(), ["/usr/bin/tool", "/usr/share/tool/data"]);
+  assert.deepEqual(await changedByUs(root, "rocky"), truth());
 });
