@@ -21,6 +21,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
@@ -113,6 +114,25 @@ describe("the launcher in a fresh clone", { skip: missing ? `${missing} is not o
     assert.match(stderr, /ECONNREFUSED/);
     assert.match(stderr, /LAUNCHER_NPM_FAILED/);
     assert.equal(existsSync(join(clone, "node_modules/.sealift-lock")), false);
+  });
+
+  test("waits for the npm of a launch that was killed before it calls its own", async () => {
+    const tools = join(work, "slow npm");
+    mkdirSync(tools);
+    const log = join(work, "npm.log");
+    const script = `#!/bin/sh\necho begin >>"${log}"\n/bin/sleep 2\necho end >>"${log}"\nexit 1\n`;
+    writeFileSync(join(tools, "npm"), script, { mode: 0o755 });
+    const env = environment({ PATH: `${tools}:${withoutNpm}` });
+    const said = (): string => (existsSync(log) ? readFileSync(log, "utf8") : "");
+    const first = spawn(sealift, ["--version"], { env, cwd: work, stdio: "ignore" });
+    while (!said().includes("begin")) await sleep(20);
+    // Both shells of the launch, one of which took the lock.
+    const children = readFileSync(`/proc/${first.pid}/task/${first.pid}/children`, "utf8").trim().split(" ");
+    for (const pid of [first.pid as number, ...children.map(Number)]) process.kill(pid, "SIGKILL");
+    assert.equal(said(), "begin\n");
+    const { status } = run(["--version"], { PATH: `${tools}:${withoutNpm}` });
+    assert.equal(status, 4);
+    assert.equal(said(), "begin\nend\nbegin\nend\n");
   });
 
   test("brings the dependencies once for two launches at the same time, whatever NODE_OPTIONS says", async () => {
