@@ -1,6 +1,6 @@
 /** What a restore is allowed to be, and what is made of a backup before anybody believes it. */
 import assert from "node:assert/strict";
-import { cpSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
@@ -11,14 +11,17 @@ import { eventOf } from "../../installer/audit/ledger-events.ts";
 import { type BackupManifest, manifestDigest } from "../../installer/backup/backup-manifest.ts";
 import { besideState, nothingRunning, placeSite } from "../../installer/backup/place-site.ts";
 import { siteContent } from "../../installer/backup/site-content.ts";
+import { spoolDirectory } from "../../installer/backup/spool.ts";
 import { checkAuthorization, spendAuthorization } from "../../installer/lifecycle/authorization.ts";
 import { BACKUP_MADE } from "../../installer/lifecycle/backup-entry.ts";
+import { SILENT } from "../../installer/lifecycle/deploy-context.ts";
 import { appendEntry, headOf, readLedger } from "../../installer/lifecycle/ledger.ts";
 import { auditLedger } from "../../installer/lifecycle/ledger-audit.ts";
 import { deploymentsOfLedger, SITE_RESTORED } from "../../installer/lifecycle/ledger-deployments.ts";
+import { restoreDataKind } from "../../installer/lifecycle/restore-data.ts";
 import { asideName } from "../../installer/lifecycle/restore-databases.ts";
 import { planRestoreData, releaseNeeded, requireOwnBackup } from "../../installer/lifecycle/restore-plan.ts";
-import { logKeyFiles, secretsToRestore } from "../../installer/lifecycle/restore-site.ts";
+import { logKeyFiles, restoreSiteKind, secretsToRestore } from "../../installer/lifecycle/restore-site.ts";
 import type { Site } from "../../installer/lifecycle/site.ts";
 import { type Deployment, NOTHING_DEPLOYED } from "../../installer/site/deployment.ts";
 import { hostDisk } from "../../installer/site/disk.ts";
@@ -192,6 +195,108 @@ test("a database is kept aside under a name of its own, however long its name is
     aside.join(),
   );
   assert.equal(new Set([...aside, ...long]).size, 4);
+});
+
+const BACKUP = { manifest: DIGEST, created: "2026-11-21T08:00:00.000Z", release: DIGEST, version: "1.1.0" };
+const parts1 = { stage: true, base: true, backup: false, rehearse: false, migrate: true, credentials: false };
+const DEPLOY = {
+  ...{ action: "install", before: NOTHING_DEPLOYED, to: AT, after: { ...NOTHING_DEPLOYED, current: AT }, config: "{}" },
+  ...{ newSecrets: [], hasOldVolumes: false, parts: parts1, watchSeconds: 0, drainSeconds: 60 },
+};
+
+test("a site is restored in the steps of an install, with what is the backup's where it is needed", async (t) => {
+  const { site } = await made(t);
+  const context = {
+    ...site,
+    engine: () => assert.fail("no engine"),
+    source: undefined,
+    report: SILENT,
+    signal: undefined,
+    showOnce: () => {},
+  };
+  const given = { deploy: DEPLOY, backup: BACKUP, secrets: [], databases: ["gateway"], logs: [LOG], gap: { epoch: 2 } };
+  const steps = restoreSiteKind.steps(context, given);
+  const names = steps.map(({ name }) => name);
+  const at = (name: string): number => names.indexOf(name);
+  assert.ok(at("stage") === 0 && at("restore-secrets") + 1 === at("secrets"), names.join());
+  assert.deepEqual(names.slice(at("base"), at("migrate")), ["base", "restore-data", "restore-log"]);
+  assert.deepEqual(names.slice(at("commit")), ["commit", "tidy", "forget"]);
+  assert.deepEqual(
+    steps.filter(({ isCommit }) => isCommit).map(({ name }) => name),
+    ["commit"],
+  );
+  // What recover finds in the journal gives the same steps.
+  assert.deepEqual(
+    restoreSiteKind.steps(context, JSON.parse(JSON.stringify(given))).map(({ name }) => name),
+    names,
+  );
+  assert.deepEqual(restoreSiteKind.facts?.(given), { deployments: DEPLOY.after, restored: BACKUP, gap: { epoch: 2 } });
+  for (const bad of [
+    { ...given, more: 1 },
+    { ...given, deploy: {} },
+    { ...given, databases: ["A"] },
+    { ...given, gap: { a: -1 } },
+  ]) {
+    throwsCode("JOURNAL_DAMAGED", () => restoreSiteKind.steps(context, bad));
+  }
+});
+
+test("secrets come back with their readers and modes, and go again when the restore is taken back", async (t) => {
+  const { site } = await made(t);
+  const context = {
+    ...site,
+    engine: () => assert.fail("no engine"),
+    source: undefined,
+    report: SILENT,
+    signal: undefined,
+    showOnce: () => {},
+  };
+  const path = "secrets/gateway/pepper";
+  const uid = process.getuid?.() ?? 0;
+  const given = {
+    deploy: DEPLOY,
+    backup: BACKUP,
+    secrets: [{ path, mode: 0o400, uid }],
+    databases: [],
+    logs: [],
+    gap: {},
+  };
+  const step = restoreSiteKind.steps(context, given).find(({ name }) => name === "restore-secrets");
+  const unpacked = join(spoolDirectory(site), path);
+  await mkdir(join(unpacked, ".."), { recursive: true });
+  writeFileSync(unpacked, "the pepper");
+  await step?.do();
+  await step?.do();
+  const file = join(site.paths.directory, path);
+  assert.deepEqual([readFileSync(file, "utf8"), statSync(file).mode & 0o777], ["the pepper", 0o400]);
+  await step?.undo();
+  await step?.undo();
+  assert.ok(!existsSync(file));
+});
+
+test("where a release runs the commit is one file, by which recover knows", async (t) => {
+  const { site } = await made(t);
+  const context = {
+    ...site,
+    engine: () => assert.fail("no engine"),
+    source: undefined,
+    report: SILENT,
+    signal: undefined,
+    showOnce: () => {},
+  };
+  const given = { id: "2".repeat(32), at: AT, backup: BACKUP, databases: ["gateway"], gap: {} };
+  const steps = restoreDataKind.steps(context, given);
+  assert.deepEqual(
+    steps.map(({ name }) => name),
+    ["halt", "data", "migrate", "start", "commit", "tidy"],
+  );
+  const commit = steps.find(({ isCommit }) => isCommit);
+  assert.equal(await commit?.probe(), "not-done");
+  await commit?.do();
+  assert.equal(await commit?.probe(), "done");
+  const next = restoreDataKind.steps(context, { ...given, id: "3".repeat(32) }).find(({ isCommit }) => isCommit);
+  assert.equal(await next?.probe(), "not-done", "the one before was another");
+  throwsCode("JOURNAL_DAMAGED", () => restoreDataKind.steps(context, { ...given, at: {} }));
 });
 
 test("the log's key is made anew, and a secret that is there stays", async (t) => {
