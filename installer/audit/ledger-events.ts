@@ -143,6 +143,16 @@ export function compareWithLedger(
   return compareLedgerWithLog(ledger, siteId, { events, size, behind }, readToldMark(paths));
 }
 
+/** What a closed epoch says of the ledger, which no restore takes back. */
+export function compareEpochWithLedger(
+  { ledger, siteId }: { readonly ledger: Ledger; readonly siteId: string },
+  { epoch, entries }: { readonly epoch: number; readonly entries: number },
+  events: readonly LedgerEvent[],
+): LedgerComparison["findings"] {
+  const { findings } = compareLedgerWithLog(ledger, siteId, { events, size: entries, behind: 0 }, undefined);
+  return findings.map(({ code, message }) => ({ code, message: `epoch ${epoch}: ${message}` }));
+}
+
 /**
  * What does not agree. `size` is the number of entries that the log's checkpoint covers, `behind` that of those
  * behind it, which are durable and not looked at.

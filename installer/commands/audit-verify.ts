@@ -1,14 +1,8 @@
 import { plain } from "../../bundles/model/plain-text.ts";
 import { CHECKPOINT_MAX_BYTES, parseLogKey } from "../audit/checkpoint.ts";
-import { type ClosedEpoch, verifyEpochs } from "../audit/epochs.ts";
-import {
-  collectLedgerEvents,
-  compareLedgerWithLog,
-  compareWithLedger,
-  type LedgerEvent,
-} from "../audit/ledger-events.ts";
+import { verifyEpochs } from "../audit/epochs.ts";
+import { collectLedgerEvents, compareEpochWithLedger, compareWithLedger } from "../audit/ledger-events.ts";
 import { readBoundedFile } from "../host/read-file.ts";
-import type { Ledger } from "../lifecycle/ledger.ts";
 import { auditPlace } from "./audit-place.ts";
 import { type Command, optionalOption } from "./command.ts";
 import { STATE_OPTION } from "./site-options.ts";
@@ -57,7 +51,7 @@ export const auditVerify: Command = {
     progress.done(`${log.entries}`);
     const compared = site && compareWithLedger(site, { ...log, events: collected.events });
     const before = site
-      ? log.closed.flatMap((one) => epochFindings(site.ledger, site.siteId, one, older.get(one.epoch)?.events ?? []))
+      ? log.closed.flatMap((one) => compareEpochWithLedger(site, one, older.get(one.epoch)?.events ?? []))
       : [];
     const notChecked = [
       ...(log.isSignatureChecked ? [] : ["who made the checkpoint (--key)"]),
@@ -87,14 +81,3 @@ export const auditVerify: Command = {
     return holds ? 0 : 3;
   },
 };
-
-/** What a closed epoch says of the ledger, which no restore takes back. */
-function epochFindings(
-  ledger: Ledger,
-  siteId: string,
-  { epoch, entries }: ClosedEpoch,
-  events: readonly LedgerEvent[],
-): { readonly code: string; readonly message: string }[] {
-  const { findings } = compareLedgerWithLog(ledger, siteId, { events, size: entries, behind: 0 }, undefined);
-  return findings.map(({ code, message }) => ({ code, message: `epoch ${epoch}: ${message}` }));
-}

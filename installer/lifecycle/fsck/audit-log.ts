@@ -4,7 +4,7 @@ import { SealiftError } from "../../../bundles/model/sealift-error.ts";
 import { CHECKPOINT_MAX_BYTES, parseCheckpoint, parseLogKey, requireSignature } from "../../audit/checkpoint.ts";
 import { verifyEpochs } from "../../audit/epochs.ts";
 import { auditError } from "../../audit/error.ts";
-import { collectLedgerEvents, compareWithLedger } from "../../audit/ledger-events.ts";
+import { collectLedgerEvents, compareEpochWithLedger, compareWithLedger } from "../../audit/ledger-events.ts";
 import { type SiteLog, siteLogs } from "../../audit/site-log.ts";
 import { readStateFile } from "../../site/disk.ts";
 import type { Site } from "../site.ts";
@@ -75,13 +75,24 @@ function readKey(path: string | undefined): ReturnType<typeof parseLogKey> | und
 
 function verifyWhole({ onProgress }: FsckGround, site: Site, { directory, publicKey }: SiteLog, log: CheckLog): void {
   const collected = collectLedgerEvents();
+  const older = new Map<number, ReturnType<typeof collectLedgerEvents>>();
   const verified = verifyEpochs(directory, {
     key: readKey(publicKey),
     onProgress: (done, all) => onProgress(`audit log: ${done} of ${all} entries`),
     onEntry: collected.onEntry,
+    onClosedEntry: (epoch, entry, index) => {
+      const events = older.get(epoch) ?? collectLedgerEvents();
+      older.set(epoch, events);
+      events.onEntry(entry, index);
+    },
   });
   const { findings, notChecked } = compareWithLedger(site, { ...verified, events: collected.events });
-  for (const { code, message } of findings) log.find(directory, new SealiftError(code, 3, message, { hints: HINTS }));
+  const before = verified.closed.flatMap((one) =>
+    compareEpochWithLedger(site, one, older.get(one.epoch)?.events ?? []),
+  );
+  for (const { code, message } of [...findings, ...before]) {
+    log.find(directory, new SealiftError(code, 3, message, { hints: HINTS }));
+  }
   if (!verified.isSignatureChecked) log.notChecked("who signed the audit log: its public key is not among the secrets");
   for (const what of notChecked) log.notChecked(what);
 }
