@@ -249,9 +249,10 @@ function defineTests(): void {
     await whole.assertWhole();
   });
 
-  it("the state's disk is full when the database is to be backed up", async () => {
-    const disk = new Filler(join(directory, "site"));
-    const operation = new RunningOperation(site, ["upgrade", next], "backup");
+  /** The upgrade pauses when `step` begins, and goes on with a full disk. Where that left it unclear, `recover` ends it. */
+  async function filled(place: string, step: string): Promise<void> {
+    const disk = new Filler(join(directory, place));
+    const operation = new RunningOperation(site, ["upgrade", next], step);
     await operation.paused();
     disk.leave(0);
     operation.resume();
@@ -259,24 +260,20 @@ function defineTests(): void {
     disk.free();
     assert.ok(exit === 5 || exit === 6, stderr);
     assert.match(stderr, exit === 6 ? /\[OPERATION_UNKNOWN\]/ : /\[OPERATION_FAILED\]/);
-    await whole.recover("a full disk");
+    await whole.recover(`a full disk in ${step}`);
     await whole.assertWhole();
-  });
+    await site.assertAt("1.0.0");
+  }
 
-  it("the engine's disk is full when the new release starts", async () => {
-    const disk = new Filler(join(directory, "engine/data"));
-    const operation = new RunningOperation(site, ["upgrade", next], "start");
-    await operation.paused();
-    disk.leave(0);
-    operation.resume();
-    const { exit, stderr } = await operation.ended;
-    disk.free();
-    assert.ok(exit === 5 || exit === 6, stderr);
-    await whole.recover("a full disk of the engine");
-    await whole.assertWhole();
-  });
+  for (const step of ["backup", "switch"]) {
+    it(`the state's disk is full when an upgrade comes to its step ${step}`, () => filled("site", step));
+  }
 
-  it("the engine dies while it pulls, and while the new release starts; recover ends what needs it", async () => {
+  for (const step of ["rehearse", "migrate", "start"]) {
+    it(`the engine's disk is full when an upgrade comes to its step ${step}`, () => filled("engine/data", step));
+  }
+
+  it("the engine dies while the new release starts; recover ends what needs it", async () => {
     const operation = new RunningOperation(site, ["upgrade", next], "start");
     await operation.paused();
     await site.engine.kill();
