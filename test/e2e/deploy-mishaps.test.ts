@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, it } from "node:test";
 import { type Digest, hexOf } from "../../bundles/model/digest.ts";
@@ -85,6 +85,33 @@ function defineTests(): void {
     await succeed("start");
     const mended = await look();
     assert.deepEqual([mended.exit, mended.findings], [0, []], mended.said);
+  });
+
+  it("a support bundle of a site that runs has all its parts, and no secret of the site", async () => {
+    const out = join(directory, "support.tar");
+    const made = JSON.parse(await succeed("support-bundle", "--out", out, "--json")) as {
+      readonly files: readonly { readonly name: string }[];
+      readonly notGathered: readonly unknown[];
+    };
+    assert.deepEqual(made.notGathered, []);
+    for (const service of ["front", "postgres", "audit", "gateway", "pii", "model"]) {
+      const isLog = ({ name }: { readonly name: string }): boolean =>
+        /^logs\/.*-([a-z]+)\.jsonl$/.exec(name)?.[1] === service;
+      assert.ok(made.files.some(isLog), service);
+    }
+    const text = readFileSync(out, "latin1").toLowerCase();
+    assert.match(text, /"level":"info","service":"gateway","event":"listening"/);
+    const secrets = readdirSync(join(site.site.state, "secrets"), { recursive: true, withFileTypes: true })
+      .filter((one) => one.isFile())
+      .flatMap((one) => readFileSync(join(one.parentPath, one.name), "latin1").trim().split("\n"))
+      .filter((line) => !line.startsWith("-----") && line.length > 10);
+    assert.ok(secrets.length > 20);
+    for (const secret of secrets) {
+      const bytes = Buffer.from(secret, "latin1");
+      for (const form of [secret, bytes.toString("hex"), bytes.toString("base64").replace(/.{0,3}=*$/, "")]) {
+        assert.ok(!text.includes(form.toLowerCase()), form);
+      }
+    }
   });
 
   it("a bit flips in a file that containers read: start refuses it; recover brings it back from the medium", async () => {
