@@ -139,7 +139,7 @@ test("a firmware that is cut, has no table or a table that lies is refused, and 
     try {
       readOvmf(changed);
     } catch (error) {
-      assert.ok(coded("ATTEST_OVMF_MALFORMED")(error as Error), `byte ${at}: ${error}`);
+      assert.ok(coded("ATTEST_OVMF_MALFORMED")(error as { readonly code?: string }), `byte ${at}: ${error}`);
     }
   }
 });
