@@ -212,6 +212,10 @@ test("a thin bundle is the same release, verifies where the rest is, and is deni
   assert.ok(missing.length > 0 && missing.every(({ message }) => message.includes("blobs/sha256/")));
   const verdict = (await json(0, ...verify, "--base", join(root, "one.tar"))) as unknown as Verdict;
   assert.equal(verdict.subject.digest, whole["digest"]);
+  // Denied before anything of the base is asked for.
+  await writeFile(join(root, "cut.tar"), (await readFile(join(root, "thin.tar"))).subarray(0, 40_960));
+  const cut = ["verify", join(root, "cut.tar"), "--trust", trust, "--base", join(root, "one.tar")];
+  assert.equal(((await json(3, ...cut)) as unknown as Verdict).decision, "deny");
 
   // A site whose store has 1.0.0. The engine has no part in this, so the release is put there without one.
   const { state } = await createSiteWithOperator(root);
