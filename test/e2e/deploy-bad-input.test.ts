@@ -12,6 +12,7 @@ import {
   readFileSync,
   rmSync,
   statfsSync,
+  statSync,
   truncateSync,
   writeFileSync,
 } from "node:fs";
@@ -186,6 +187,20 @@ function defineTests(): void {
     await whole.assertWhole();
   });
 
+  it("the engine dies while it pulls: nothing is left of the install, at once or after recover", async () => {
+    // What it pulled before its disk was full.
+    await whole.docker("image", "prune", "--all", "--force");
+    const operation = new RunningOperation(site, await installing());
+    await operation.reached("load-first", 150);
+    await site.engine.kill();
+    const { exit, stderr } = await operation.ended;
+    assert.ok(exit === 5 || exit === 6, `${exit}: ${stderr}`);
+    assert.match(stderr, /^load the images of what starts first: failed: /m);
+    await site.engine.start();
+    await whole.recover("an engine that died while it pulled");
+    await whole.assertWhole();
+  });
+
   it("every variable that could lead to another engine or file is a trap, and nobody steps into it", async () => {
     const trap = await Trap.set(join(directory, "trap"));
     const { exit, stdout, stderr } = await sealift(site.signed(...(await installing())), trap.environment);
@@ -254,8 +269,11 @@ function defineTests(): void {
     const disk = new Filler(join(directory, place));
     const operation = new RunningOperation(site, ["upgrade", next], step);
     await operation.paused();
-    disk.leave(0);
-    operation.resume();
+    try {
+      disk.leave(0);
+    } finally {
+      operation.resume();
+    }
     const { exit, stderr } = await operation.ended;
     disk.free();
     assert.ok(exit === 5 || exit === 6, stderr);
@@ -418,9 +436,19 @@ class Filler {
   }
 
   leave(bytes: number): void {
-    const { bavail, bsize } = statfsSync(this.#directory);
     const path = join(this.#directory, "filler");
-    execFileSync("fallocate", ["--length", String(Math.max(bavail * bsize - bytes, bsize)), path]);
+    for (let tries = 1; ; tries += 1) {
+      const { bavail, bsize } = statfsSync(this.#directory);
+      const taken = (statSync(path, { throwIfNoEntry: false })?.blocks ?? 0) * 512;
+      const length = Math.max(taken + bavail * bsize - bytes, bsize);
+      try {
+        execFileSync("fallocate", ["--length", String(length), path], { stdio: "pipe" });
+        return;
+      } catch (cause) {
+        // Somebody wrote between the look and the taking.
+        if (tries === 10) throw cause;
+      }
+    }
   }
 
   free(): void {
