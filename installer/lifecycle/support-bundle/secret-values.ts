@@ -15,21 +15,35 @@ const FILES_MAX = 2_000;
 const OF_THE_SITE = /\.pem$|^client-authority\.json$/;
 const PRIVATE_KEY = /-----BEGIN [A-Z ]*PRIVATE KEY-----\n([^-]+)-----END/g;
 
-/** The forms in which the values of the site's secrets would show: as they are, in base64 and in hexadecimal. */
-export function secretForms(state: string): Buffer[] {
-  const secrets = filesBelow(join(state, "secrets"));
-  const keys = filesBelow(join(state, "site")).filter(
+export interface SecretSearch {
+  /** The forms in which the values of the site's secrets would show: as they are, in base64 and in hexadecimal. */
+  readonly forms: readonly Buffer[];
+  /** Every value is in `forms`; if not, what was not found may still be there. */
+  readonly isWhole: boolean;
+}
+
+/** Never fails: what cannot be read makes the search less than whole. */
+export function secretSearch(state: string): SecretSearch {
+  const count = { left: FILES_MAX };
+  let isWhole = true;
+  const tried = <Value>(work: () => Value, otherwise: Value): Value => {
+    try {
+      return work();
+    } catch {
+      isWhole = false;
+      return otherwise;
+    }
+  };
+  const below = (name: string): string[] => tried(() => filesBelow(join(state, name), count), []);
+  const secrets = below("secrets");
+  const keys = below("site").filter(
     (path) => OF_THE_SITE.test(path.slice(path.lastIndexOf("/") + 1)) || path.includes("/site/rotation/"),
   );
-  return [...secrets, ...keys].flatMap((path) => {
-    let bytes: Buffer | undefined;
-    try {
-      bytes = readStateFile(path, SECRET_MAX_BYTES);
-    } catch {
-      // What cannot be read here was not read for the bundle either.
-    }
+  const forms = [...secrets, ...keys].flatMap((path) => {
+    const bytes = tried(() => readStateFile(path, SECRET_MAX_BYTES), undefined);
     return bytes ? valuesIn(bytes.toString("latin1")).flatMap(formsOf) : [];
   });
+  return { forms, isWhole: isWhole && count.left >= 0 };
 }
 
 /** Of a PEM file the lines of its private keys, else what is in it. A public key is no secret. */
@@ -47,7 +61,7 @@ function formsOf(value: string): Buffer[] {
   return [...new Set(forms)].map((form) => Buffer.from(form, "latin1"));
 }
 
-function filesBelow(directory: string, count = { left: FILES_MAX }): string[] {
+function filesBelow(directory: string, count: { left: number }): string[] {
   const stat = lstatSync(directory, { throwIfNoEntry: false });
   if (!stat?.isDirectory()) return [];
   return readdirSync(directory, { withFileTypes: true }).flatMap((entry) => {

@@ -16,7 +16,7 @@ import { type Disk, systemCode, writeWhole } from "../../site/disk.ts";
 import { type StatePaths, statePaths } from "../../site/state.ts";
 import { supportError } from "./error.ts";
 import { PARTS, type Part } from "./parts.ts";
-import { secretForms } from "./secret-values.ts";
+import { secretSearch } from "./secret-values.ts";
 
 /** Of one file, and of all: what is more is not gathered. */
 const FILE_MAX_BYTES = 4 * 1024 * 1024;
@@ -60,7 +60,7 @@ export interface SupportBundle {
 }
 
 const LEFT_OUT: readonly string[] = [
-  "secrets, keys and certificates, of the site and of its clients; that no secret of the site is here was looked at",
+  "secrets, keys and certificates, of the site and of its clients; that no secret of the site is here was looked at, but for what is named above",
   "prompts, answers and documents; the services write none of them down",
   "entries of the audit log, and the databases",
   "who authorized what: requests, signatures, reasons and the names of operators, tenants and holders of keys",
@@ -75,7 +75,8 @@ export async function gatherSupport(directory: string, options: SupportOptions):
   const ground = { directory, paths: statePaths(directory), clock, engine, doctor };
   const gathered = new Map<string, { readonly about: string; readonly bytes: Buffer }>();
   const notGathered: { name: string; code: string }[] = [];
-  const forms = secretForms(directory);
+  const { forms, isWhole } = secretSearch(directory);
+  if (!isWhole) notGathered.push({ name: "search for the site's secrets", code: "STATE_UNREADABLE" });
   let size = 0;
   for (const part of PARTS) {
     onProgress(part.name);

@@ -252,6 +252,19 @@ test("a secret that an allow list would let through is found by a second look, a
   assert.ok(!bundle.tar.includes(words));
 });
 
+test("a secret that cannot be looked for is told: what was not found may still be there", async () => {
+  const told = async (): Promise<boolean> =>
+    (await gather(gone)).manifest.notGathered.some(({ name }) => name === "search for the site's secrets");
+  const path = site.path("secrets/gateway/large");
+  assert.equal(await told(), false);
+  try {
+    writeFileSync(path, "x".repeat(65_537));
+    assert.equal(await told(), true);
+  } finally {
+    rmSync(path);
+  }
+});
+
 test("a defect in one part costs that part only, and nothing of what was thrown is told", async () => {
   const doctor = async (): Promise<never> => {
     throw new TypeError(all);
