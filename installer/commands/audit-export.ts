@@ -16,9 +16,8 @@ import { type LogVerification, verifyAuditLog } from "../audit/verify-log.ts";
 import { installerError } from "../error.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { writeNew } from "../host/write-new.ts";
-import { auditPlace } from "./audit-place.ts";
+import { AUDIT_PLACE_OPTIONS, auditPlace } from "./audit-place.ts";
 import { type Command, type Invocation, optionalOption, requiredOption, usageError } from "./command.ts";
-import { STATE_OPTION } from "./site-options.ts";
 
 const NAME = "audit export";
 const KEY_MAX_BYTES = 4096;
@@ -38,7 +37,7 @@ const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)$/;
 export const auditExport: Command = {
   name: NAME,
   summary: "write entries of an audit log into a file for other programs, after the whole log was checked",
-  usage: "[DIR] --out FILE [--format jsonl|csv] [filters] [--key PUB] [--state DIR]",
+  usage: "[DIR] --out FILE [--format jsonl|csv] [filters] [--key PUB] [--checkpoint] [--state DIR]",
   details: [
     "DIR                   the log or a copy of it; without it the log of this host's site (--state)",
     "--out FILE            the log's checkpoint goes beside it, into FILE.checkpoint",
@@ -47,7 +46,8 @@ export const auditExport: Command = {
     "--tenant, --actor, --api-key ID   as `tenant list --json` and `api-key list --json` tell them",
     "--type, --decision, --model NAME, --request ID   of the event, exactly",
     "--key PUB             the log's public key; without it nobody says who made the checkpoint",
-    "Entries behind the last checkpoint are left out: the next one covers them, within five minutes.",
+    "--checkpoint          first the site's audit service, which must run, signs all that it has",
+    "Entries behind the last checkpoint are left out: the next one covers them, within about a minute.",
   ],
   options: {
     out: { type: "string" },
@@ -56,7 +56,7 @@ export const auditExport: Command = {
     until: { type: "string" },
     key: { type: "string" },
     ...Object.fromEntries(Object.values(OPTION_OF).map((name) => [name, { type: "string" } as const])),
-    ...STATE_OPTION,
+    ...AUDIT_PLACE_OPTIONS,
   },
   run: async (invocation) => {
     const out = requiredOption(invocation, NAME, "out");

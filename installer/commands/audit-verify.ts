@@ -3,9 +3,8 @@ import { CHECKPOINT_MAX_BYTES, parseLogKey } from "../audit/checkpoint.ts";
 import { verifyEpochs } from "../audit/epochs.ts";
 import { collectLedgerEvents, compareEpochWithLedger, compareWithLedger } from "../audit/ledger-events.ts";
 import { readBoundedFile } from "../host/read-file.ts";
-import { auditPlace } from "./audit-place.ts";
+import { AUDIT_PLACE_OPTIONS, auditPlace } from "./audit-place.ts";
 import { type Command, optionalOption } from "./command.ts";
-import { STATE_OPTION } from "./site-options.ts";
 
 const NAME = "audit verify";
 const KEY_MAX_BYTES = 4096;
@@ -13,18 +12,19 @@ const KEY_MAX_BYTES = 4096;
 export const auditVerify: Command = {
   name: NAME,
   summary: "check an audit log from its directory alone: every entry, every hash, the signed checkpoint",
-  usage: "[DIR] [--key PUB] [--from CHECKPOINT] [--state DIR]",
+  usage: "[DIR] [--key PUB] [--from CHECKPOINT] [--checkpoint] [--state DIR]",
   details: [
     "DIR                 the log or a copy of it; without it the log and the key of this host's site (--state)",
     "--key PUB           the log's public key: Ed25519 in PEM, or a signed note's verifier key",
     "--from CHECKPOINT   an older checkpoint that was kept outside: the log must be its continuation",
+    "--checkpoint        first the site's audit service, which must run, signs all that it has",
     "Needs no service and no network; without DIR the engine that knows where the log is. Exit 3 if anything does",
     "not hold. Without --key nobody says who made the checkpoint; without --from a log that was rewound or",
     "replaced as a whole is not found out.",
     "After a restore the epochs before are checked too, and that each continues the one before it.",
     "Without DIR the log and the site's ledger are compared too: each holds what the other said.",
   ],
-  options: { key: { type: "string" }, from: { type: "string" }, ...STATE_OPTION },
+  options: { key: { type: "string" }, from: { type: "string" }, ...AUDIT_PLACE_OPTIONS },
   run: async (invocation) => {
     const { directory, publicKey, site } = await auditPlace(invocation, NAME);
     const { terminal } = invocation;

@@ -156,9 +156,8 @@ function inside(): void {
       assert.match(proven, /upgrade lost none of \d{2,} requests/);
       assert.match(proven, /1\.1\.0 can do what 1\.0\.0 could not: GET \/v1\/usage/);
       assert.match(proven, /rollback lost none of \d{2,} requests/);
-      const [, signed, since] =
-        /the audit log is whole: (\d+) entries under its signed checkpoint, (\d+) since/.exec(proven) ?? [];
-      assert.ok(Number(signed) + Number(since) > 100, proven);
+      const [, signed] = /the audit log is whole: (\d+) entries under its signed checkpoint/.exec(proven) ?? [];
+      assert.ok(Number(signed) > 100, proven);
       // What this release could have shown, and the demo did not.
       assert.doesNotMatch(report.notShown.join("\n"), /release that was installed/);
     });

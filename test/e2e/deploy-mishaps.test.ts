@@ -76,7 +76,10 @@ function defineTests(): void {
       .split("\n")
       .find((one) => one.includes("/pii:"));
     await docker("image", "rm", tag ?? "");
-    await docker("stop", postgres);
+    await docker("stop", postgres, await containerOf("audit"));
+    const unsigned = await site.run("audit", "verify", "--checkpoint");
+    assert.equal(unsigned.exit, 4, unsigned.stderr);
+    assert.match(unsigned.stderr, /\[AUDIT_CHECKPOINT_NOT_MADE\]/);
     const broken = await look();
     assert.equal(broken.exit, 3, broken.said);
     for (const code of ["FSCK_TAG_MISSING", "ENGINE_CONTAINER_DIFFERS", "FSCK_NOT_RUNNING", "SITE_DATABASE_DOWN"]) {
@@ -88,6 +91,9 @@ function defineTests(): void {
     await succeed("start");
     const mended = await look();
     assert.deepEqual([mended.exit, mended.findings], [0, []], mended.said);
+    const signed = JSON.parse(await succeed("audit", "verify", "--checkpoint", "--json"));
+    assert.deepEqual([signed.holds, signed.behindCheckpoint], [true, 0]);
+    assert.ok(signed.ledgerEntries > 0);
   });
 
   it("a support bundle of a site that runs has all its parts, and no secret of the site", async () => {

@@ -35,5 +35,6 @@ test("audit verify says what holds, what was not checked, and ends with 3 when s
   assert.doesNotMatch(bad.stdout, /holds/);
   assert.match((await sealift(["audit", "verify", "--state", join(root, "none")])).stderr, /error \[STATE_NOT_FOUND\]/);
   assert.equal((await sealift(["audit", "verify", directory, "--state", root])).exit, 2);
+  assert.equal((await sealift(["audit", "verify", directory, "--checkpoint"])).exit, 2);
   assert.equal((await sealift(["audit", "verify", root])).exit, 4);
 });
