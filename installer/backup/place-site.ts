@@ -2,14 +2,13 @@
  * A site's own files put into a directory that becomes its state, from an unpacked backup: who it is, who may move it,
  * whom it trusts, and its history. Believed only as far as they agree with each other and with the manifest.
  */
-import { chmodSync, chownSync, renameSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
-import { headOf } from "../lifecycle/ledger.ts";
+import { headOf, LEDGER_MAX_BYTES } from "../lifecycle/ledger.ts";
 import { deploymentsOfLedger } from "../lifecycle/ledger-deployments.ts";
 import { openSite, requireAuthorityOfLedger, type Site, type SiteOptions } from "../lifecycle/site.ts";
 import { type Deployments, writeDeployments } from "../site/deployment.ts";
-import { hostDisk, makeDirectory } from "../site/disk.ts";
+import { hostDisk, makeDirectory, readStateFile, writeWhole } from "../site/disk.ts";
 import { makeStateDirectories } from "../site/state.ts";
 import type { BackupManifest } from "./backup-manifest.ts";
 import { backupError } from "./error.ts";
@@ -17,9 +16,11 @@ import { backupError } from "./error.ts";
 const OF_THE_SITE = /^(?:site|trust|journal)\/|^ledger$/;
 /** The lock's and the open journal's names mean something; neither is ever in a backup. */
 const NEVER = ["journal/open", "site/audit-told.json"];
+const WRITABLE_BY_OTHERS = 0o022;
 
 /**
- * Moves them from `unpacked` into `directory`, which is on the same filesystem and not yet a site. Returns it opened.
+ * Copies them from `unpacked` into `directory`, which is not yet a site, and durably: what becomes the state by one
+ * rename must be whole before it. Returns it opened.
  * @throws BACKUP_MALFORMED | STATE_… | LEDGER_… | AUTHORITY_CHANGED
  */
 export function placeSite(
@@ -34,9 +35,10 @@ export function placeSite(
     if (!OF_THE_SITE.test(path) || NEVER.includes(path)) continue;
     const parts = dirname(path) === "." ? [] : dirname(path).split("/");
     for (const [i] of parts.entries()) makeDirectory(disk, join(directory, ...parts.slice(0, i + 1)));
-    renameSync(join(unpacked, path), join(directory, path));
-    chmodSync(join(directory, path), mode);
-    if (process.geteuid?.() === 0) chownSync(join(directory, path), uid, uid);
+    const bytes = readStateFile(join(unpacked, path), LEDGER_MAX_BYTES);
+    if (!bytes) throw new TypeError(`${path} is not where it was unpacked`);
+    const owner = process.geteuid?.() === 0 ? uid : undefined;
+    writeWhole(disk, join(directory, path), bytes, mode & ~WRITABLE_BY_OTHERS, owner);
   }
   const site = openSite(directory, options);
   requireSame("site", manifest.siteId, site.siteId);
@@ -58,9 +60,4 @@ export function nothingRunning(deployments: Deployments): Deployments {
 function requireSame(what: string, named: unknown, found: unknown): void {
   if (named === found) return;
   throw backupError("BACKUP_MALFORMED", `the backup's ${what}: got ${found}, but its manifest names ${named}`);
-}
-
-/** A directory beside `state` in which the site is put together until it becomes `state` by one rename. */
-export function besideState(state: string): string {
-  return join(dirname(state), `.${state.slice(dirname(state).length + 1)}.restore`);
 }

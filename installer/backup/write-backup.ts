@@ -1,7 +1,7 @@
 /** Writes a backup: one file, sealed, that appears under its name when all of it is on stable storage. */
 import { createHash } from "node:crypto";
 import { accessSync, constants, createReadStream, readdirSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { type Digest, digestFromHex } from "../../bundles/model/digest.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
@@ -94,9 +94,19 @@ export function requireDirectory(directory: string): void {
   });
 }
 
-/** Removes all but the `keep` newest backups of this site, and returns their names. @throws BACKUP_WRITE_FAILED */
-export function removeOldBackups(directory: string, siteId: string, keep: number, disk = hostDisk): string[] {
-  const old = backupsIn(directory, siteId).slice(keep);
+/**
+ * Removes all but `keep` backups of this site: `made`, which was written just now, and the newest of the others by their
+ * names. A clock that went wrong once has left one from the future, which must not cost the one that is right.
+ * Returns the names of those that went. @throws BACKUP_WRITE_FAILED
+ */
+export function removeOldBackups(
+  { path: made, manifest: { siteId } }: Pick<WrittenBackup, "path" | "manifest">,
+  keep: number,
+  disk = hostDisk,
+): string[] {
+  const directory = dirname(made);
+  const others = backupsIn(directory, siteId).filter((name) => name !== basename(made));
+  const old = others.slice(keep - 1);
   for (const name of old) guarded(join(directory, name), () => disk.unlink(join(directory, name)));
   if (old.length > 0) guarded(directory, () => syncDirectory(disk, directory));
   return old;

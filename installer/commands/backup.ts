@@ -94,7 +94,7 @@ async function makeBackup(
     const { path, size, digest, manifest } = written;
     const entry = { manifest: manifestDigest(manifest), digest, size, created: manifest.created };
     appendEntry(site.disk, site.paths.ledger, BACKUP_MADE, entry, site.clock());
-    const removed = keep === undefined ? [] : removeOldBackups(out, site.siteId, keep);
+    const removed = keep === undefined ? [] : removeOldBackups(written, keep);
     tell(terminal, written, site, removed);
     terminal.document({
       ...{

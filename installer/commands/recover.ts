@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { plain } from "../../bundles/model/plain-text.ts";
 import { renderVerdictText } from "../../verify/verdict-text.ts";
+import { hasBeside, removeBeside } from "../backup/beside-state.ts";
 import { spoolDirectory } from "../backup/spool.ts";
 import { DEPLOY_KINDS } from "../lifecycle/deploy.ts";
 import type { DeployContext } from "../lifecycle/deploy-context.ts";
@@ -19,8 +20,8 @@ import { verifyForSite } from "../lifecycle/site-verify.ts";
 import type { OperationKind } from "../lifecycle/step.ts";
 import { tenantsKind } from "../lifecycle/tenants.ts";
 import { trustChange } from "../lifecycle/trust-change.ts";
-import { removeTree } from "../site/disk.ts";
-import { openState, statePaths } from "../site/state.ts";
+import { hostDisk, removeTree } from "../site/disk.ts";
+import { openState, statePaths, surveyState } from "../site/state.ts";
 import { tidyStore } from "../site/store.ts";
 import { showCredentials } from "../ui/show-credentials.ts";
 import { stepReport } from "../ui/step-report.ts";
@@ -46,6 +47,7 @@ const KINDS: ReadonlyMap<string, OperationKind<DeployContext>> = new Map(
 );
 
 const DENIED = 3;
+const NEW_HOST = "restore --new-host";
 
 export const recover: Command = {
   name: "recover",
@@ -73,6 +75,10 @@ export const recover: Command = {
     const { terminal } = invocation;
     const directory = stateDirectory(invocation);
     if (invocation.options["plan"] === true) return plan(invocation, directory);
+    if (removeBeside(hostDisk, directory)) {
+      terminal.result(`${NEW_HOST} was cut off before it brought a site; what it had unpacked is removed`);
+      if (surveyState(directory) !== "whole") return nothingWas(terminal);
+    }
     openState(directory);
     const lock = acquireLock(statePaths(directory).lock, "recover");
     try {
@@ -120,9 +126,23 @@ export const recover: Command = {
   },
 };
 
+/** There is no site in whose name anything could be open. */
+function nothingWas(terminal: Terminal): number {
+  const nothing = { operation: null, result: null, tornBytes: 0, restored: null, abandoned: null };
+  terminal.document({ remarks: [], ...nothing, credentials: [] });
+  return 0;
+}
+
 async function plan(invocation: Invocation, directory: string): Promise<number> {
   if (optionalOption(invocation, "bundle") !== undefined) throw usageError("recover", "--bundle has no plan");
   const { terminal } = invocation;
+  if (hasBeside(directory)) {
+    terminal.result(`${NEW_HOST} was cut off before it brought a site; what it had unpacked would be removed`);
+    if (surveyState(directory) !== "whole") {
+      terminal.document({ operation: null, time: null, direction: null, steps: [] });
+      return 0;
+    }
+  }
   const site = openSite(directory);
   const isDamageAccepted = invocation.options["damaged-journal"] === true;
   const report = stepReport(terminal);

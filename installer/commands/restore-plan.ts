@@ -1,5 +1,5 @@
 /** From a backup's file to the plan that operators sign: for `restore`, and for `authorize restore`. */
-import { readdirSync, rmSync } from "node:fs";
+import { lstatSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import type { Engine } from "../../compose/engine/engine.ts";
@@ -9,13 +9,15 @@ import { auditError } from "../audit/error.ts";
 import { siteLogs } from "../audit/site-log.ts";
 import { identitiesIn, KEY_FILE_MAX_BYTES } from "../backup/age-file.ts";
 import { AUDIT_LOG, type BackupManifest } from "../backup/backup-manifest.ts";
-import { besideState, placeSite } from "../backup/place-site.ts";
+import { makeBeside, requireExchangeable } from "../backup/beside-state.ts";
+import { placeSite } from "../backup/place-site.ts";
 import { openBackup } from "../backup/read-backup.ts";
-import { SPOOL } from "../backup/spool.ts";
+import { SPOOL, spoolDirectory } from "../backup/spool.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import type { PlanSubject } from "../lifecycle/authorization.ts";
 import { databaseBytes } from "../lifecycle/backup.ts";
 import { baseProject } from "../lifecycle/deploy-context.ts";
+import { requireNoOpenJournal } from "../lifecycle/execute.ts";
 import { acquireLock } from "../lifecycle/lock.ts";
 import { type Prepared, requireRoom } from "../lifecycle/preconditions.ts";
 import {
@@ -39,6 +41,7 @@ import { type Invocation, optionalOption, requiredOption } from "./command.ts";
 import { storedBundle, withPrepared } from "./deploy-verb.ts";
 import { withSiteEngine } from "./site-engine.ts";
 import { stateDirectory } from "./site-options.ts";
+import { withSwept } from "./swept.ts";
 
 export const RESTORE = "restore";
 export const RESTORE_OPTIONS = {
@@ -47,22 +50,34 @@ export const RESTORE_OPTIONS = {
   bundle: { type: "string" },
 } as const;
 
-/** What `authorize` unpacks lies elsewhere than what a restore does. */
-const LOOK = ".authorize.new";
 const KEY_MAX_BYTES = 4096;
 
 /** What a backup says of itself, and where the rest of it lies. */
 export interface Unpacked {
   readonly manifest: BackupManifest;
   readonly directory: string;
+  /** From here on whoever carries the restore out heeds signals; before, they remove what was unpacked. */
+  readonly handOver: () => void;
 }
 
-/** Opens the backup and unpacks it into `directory`, which is gone when `work` is over, unless it moved. */
+/** Where a backup is unpacked, and what removes it, and all that stands beside it, when a signal ends the verb. */
+interface UnpackPlace {
+  readonly disk: Disk;
+  readonly directory: string;
+  readonly sweep: () => void;
+}
+
+/** In the state of a site that is there, whose lock is held. */
+export function spoolOf({ disk, paths }: Pick<Site, "disk" | "paths">): UnpackPlace {
+  const directory = spoolDirectory({ paths });
+  return { disk, directory, sweep: () => removeTree(disk, directory) };
+}
+
+/** Opens the backup and unpacks it; it is gone when `work` is over, unless it moved. */
 export async function withUnpacked<Value>(
   invocation: Invocation,
   file: string,
-  disk: Disk,
-  directory: string,
+  { disk, directory, sweep }: UnpackPlace,
   work: (unpacked: Unpacked) => Promise<Value>,
 ): Promise<Value> {
   const { terminal } = invocation;
@@ -70,29 +85,28 @@ export async function withUnpacked<Value>(
   const identities = identitiesIn((await readBoundedFile(keyFile, KEY_FILE_MAX_BYTES)).toString("utf8"), keyFile);
   const opened = await openBackup(file, identities);
   const { manifest } = opened;
-  try {
-    removeTree(disk, directory);
-    makeDirectory(disk, directory);
-    requireRoom([{ directory, bytes: manifest.restBytes, what: "what is in the backup" }]);
-    const progress = terminal.progress("opening and checking the backup");
-    const megabytes = (bytes: number): string => `${Math.round(bytes / 1e6)}`;
-    await opened.unpack(disk, directory, (done, all) => progress.update(`${megabytes(done)} of ${megabytes(all)} MB`));
-    progress.done("whole");
-    return await work({ manifest, directory });
-  } finally {
-    await opened.close();
-    // A site that moved took it along.
-    if (surveyed(directory)) removeTree(disk, directory);
-  }
+  return withSwept(sweep, async (handOver) => {
+    try {
+      removeTree(disk, directory);
+      makeDirectory(disk, directory);
+      requireRoom([{ directory, bytes: manifest.restBytes, what: "what is in the backup" }]);
+      const progress = terminal.progress("opening and checking the backup");
+      const megabytes = (bytes: number): string => `${Math.round(bytes / 1e6)}`;
+      await opened.unpack(disk, directory, (done, all) =>
+        progress.update(`${megabytes(done)} of ${megabytes(all)} MB`),
+      );
+      progress.done("whole");
+      return await work({ manifest, directory, handOver });
+    } finally {
+      await opened.close();
+      // A site that moved took it along.
+      removeIfThere(disk, directory);
+    }
+  });
 }
 
-function surveyed(directory: string): boolean {
-  try {
-    readdirSync(directory);
-    return true;
-  } catch {
-    return false;
-  }
+function removeIfThere(disk: Disk, path: string): void {
+  if (lstatSync(path, { throwIfNoEntry: false })) removeTree(disk, path);
 }
 
 /** For a site on which a release runs. @throws as `planRestoreData`; SITE_DATABASE_DOWN | AUDIT_… */
@@ -171,6 +185,15 @@ export async function withSitePlan<Value>(
   });
 }
 
+/** @throws STATE_EXISTS */
+export function requireNoSite(state: string): void {
+  const found = surveyState(state);
+  if (found === "absent" || found === "empty") return;
+  throw siteError("STATE_EXISTS", `there is a site in ${JSON.stringify(state)} already`, {
+    hints: ["without --new-host its data comes back from the backup; another --state DIR takes the whole site"],
+  });
+}
+
 /**
  * Puts the site of the backup together beside the state directory, which must be empty. What `work` does not move
  * there is gone when it is over.
@@ -181,24 +204,25 @@ export async function withNewSite<Value>(
   work: (place: EmptyPlace, beside: string) => Promise<Value>,
 ): Promise<Value> {
   const state = stateDirectory(invocation);
-  const found = surveyState(state);
-  if (found !== "absent" && found !== "empty") {
-    throw siteError("STATE_EXISTS", `there is a site in ${JSON.stringify(state)} already`, {
-      hints: ["without --new-host its data comes back from the backup; another --state DIR takes the whole site"],
-    });
-  }
-  const beside = besideState(state);
-  makeDirectory(hostDisk, beside);
+  requireNoSite(state);
+  requireExchangeable(state);
+  const beside = makeBeside(hostDisk, state);
   const lock = acquireLock(statePaths(beside).lock, RESTORE);
+  const sweep = (): void => {
+    removeIfThere(hostDisk, beside);
+    removeIfThere(hostDisk, join(state, SPOOL));
+  };
   try {
     // Of one that was killed; but for the lock, which others may be waiting to see.
     for (const name of readdirSync(beside)) if (name !== "lock") rmSync(join(beside, name), { recursive: true });
-    return await withUnpacked(invocation, file, hostDisk, join(beside, SPOOL), async (unpacked) => {
+    surveyState(beside);
+    const place = { disk: hostDisk, directory: join(beside, SPOOL), sweep };
+    return await withUnpacked(invocation, file, place, async (unpacked) => {
       const site = placeSite(beside, unpacked.directory, unpacked.manifest);
       return work({ site, paths: statePaths(state), unpacked, isNewHost: true }, beside);
     });
   } finally {
-    if (surveyed(beside)) removeTree(hostDisk, beside);
+    removeIfThere(hostDisk, beside);
     lock.release();
   }
 }
@@ -209,19 +233,25 @@ export async function restoreSubject(
   site: Site,
   file: string,
 ): Promise<PlanSubject | undefined> {
-  const directory = join(site.paths.directory, LOOK);
-  return withUnpacked(invocation, file, site.disk, directory, async (unpacked) => {
-    requireOwnBackup(site, unpacked.manifest);
-    const { current } = readDeployments(site.paths);
-    if (current) {
-      return withSiteEngine(
-        site,
-        async (engine) => (await dataPlan(invocation, site, engine, current, unpacked)).subject,
-      );
-    }
-    const place = { site, paths: site.paths, unpacked, isNewHost: false };
-    return withSitePlan(invocation, place, async (_prepared, { subject }) => subject);
-  });
+  // It is unpacked where a restore does it.
+  const lock = acquireLock(site.paths.lock, `authorize ${RESTORE}`);
+  try {
+    requireNoOpenJournal(site.paths);
+    return await withUnpacked(invocation, file, spoolOf(site), async (unpacked) => {
+      requireOwnBackup(site, unpacked.manifest);
+      const { current } = readDeployments(site.paths);
+      if (current) {
+        return withSiteEngine(
+          site,
+          async (engine) => (await dataPlan(invocation, site, engine, current, unpacked)).subject,
+        );
+      }
+      const place = { site, paths: site.paths, unpacked, isNewHost: false };
+      return withSitePlan(invocation, place, async (_prepared, { subject }) => subject);
+    });
+  } finally {
+    lock.release();
+  }
 }
 
 /** The same for `restore FILE --new-host`, with the site as the backup has it. */

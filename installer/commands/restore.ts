@@ -5,7 +5,7 @@ import { plain } from "../../bundles/model/plain-text.ts";
 import type { Engine } from "../../compose/engine/engine.ts";
 import { manifestDigest } from "../backup/backup-manifest.ts";
 import { nothingRunning } from "../backup/place-site.ts";
-import { SPOOL, spoolDirectory } from "../backup/spool.ts";
+import { SPOOL } from "../backup/spool.ts";
 import { requireAttested } from "../lifecycle/attested.ts";
 import { type Authorization, spendAuthorization } from "../lifecycle/authorization.ts";
 import type { DeployContext } from "../lifecycle/deploy-context.ts";
@@ -32,6 +32,8 @@ import {
   type EmptyPlace,
   RESTORE,
   RESTORE_OPTIONS,
+  requireNoSite,
+  spoolOf,
   type Unpacked,
   withNewSite,
   withSitePlan,
@@ -65,7 +67,7 @@ export const restore: Command = {
     requiredOption(invocation, RESTORE, "identity");
     if (invocation.options["new-host"] === true) return restoreOnNewHost(invocation, file);
     return withSite(invocation, RESTORE, async (site) =>
-      withUnpacked(invocation, file, site.disk, spoolDirectory(site), async (unpacked) => {
+      withUnpacked(invocation, file, spoolOf(site), async (unpacked) => {
         requireOwnBackup(site, unpacked.manifest);
         const { current } = readDeployments(site.paths);
         if (current) return withSiteEngine(site, (engine) => restoreData(invocation, site, engine, current, unpacked));
@@ -93,7 +95,8 @@ async function restoreData(
   const authorization = await obtainAuthorization(invocation, RESTORE, site, plan.subject);
   if (!authorization) return 0;
   const entry = spendAuthorization(site, authorization);
-  const code = await carryOut(invocation, site, engine, undefined, restoreDataKind, { ...plan.parameters }, entry);
+  const work = { site, engine, source: undefined, kind: restoreDataKind, parameters: { ...plan.parameters }, entry };
+  const code = await carryOut(invocation, unpacked, work);
   if (code === 0) tellData(invocation, plan, authorization);
   return code;
 }
@@ -146,7 +149,8 @@ async function startSite(
   const entry = spendAuthorization(site, authorization);
   const settled = await settle();
   requireAttested(settled, to.release);
-  const code = await carryOut(invocation, settled, engine, source, restoreSiteKind, { ...plan.parameters }, entry);
+  const work = { site: settled, engine, source, kind: restoreSiteKind, parameters: { ...plan.parameters }, entry };
+  const code = await carryOut(invocation, unpacked, work);
   if (code !== 0) return code;
   tellSite(invocation, plan, authorization, clientUrl(clientAddress(renderedFile(settled, to, "base"), next.rules)));
   return 0;
@@ -170,16 +174,22 @@ function tellSite(
   terminal.document({ restored: backup, gap, deployment: deploy.to, address, plan: subject, approvals });
 }
 
+interface Work {
+  readonly site: Site;
+  readonly engine: Engine;
+  readonly source: DeployContext["source"];
+  readonly kind: OperationKind<DeployContext>;
+  readonly parameters: Parameters;
+  readonly entry: Digest;
+}
+
 async function carryOut(
   { terminal }: Invocation,
-  site: Site,
-  engine: Engine,
-  source: DeployContext["source"],
-  kind: OperationKind<DeployContext>,
-  parameters: Parameters,
-  entry: Digest,
+  { handOver }: Unpacked,
+  { site, engine, source, kind, parameters, entry }: Work,
 ): Promise<number> {
   return withStopSignal(terminal, "the old state is in place", async (signal) => {
+    handOver();
     const report = stepReport(terminal);
     const context: DeployContext = { ...site, engine: async () => engine, source, report, signal, showOnce: () => {} };
     report.plan(kind.steps(context, parameters));
@@ -198,6 +208,7 @@ async function restoreOnNewHost(invocation: Invocation, file: string): Promise<n
     const { site, paths, unpacked } = place;
     const { disk } = site;
     const settle = async (): Promise<Site> => {
+      requireNoSite(paths.directory);
       const { manifest } = unpacked;
       const deployments = nothingRunning(manifest.deployments);
       const data = { backup: manifestDigest(manifest), created: manifest.created, deployments };

@@ -87,5 +87,6 @@ export const lifecycleError = errorArea({
   RESTORE_FAILED: 5,
   RESTORE_DATA_PRESENT: 4,
   RESTORE_RELEASE_NEEDED: 4,
+  RESTORE_STATE_MOUNTED: 4,
   REHEARSAL_FAILED: 5,
 });

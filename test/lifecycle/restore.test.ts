@@ -1,6 +1,6 @@
 /** What a restore is allowed to be, and what is made of a backup before anybody believes it. */
 import assert from "node:assert/strict";
-import { cpSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
@@ -9,15 +9,18 @@ import { digestFromHex } from "../../bundles/model/digest.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { eventOf } from "../../installer/audit/ledger-events.ts";
 import { type BackupManifest, manifestDigest } from "../../installer/backup/backup-manifest.ts";
-import { besideState, nothingRunning, placeSite } from "../../installer/backup/place-site.ts";
+import { besideState, makeBeside, removeBeside, requireExchangeable } from "../../installer/backup/beside-state.ts";
+import { nothingRunning, placeSite } from "../../installer/backup/place-site.ts";
 import { siteContent } from "../../installer/backup/site-content.ts";
 import { spoolDirectory } from "../../installer/backup/spool.ts";
+import { recover } from "../../installer/commands/recover.ts";
 import { checkAuthorization, spendAuthorization } from "../../installer/lifecycle/authorization.ts";
 import { BACKUP_MADE } from "../../installer/lifecycle/backup-entry.ts";
 import { SILENT } from "../../installer/lifecycle/deploy-context.ts";
 import { appendEntry, headOf, readLedger } from "../../installer/lifecycle/ledger.ts";
 import { auditLedger } from "../../installer/lifecycle/ledger-audit.ts";
 import { deploymentsOfLedger, SITE_RESTORED } from "../../installer/lifecycle/ledger-deployments.ts";
+import { acquireLock } from "../../installer/lifecycle/lock.ts";
 import { restoreDataKind } from "../../installer/lifecycle/restore-data.ts";
 import { asideName } from "../../installer/lifecycle/restore-databases.ts";
 import { planRestoreData, releaseNeeded, requireOwnBackup } from "../../installer/lifecycle/restore-plan.ts";
@@ -25,6 +28,8 @@ import { logKeyFiles, restoreSiteKind, secretsToRestore } from "../../installer/
 import type { Site } from "../../installer/lifecycle/site.ts";
 import { type Deployment, NOTHING_DEPLOYED } from "../../installer/site/deployment.ts";
 import { hostDisk } from "../../installer/site/disk.ts";
+import { FaultyDisk } from "../support/faulty-disk.ts";
+import { runVerb } from "../support/run-verb.ts";
 import { scratch } from "../support/scratch.ts";
 import { sshSign } from "../support/ssh-signer.ts";
 import { makeTestSite, request, type TestSite, upgradePlan } from "../support/test-site.ts";
@@ -158,6 +163,71 @@ test("a site is put together from a backup whose parts agree, and nothing runs t
   assert.equal(placed.authority.digest, site.authority.digest);
   const floor = { ...NOTHING_DEPLOYED, current: AT, previous: AT, securityFloor: "1.0.0", engineId: "E" };
   assert.deepEqual(nothingRunning(floor), { ...NOTHING_DEPLOYED, securityFloor: "1.0.0" });
+});
+
+test("a site that was put together is whole also if the power goes then, and nobody else may write any of it", async (t) => {
+  const { site, directory } = await made(t);
+  const { from, manifest } = await unpacked(site, directory);
+  const open = { ...manifest, files: manifest.files.map((file) => ({ ...file, mode: 0o666 })) };
+  const into = besideState(join(directory, "new"));
+  await mkdir(into, { mode: 0o700 });
+  const disk = new FaultyDisk();
+  placeSite(into, from, open, { disk, clock: site.clock });
+  disk.cutPower();
+  assert.ok(manifest.files.length > 2);
+  for (const { path } of manifest.files.filter((file) => file.path !== "site/deployment.json")) {
+    assert.deepEqual(readFileSync(join(into, path)), readFileSync(join(site.paths.directory, path)), path);
+    assert.equal(statSync(join(into, path)).mode & 0o777, 0o644, path);
+  }
+});
+
+test("what a restore to a new host leaves when it is killed goes with recover, but nothing of somebody else's", async (t) => {
+  const directory = await scratch(t);
+  const state = join(directory, "state");
+  assert.equal(removeBeside(hostDisk, state), false);
+  const beside = makeBeside(hostDisk, state);
+  assert.equal(statSync(beside).mode & 0o777, 0o700);
+  await mkdir(join(beside, ".spool.new"));
+  writeFileSync(join(beside, ".spool.new/secret"), "in clear");
+  const lock = acquireLock(join(beside, "lock"), "restore");
+  throwsCode("LOCK_HELD", () => removeBeside(hostDisk, state));
+  lock.release();
+  const planned = await runVerb(recover, [], { state, plan: true });
+  assert.match(planned.lines.join("\n"), /would be removed/);
+  assert.ok(existsSync(beside));
+  const { exit, lines } = await runVerb(recover, [], { state });
+  assert.deepEqual([exit, existsSync(beside), existsSync(state)], [0, false, false]);
+  assert.match(lines.join("\n"), /restore --new-host was cut off before it brought a site/);
+  await assert.rejects(runVerb(recover, [], { state }), { code: "STATE_NOT_FOUND" });
+});
+
+test("nothing is unpacked, and nothing removed, where another user made the place ready", async (t) => {
+  const directory = await scratch(t);
+  const state = join(directory, "state");
+  const beside = besideState(state);
+  await mkdir(beside);
+  chmodSync(beside, 0o777);
+  throwsCode("STATE_UNSAFE", () => makeBeside(hostDisk, state));
+  throwsCode("STATE_UNSAFE", () => removeBeside(hostDisk, state));
+  rmSync(beside, { recursive: true });
+  await mkdir(join(directory, "theirs"), { mode: 0o700 });
+  writeFileSync(join(directory, "theirs/file"), "kept");
+  symlinkSync(join(directory, "theirs"), beside);
+  throwsCode("STATE_UNSAFE", () => makeBeside(hostDisk, state));
+  throwsCode("STATE_UNSAFE", () => removeBeside(hostDisk, state));
+  assert.equal(readFileSync(join(directory, "theirs/file"), "utf8"), "kept");
+});
+
+test("a state directory that no rename can exchange is told before anything is unpacked", async (t) => {
+  const directory = await scratch(t);
+  const state = join(directory, "state");
+  requireExchangeable(state);
+  await mkdir(state);
+  requireExchangeable(state);
+  // As the root of a file system of its own has it.
+  await mkdir(join(state, "lost+found"));
+  const error = throwsCode("RESTORE_STATE_MOUNTED", () => requireExchangeable(state));
+  assert.ok(error.hints.some((hint) => hint.includes(`--state ${join(state, "site")}`)));
 });
 
 test("a backup whose parts do not agree becomes no site", async (t) => {

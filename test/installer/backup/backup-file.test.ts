@@ -324,13 +324,17 @@ describe("a backup file", () => {
     const foreign = [name("20200101T000000Z", "f".repeat(32)), `${name("20200101T000000Z")}.txt`, "notes"];
     const old = ["20260101T000000Z", "20260201T000000Z", "20260301T000000Z"].map((time) => name(time));
     for (const one of [...foreign, ...old, `.${name("20260401T000000Z")}.new`]) await writeFile(join(out, one), "");
-    const { path } = await writeBackup(out, content, { recipients: [key.recipient] });
+    const { path, manifest } = await writeBackup(out, content, { recipients: [key.recipient] });
     assert.deepEqual(
       (await readdir(out)).filter((one) => one.startsWith(".")),
       [],
     );
-    assert.deepEqual(removeOldBackups(out, siteId, 2), [old[1], old[0]]);
+    assert.deepEqual(removeOldBackups({ path, manifest }, 2), [old[1], old[0]]);
     assert.deepEqual(backupsIn(out, siteId), [path.slice(out.length + 1), old[2]]);
+    const future = `sealift-${siteId}-20991231T235959Z.tar.age`;
+    await writeFile(join(out, future), "made when the clock was wrong");
+    assert.deepEqual(removeOldBackups({ path, manifest }, 1), [future, old[2]]);
+    assert.deepEqual(backupsIn(out, siteId), [path.slice(out.length + 1)]);
     assert.deepEqual((await readdir(out)).filter((one) => foreign.includes(one)).length, 3);
     await rejectsCode("BACKUP_WRITE_FAILED", () => writeBackup(out, content, { recipients: [key.recipient] }));
   });
