@@ -1,7 +1,8 @@
 /**
- * SIGKILL of Sealift before and after every journal write of install, upgrade, rollback, config apply and
- * uninstall, and once more a moment later, in the middle of what follows; some of the recoveries are killed
- * too. After each the site is whole: old or new. Writes test/evidence/deploy-kills.json after each kill, and
+ * SIGKILL of Sealift before and after every journal write of install, upgrade, rollback, config apply, uninstall,
+ * rotate, restore and restore --new-host, and once more a moment later, in the middle of what follows; some of the
+ * recoveries are killed too. `placing` is a restore to a new host before it has a journal: at every seventh change of
+ * the directory in which the site is put together. After each the site is whole: old or new. Writes test/evidence/deploy-kills.json after each kill, and
  * goes on from there if it was stopped. Of the moves between releases the one with the fewest kills so far is next. SEALIFT_TEST_SEED (1)
  * decides the moments, the delays and the recoveries that are killed; another seed begins anew.
  * SEALIFT_TEST_LOCK is a file that others lock too for what makes the machine busy: it is held while kills are
@@ -33,8 +34,9 @@ const EVIDENCE = fileURLToPath(new URL("../evidence/deploy-kills.json", import.m
 const SEED = Number(process.env["SEALIFT_TEST_SEED"] ?? 1);
 const SITTING_MS = 1_000 * Number(process.env["SEALIFT_TEST_SECONDS"] ?? Number.POSITIVE_INFINITY);
 const SHARE_MS = 4 * 60_000;
-/** "later": so many milliseconds after the write. */
-const MOMENTS = ["before", "after", "later"] as const;
+/** "later": so many milliseconds after the write. "placing": of `new-host` alone. */
+const MOMENTS = ["before", "after", "later", "placing"] as const;
+const PLACING_STRIDE = 7;
 type Moment = (typeof MOMENTS)[number];
 
 interface Evidence {
@@ -95,7 +97,10 @@ async function killAndGoOn(evidence: Evidence, campaign: KillCampaign, next: () 
   const made = evidence.points[operation][moment];
   const journalWrite = count(made) + 1;
   const delayMs = moment === "later" ? 1 + Math.floor(next() * DELAY_MAX_MS) : 0;
-  const point: KillPoint = { journalWrite, when: moment === "before" ? "before" : "after", delayMs };
+  const point: KillPoint =
+    moment === "placing"
+      ? { journalWrite: journalWrite * PLACING_STRIDE, when: "before", counts: "placing" }
+      : { journalWrite, when: moment === "before" ? "before" : "after", delayMs };
   const killsRecover = next() < 1 / 3;
   const recoverPoint: KillPoint = { journalWrite: 1 + Math.floor(next() * RECOVER_WRITES), when: "after" };
   const name = `${operation} ${moment} ${journalWrite}${delayMs > 0 ? ` + ${delayMs} ms` : ""}`;
@@ -130,9 +135,9 @@ async function killAndGoOn(evidence: Evidence, campaign: KillCampaign, next: () 
 
 /** What is left of every write first, and then of the moments later. */
 function remaining({ finished }: Evidence): { operation: KilledOperation; moment: Moment }[] {
-  const open = KILLED_OPERATIONS.flatMap((operation) => MOMENTS.map((moment) => ({ operation, moment }))).filter(
-    ({ operation, moment }) => !(`${operation} ${moment}` in finished),
-  );
+  const open = KILLED_OPERATIONS.flatMap((operation) => MOMENTS.map((moment) => ({ operation, moment })))
+    .filter(({ operation, moment }) => moment !== "placing" || operation === "new-host")
+    .filter(({ operation, moment }) => !(`${operation} ${moment}` in finished));
   const atWrites = open.filter(({ moment }) => moment !== "later");
   return atWrites.length > 0 ? atWrites : open;
 }
@@ -154,6 +159,7 @@ function leastKilled({ points }: Evidence, open: ReturnType<typeof remaining>): 
 /** An operation that is possible here and leads to where `wanted` is. */
 function towards(wanted: KilledOperation, possible: readonly KilledOperation[]): KilledOperation {
   if (possible.includes("install")) return "install";
+  if (!possible.includes("uninstall")) return "new-host";
   if (wanted === "rollback" && possible.includes("upgrade")) return "upgrade";
   if (wanted === "upgrade" && possible.includes("rollback")) return "rollback";
   return "uninstall";
@@ -223,24 +229,23 @@ function readEvidence(): Evidence {
   const found = existsSync(EVIDENCE) ? (JSON.parse(readFileSync(EVIDENCE, "utf8")) as Evidence) : undefined;
   if (found?.seed === SEED && !found.isComplete) {
     if (!Object.values(found.commits).includes(commit)) found.commits[count(found.commits) + 1] = commit;
+    // An operation that joined the campaign when it was under way.
+    for (const operation of KILLED_OPERATIONS) found.points[operation] = { ...moments(), ...found.points[operation] };
     return found;
   }
-  const moments = (): Record<Moment, Record<string, string>> => ({ before: {}, after: {}, later: {} });
   return {
     seed: SEED,
     commits: { 1: commit },
     isComplete: false,
     counts: { kills: 0, recoveriesKilled: 0, old: 0, new: 0, failed: 0 },
     failures: [],
-    points: {
-      install: moments(),
-      upgrade: moments(),
-      rollback: moments(),
-      config: moments(),
-      uninstall: moments(),
-    },
+    points: Object.fromEntries(KILLED_OPERATIONS.map((operation) => [operation, moments()])) as Evidence["points"],
     finished: {},
   };
+}
+
+function moments(): Record<Moment, Record<string, string>> {
+  return { before: {}, after: {}, later: {}, placing: {} };
 }
 
 function count(record: Readonly<Record<string, unknown>>): number {

@@ -10,8 +10,10 @@ import { type CommandResult, endOf, startSealift } from "./command-line.ts";
 const PRELOAD = new URL("./kill-preload.ts", import.meta.url).href;
 
 export interface KillPoint {
-  /** From 1; the first one is the operation's `begin`. */
+  /** From 1; the first one is the operation's `begin`. With `counts` the number of the call that is counted. */
   readonly journalWrite: number;
+  /** Not writes to the journal but what changes the directory in which a site is put together (`.….restore`). */
+  readonly counts?: "placing";
   /** Before anything of the record is written, or after it is on stable storage. */
   readonly when: "before" | "after";
   /** With `after`: so much later, in the middle of the step that the record announces. */
@@ -28,6 +30,7 @@ export async function runKilledAt(args: readonly string[], point: KillPoint): Pr
     SEALIFT_TEST_KILL_AT: String(point.journalWrite),
     SEALIFT_TEST_KILL_WHEN: point.when,
     SEALIFT_TEST_KILL_DELAY_MS: String(point.delayMs ?? 0),
+    ...(point.counts && { SEALIFT_TEST_KILL_COUNTS: point.counts }),
   });
 }
 

@@ -5,8 +5,8 @@
  */
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, rm, writeFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { dockerCall } from "../../compose/engine/engine.ts";
 import { runCall } from "../../compose/engine/run-call.ts";
@@ -17,7 +17,16 @@ import { type KilledResult, type KillPoint, runKilledAt } from "./kill-at.ts";
 import { realRelease } from "./real-release.ts";
 import type { RunningSite, SiteStatus } from "./running-site.ts";
 
-export const KILLED_OPERATIONS = ["install", "upgrade", "rollback", "config", "uninstall"] as const;
+export const KILLED_OPERATIONS = [
+  "install",
+  "upgrade",
+  "rollback",
+  "config",
+  "uninstall",
+  "rotate",
+  "restore",
+  "new-host",
+] as const;
 export type KilledOperation = (typeof KILLED_OPERATIONS)[number];
 
 /** What is installed: nothing, or a release, with or without one to go back to. */
@@ -48,6 +57,15 @@ const TABLE = "public.sealift_test_row";
 const PURGE_EVERY = 2;
 const SETTLE_MS = 60_000;
 const ORPHAN_MS = 200;
+/** How often the way forward from a site that came without a release is gone to its end. */
+const FORWARD_EVERY = 3;
+
+/** A backup, and what was in the site when it was made. */
+interface MadeBackup {
+  readonly file: string;
+  readonly rows: number;
+  readonly version: string;
+}
 
 export class KillCampaign {
   readonly #site: RunningSite;
@@ -55,6 +73,9 @@ export class KillCampaign {
   readonly #port: number;
   #rows = 0;
   #uninstalls = 0;
+  #rotations = 0;
+  #forward = 0;
+  #backup: MadeBackup | undefined;
 
   constructor(site: RunningSite, directory: string, port: number) {
     this.#site = site;
@@ -78,23 +99,67 @@ export class KillCampaign {
 
   /** What can be done to the site as it is. */
   possible(): KilledOperation[] {
+    if (!this.#isSite()) return ["new-host"];
     const { current, previous } = this.deployments();
     if (!current) return ["install"];
-    if (current.version === "1.0.0") return ["upgrade", "config", "uninstall"];
-    return [...(previous?.version === "1.0.0" ? ["rollback" as const] : []), "config", "uninstall"];
+    const always = ["config", "uninstall", "rotate", "restore", "new-host"] as const;
+    if (current.version === "1.0.0") return ["upgrade", ...always];
+    return [...(previous?.version === "1.0.0" ? ["rollback" as const] : []), ...always];
+  }
+
+  #isSite(): boolean {
+    return existsSync(join(this.#site.site.state, "site/site.json"));
   }
 
   /** Goes to its end, not killed. */
   async complete(operation: KilledOperation): Promise<void> {
+    await this.#prepare(operation);
     await this.#site.change(...(await this.#arguments(operation)));
+    await this.#becameNew(operation);
     await this.assertWhole();
     if (operation === "install") await this.writeRow();
   }
 
+  /** What an operation needs that is not there: a backup, with something behind it; a host without a site. */
+  async #prepare(operation: KilledOperation): Promise<void> {
+    if (operation !== "restore" && operation !== "new-host") return;
+    if (this.#isSite()) {
+      if (this.#backup?.version !== this.deployments().current?.version) this.#backup = await this.#makeBackup();
+      if (operation === "restore") await this.writeRow();
+    }
+    if (operation === "new-host" && this.#isSite()) {
+      await this.#site.change("uninstall", "--purge-data");
+      await rm(this.#site.site.state, { recursive: true });
+    }
+  }
+
+  async #makeBackup(): Promise<MadeBackup> {
+    const directory = join(this.#directory, "backups");
+    const key = join(this.#directory, "backup-key");
+    await mkdir(directory, { recursive: true });
+    if (!existsSync(`${key}.pub`)) await ended(["key", "generate", "--backup", "--out", key]);
+    const { stdout } = await this.#site.run("operator", "list");
+    if (!stdout.includes("age1")) await this.#site.change("operator", "recipients", `${key}.pub`);
+    const made = await ended(["backup", "--out", directory, "--json", "--state", this.#site.site.state]);
+    const { backup: file, version } = JSON.parse(made) as { backup: string; version: string };
+    return { file, version, rows: this.#rows };
+  }
+
+  /** What the site holds now, that it did not. */
+  async #becameNew(operation: KilledOperation, isPurged = false): Promise<void> {
+    if (operation === "restore" || operation === "new-host") this.#rows = this.#backup?.rows ?? 0;
+    if (!isPurged) return;
+    this.#rows = 0;
+    // The log that a new install begins does not continue that of the backup.
+    this.#backup = undefined;
+  }
+
   /** @throws AssertionError if anything is between old and new */
   async kill({ operation, point, recoverPoint }: Kill): Promise<KillOutcome> {
+    await this.#prepare(operation);
     const started = performance.now();
     const before = this.deployments();
+    const entries = await this.#ledgerLength();
     const args = await this.#arguments(operation);
     const isPurged = args.includes("--purge-data");
     const killed = await runKilledAt(this.#site.signed(...args), point);
@@ -106,15 +171,69 @@ export class KillCampaign {
     if (recoverPoint && killed.wasKilled) {
       wasRecoverKilled = (await runKilledAt(["recover", "--state", this.#site.site.state], recoverPoint)).wasKilled;
     }
-    await this.recover(`${operation} killed at ${at}`);
+    if (operation === "new-host") await this.#recoverHost(at);
+    else await this.recover(`${operation} killed at ${at}`);
     const after = this.deployments();
-    const result = after.current?.id === before.current?.id ? "old" : "new";
-    if (result === "old") assert.deepEqual(after, before, "the old state to the letter");
+    const isOther =
+      operation === "restore" ? await this.#isRestored(entries) : after.current?.id !== before.current?.id;
+    const result = isOther ? "new" : "old";
+    if (result === "old" && operation !== "new-host") assert.deepEqual(after, before, "the old state to the letter");
     if (!killed.wasKilled) assert.equal(result, "new");
-    if (result === "new" && isPurged) this.#rows = 0;
-    await this.assertWhole();
+    if (result === "new") await this.#becameNew(operation, isPurged);
+    if (operation === "new-host" && result === "old") await this.#assertNothingRuns();
+    else await this.assertWhole();
     if (operation === "install" && result === "new") await this.writeRow();
     return { wasKilled: killed.wasKilled, wasRecoverKilled, at, result, seconds: (performance.now() - started) / 1000 };
+  }
+
+  async #ledgerLength(): Promise<number> {
+    if (!this.#isSite()) return 0;
+    const { stdout } = await this.#site.run("ledger", "show", "--json");
+    return (JSON.parse(stdout) as { entries: readonly unknown[] }).entries.length;
+  }
+
+  /** By the ledger, which is the only record of what a database was before. */
+  async #isRestored(entriesBefore: number): Promise<boolean> {
+    const { stdout } = await this.#site.run("ledger", "show", "--json");
+    const { entries } = JSON.parse(stdout) as { entries: { type: string; data: Record<string, unknown> }[] };
+    const own = entries.slice(entriesBefore).filter(({ type }) => type === "operation");
+    return own.some(({ data }) => data["operation"] === "restore" && data["result"] === "committed");
+  }
+
+  /** Where a restore to a new host was killed there may be no site yet. Nothing of the backup lies in clear then. */
+  async #recoverHost(at: string): Promise<void> {
+    const { state } = this.#site.site;
+    const beside = `.${basename(state)}.restore`;
+    const isBeside = readdirSync(dirname(state)).includes(beside);
+    if (this.#isSite() || isBeside) await this.recover(`new-host killed at ${at}`);
+    assert.ok(!readdirSync(dirname(state)).includes(beside), "nothing of the backup beside the state");
+    if (existsSync(state))
+      assert.deepEqual(
+        readdirSync(state).filter((name) => name.startsWith(".")),
+        [],
+      );
+  }
+
+  /** No site at all, or one with nothing of a release; from there a person can go on. */
+  async #assertNothingRuns(): Promise<void> {
+    this.#rows = 0;
+    if (!this.#isSite()) {
+      assert.ok(!existsSync(this.#site.site.state), "no site, or a whole one");
+      assert.deepEqual(await this.#labelled("ps", "--all"), []);
+      assert.deepEqual(await this.#labelled("volume", "ls"), []);
+      return;
+    }
+    await this.assertWhole();
+    this.#forward += 1;
+    if (this.#forward % FORWARD_EVERY === 0) {
+      await this.#site.change(...(await this.#arguments("restore")), "--bundle", await this.#bundleOfBackup());
+      await this.#becameNew("restore");
+      await this.assertWhole();
+    } else await rm(this.#site.site.state, { recursive: true });
+  }
+
+  async #bundleOfBackup(): Promise<string> {
+    return (await realRelease(this.#backup?.version === "1.0.0" ? "first" : "next")).bundle;
   }
 
   /** @throws AssertionError if it does not end the operation */
@@ -140,6 +259,13 @@ export class KillCampaign {
       case "uninstall":
         this.#uninstalls += 1;
         return ["uninstall", ...(this.#uninstalls % PURGE_EVERY === 0 ? ["--purge-data"] : [])];
+      case "rotate":
+        this.#rotations += 1;
+        return ["rotate", this.#rotations % 2 === 1 ? "secrets" : "certificates"];
+      case "restore":
+        return ["restore", this.#backup?.file ?? "", "--identity", join(this.#directory, "backup-key.key")];
+      case "new-host":
+        return [...(await this.#arguments("restore")), "--new-host", "--bundle", await this.#bundleOfBackup()];
     }
   }
 
@@ -222,6 +348,13 @@ export class KillCampaign {
     const { type, step = "", outcome = "" } = JSON.parse(line.slice(65)) as Record<string, string>;
     return [outcome || type, step].filter((word) => word !== "").join(" ");
   }
+}
+
+/** What the verb prints, which must succeed. */
+async function ended(args: readonly string[]): Promise<string> {
+  const result = await sealift(args);
+  assert.equal(result.exit, 0, said(args.join(" "), result));
+  return result.stdout;
 }
 
 function said(what: string, { exit, stdout, stderr }: Pick<KilledResult, "exit" | "stdout" | "stderr">): string {

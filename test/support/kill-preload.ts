@@ -12,6 +12,7 @@ const {
   SEALIFT_TEST_PAUSE_STEP: step,
   SEALIFT_TEST_KILL_DELAY_MS: delay = "0",
   SEALIFT_TEST_COUNT_FILE: file,
+  SEALIFT_TEST_KILL_COUNTS: counts = "journal",
 } = process.env;
 const journals = new Set<number>();
 const { openSync, closeSync, writeSync, fsyncSync } = fs;
@@ -30,7 +31,15 @@ function die(): void {
   for (;;) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
 }
 
+/** A change of the directory in which a site is put together. */
+function placing(path: unknown): void {
+  if (counts !== "placing" || !/\.restore(?:\/|$)/.test(String(path))) return;
+  writes += 1;
+  if (writes === Number(at)) die();
+}
+
 fs.openSync = (path, flags, mode) => {
+  if ((Number(flags) & fs.constants.O_CREAT) !== 0) placing(path);
   const descriptor = openSync(path, flags, mode);
   if (String(path).endsWith("/journal/open")) journals.add(descriptor);
   return descriptor;
@@ -47,7 +56,7 @@ function isIntent(name: string, record: unknown): boolean {
 }
 
 const countedWrite = (descriptor: number, ...rest: readonly unknown[]): number => {
-  if (journals.has(descriptor)) {
+  if (counts === "journal" && journals.has(descriptor)) {
     writes += 1;
     if (file !== undefined) fs.appendFileSync(file, ".");
     isDying = writes === Number(at);
@@ -68,6 +77,26 @@ fs.fsyncSync = (descriptor) => {
   isDying = false;
   if (delay === "0") die();
   setTimeout(die, Number(delay)).unref();
+};
+
+const { renameSync, mkdirSync, rmdirSync, unlinkSync } = fs;
+fs.renameSync = (from, to) => {
+  placing(from);
+  renameSync(from, to);
+  // What it becomes may be the state itself: the next moment is one of its own.
+  placing(from);
+};
+fs.mkdirSync = ((path: string, ...rest: readonly unknown[]) => {
+  placing(path);
+  return Reflect.apply(mkdirSync, fs, [path, ...rest]) as unknown;
+}) as typeof mkdirSync;
+fs.rmdirSync = (path, ...rest) => {
+  placing(path);
+  rmdirSync(path, ...rest);
+};
+fs.unlinkSync = (path) => {
+  placing(path);
+  unlinkSync(path);
 };
 
 syncBuiltinESMExports();
