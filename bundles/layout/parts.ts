@@ -20,6 +20,8 @@ const LIST_NAME = /^([a-z0-9][a-z0-9._+-]*)\.sha256$/i;
 const LIST_LINE = /^([0-9a-f]{64}) [ *]([^/\0]+)$/;
 /** Longer than the list of the most parts. */
 const LIST_MAX_BYTES = 1024 * 1024;
+/** More names than the list of the most parts has, also where each medium has its own. */
+const LISTED_MAX = 4096;
 const CHUNK_BYTES = 1024 * 1024;
 
 export interface FoundFile {
@@ -135,13 +137,14 @@ export interface Listed {
   readonly sha256: string;
 }
 
-/** What the lists say, by the file's name in lower case; empty if none can be read. */
+/** What the lists say of parts and parity, by the file's name in lower case; empty if none can be read. */
 export function readLists({ lists }: PartsFound): Map<string, Listed> {
   const hashes = new Map<string, Listed>();
   for (const { path } of lists) {
     for (const line of readSmall(path).split("\n")) {
-      const [, sha256 = "", name] = LIST_LINE.exec(line) ?? [];
-      if (name !== undefined) hashes.set(name.toLowerCase(), { name, sha256 });
+      const [, sha256 = "", name = ""] = LIST_LINE.exec(line) ?? [];
+      if (!PART_NAME.test(name) && !PARITY_NAME.test(name)) continue;
+      if (hashes.size < LISTED_MAX) hashes.set(name.toLowerCase(), { name, sha256 });
     }
   }
   return hashes;

@@ -1,9 +1,10 @@
 /**
  * Reads what is left of PAR2 files. They come from a medium, so nothing in them is believed but what its own
- * hash bears out, names and sizes are checked against the parts that they claim to describe, and memory does
- * not depend on them. Nobody could gain by a false one more than wrong bytes, which `verify` refuses.
+ * hash bears out, and names and sizes are checked against the parts that they claim to describe. Memory does not
+ * depend on them, and time on no more than how long they are. Nobody could gain by a false one more than wrong
+ * bytes, which `verify` refuses.
  */
-import { closeSync } from "node:fs";
+import { closeSync, statSync } from "node:fs";
 import { layoutError } from "../layout/error.ts";
 import { type FoundFile, openPart, type PartsFound, partName } from "../layout/parts.ts";
 import { readAt } from "../layout/read-at.ts";
@@ -24,6 +25,15 @@ import { hashOfOpen } from "./parity-files.ts";
 /** The largest packet that is no recovery block: it lists 32,768 blocks. */
 const SMALL_MAX_BYTES = 1024 * 1024;
 const SEARCH_BYTES = 1024 * 1024;
+/** Kept of all packets that are no recovery blocks: a set of most parts and blocks has 2 MiB. */
+const KEPT_MAX_BYTES = 16 * 1024 * 1024;
+/** Whole packets that are looked at: there are at most 65,535 recovery blocks and 999 parts. */
+const PACKETS_MAX = 2 ** 17;
+const SETS_MAX = 16;
+/** How often all of a file may be hashed in vain. A damaged packet costs its length, and what follows it is whole. */
+const VAIN_TIMES = 4;
+/** What blocks may come to, filled up with zeros, for each byte that is here: a part less than there are of 999. */
+const BLOCKS_PER_BYTE = 64;
 
 export interface ParityFound {
   readonly set: ParitySet;
@@ -43,6 +53,26 @@ class SetPackets {
   readonly exponents = new Map<string, number[]>();
 }
 
+/** All packets that were found, up to bounds that no set reaches: what a hostile file has beyond them is passed over. */
+class Found {
+  readonly sets = new Map<string, SetPackets>();
+  #packets = 0;
+  #bytes = 0;
+
+  /** Where a packet of the set with this id belongs, of whose body `keptBytes` stay in memory. */
+  roomFor(id: Buffer, keptBytes: number): SetPackets | undefined {
+    const key = id.toString("hex");
+    const set = this.sets.get(key);
+    if (this.#packets >= PACKETS_MAX || this.#bytes + keptBytes > KEPT_MAX_BYTES) return undefined;
+    if (!set && this.sets.size >= SETS_MAX) return undefined;
+    this.#packets += 1;
+    this.#bytes += keptBytes;
+    const own = set ?? new SetPackets();
+    this.sets.set(key, own);
+    return own;
+  }
+}
+
 /**
  * What the parity files beside the parts still say; undefined if nothing that helps. The caller closes it.
  * @throws PARTS_MIXED if they belong to more than one bundle or to other parts
@@ -53,19 +83,21 @@ export function readParity(found: PartsFound): ParityFound | undefined {
     for (const fd of opened) closeSync(fd);
   };
   try {
-    const sets = new Map<string, SetPackets>();
+    const packets = new Found();
+    let bytes = 0;
     for (const file of found.parity) {
       try {
         const { fd, size } = openPart(file.path);
         opened.push(fd);
-        scan(fd, size, file, sets);
+        bytes += size;
+        scan(fd, size, file, packets);
       } catch {
         // A medium that cannot be read on: what was found before counts.
       }
     }
-    const parsed = [...sets.values()].flatMap((packets) => {
-      const set = packets.main && parseSet(packets.main, packets.files, packets.blocks);
-      return set ? [{ set, packets }] : [];
+    const parsed = [...packets.sets.values()].flatMap((one) => {
+      const set = one.main && parseSet(one.main, one.files, one.blocks);
+      return set ? [{ set, packets: one }] : [];
     });
     const [first, other] = parsed;
     if (!first) {
@@ -74,6 +106,7 @@ export function readParity(found: PartsFound): ParityFound | undefined {
     }
     if (other) throw mixed(found, "parity files of more than one set");
     requireOwnNames(found, first.set);
+    requireOwnSize(found, first.set, bytes);
     const { recovery, exponents } = first.packets;
     const fitting = [...recovery].filter(([, { length }]) => length === first.set.blockBytes);
     return { set: first.set, recovery: new Map(fitting), exponents, close };
@@ -94,44 +127,57 @@ function requireOwnNames({ name, count, ...found }: PartsFound, { files, blockBy
   if (blocks > CONSTANTS_MAX) throw mixed({ name, count, ...found }, `parity files for ${blocks} blocks`);
 }
 
+/** Otherwise the zeros that fill up blocks would be hashed for ever. @throws PARTS_MIXED */
+function requireOwnSize(found: PartsFound, { files, blockBytes }: ParitySet, parityBytes: number): void {
+  const partBytes = [...found.parts.values()].reduce((sum, { path }) => sum + sizeOf(path), 0);
+  if (files.length * blockBytes <= BLOCKS_PER_BYTE * (partBytes + parityBytes)) return;
+  throw mixed(found, `parity files for blocks of ${blockBytes} bytes`);
+}
+
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
 function mixed({ name }: PartsFound, got: string): Error {
   return layoutError("PARTS_MIXED", `media parts of ${JSON.stringify(name)}: got ${got}, want those of these parts`, {
     hints: ["take away the .par2 files that belong to something else"],
   });
 }
 
-function scan(fd: number, size: number, file: FoundFile, sets: Map<string, SetPackets>): void {
-  for (let position = 0; position + HEADER_BYTES <= size; ) {
-    const length = readPacket(fd, size, position, file, sets);
-    if (length > 0) position += length;
-    else position = findMagic(fd, size, position + 1);
+function scan(fd: number, size: number, file: FoundFile, found: Found): void {
+  const stretch = new Stretch(fd);
+  let vainBytes = 0;
+  for (let position = 0; position + HEADER_BYTES <= size && vainBytes <= VAIN_TIMES * size; ) {
+    const header = stretch.at(position, RECOVERY_HEADER_BYTES);
+    const { length, isWhole } = readPacket(fd, size, position, header, file, found);
+    if (!isWhole) vainBytes += length;
+    position = isWhole ? position + length : (stretch.nextMagic(position + 1) ?? size);
   }
 }
 
-/** The length of the whole packet at `position`; 0 if there is none. */
+/** The packet at `position`: how many bytes were hashed to see whether it is whole; none if there is none. */
 function readPacket(
   fd: number,
   size: number,
   position: number,
+  header: Buffer,
   file: FoundFile,
-  sets: Map<string, SetPackets>,
-): number {
-  const header = Buffer.alloc(RECOVERY_HEADER_BYTES);
-  readAt(fd, header, position);
+  found: Found,
+): { readonly length: number; readonly isWhole: boolean } {
   const packet = parseHeader(header);
-  if (!packet || packet.length > size - position) return 0;
+  const none = { length: 0, isWhole: false };
+  if (!packet || packet.length > size - position) return none;
   const isRecovery = packet.type === PACKET_TYPES.recovery;
-  if (!isRecovery && packet.length > SMALL_MAX_BYTES) return 0;
-  const bytes = isRecovery ? undefined : Buffer.alloc(packet.length);
+  if (isRecovery ? packet.length <= RECOVERY_HEADER_BYTES : packet.length > SMALL_MAX_BYTES) return none;
+  const { length } = packet;
+  const bytes = isRecovery ? undefined : Buffer.alloc(length);
   if (bytes) readAt(fd, bytes, position);
-  const hash = bytes ? md5(bytes.subarray(32)) : hashOfOpen(fd, "md5", position + 32, packet.length - 32);
-  if (!hash.equals(packet.hash)) return 0;
-  const key = packet.set.toString("hex");
-  const set = sets.get(key) ?? new SetPackets();
-  sets.set(key, set);
-  if (bytes) addSmall(set, packet, bytes.subarray(HEADER_BYTES));
-  else addRecovery(set, fd, position, packet.length, header.readUInt32LE(HEADER_BYTES), file);
-  return packet.length;
+  const hash = bytes ? md5(bytes.subarray(32)) : hashOfOpen(fd, "md5", position + 32, length - 32);
+  if (!hash.equals(packet.hash)) return { length, isWhole: false };
+  const set = found.roomFor(packet.set, bytes ? length : 0);
+  if (set && bytes) addSmall(set, packet, bytes.subarray(HEADER_BYTES));
+  else if (set) addRecovery(set, fd, position, length, header.readUInt32LE(HEADER_BYTES), file);
+  return { length, isWhole: true };
 }
 
 function addSmall(
@@ -156,17 +202,38 @@ function addRecovery(
   if (exponent >= GROUP_ORDER) return;
   const block = { fd, position: position + RECOVERY_HEADER_BYTES, length: length - RECOVERY_HEADER_BYTES };
   set.recovery.set(exponent, block);
-  set.exponents.set(path, [...(set.exponents.get(path) ?? []), exponent]);
+  const exponents = set.exponents.get(path) ?? [];
+  exponents.push(exponent);
+  set.exponents.set(path, exponents);
 }
 
-/** Where the next packet could begin; the end of the file if nowhere. */
-function findMagic(fd: number, size: number, from: number): number {
-  const MAGIC_BYTES = 8;
-  const chunk = Buffer.allocUnsafe(SEARCH_BYTES);
-  for (let position = from; position < size; position += SEARCH_BYTES - MAGIC_BYTES) {
-    const got = chunk.subarray(0, readAt(fd, chunk, position));
-    const at = nextMagic(got, 0);
-    if (at >= 0) return position + at;
+/** What was read last of a file, so that looking for packets reads it once. */
+class Stretch {
+  readonly #fd: number;
+  readonly #bytes = Buffer.allocUnsafe(SEARCH_BYTES);
+  #start = 0;
+  #end = 0;
+
+  constructor(fd: number) {
+    this.#fd = fd;
   }
-  return size;
+
+  /** `length` bytes, or fewer at the end of the file; good until the next call. */
+  at(position: number, length: number): Buffer {
+    if (position < this.#start || position + length > this.#end) {
+      this.#start = position;
+      this.#end = position + readAt(this.#fd, this.#bytes, position);
+    }
+    return this.#bytes.subarray(position - this.#start, Math.min(position + length, this.#end) - this.#start);
+  }
+
+  /** Where the next packet could begin, not before `position`. */
+  nextMagic(position: number): number | undefined {
+    const MAGIC_BYTES = 8;
+    for (let at = position; this.at(at, MAGIC_BYTES).length === MAGIC_BYTES; at = this.#end - MAGIC_BYTES + 1) {
+      const index = nextMagic(this.at(at, this.#end - at), 0);
+      if (index >= 0) return at + index;
+    }
+    return undefined;
+  }
 }

@@ -20,8 +20,10 @@ import { PartHasher } from "./part-hashes.ts";
 import { PARITY_MAX, recoveryBlocks } from "./split-plan.ts";
 
 const CHUNK_BYTES = 1024 * 1024;
-/** Blocks that are made again at most; `splitBundle` makes parity for a quarter of that. */
-const LOST_MAX = 1024;
+/** Blocks that are made again at most; `splitBundle` makes parity for half of that. */
+const LOST_MAX = 512;
+/** Of its square times all blocks, a multiplication each: what `splitBundle` makes needs half of that. */
+const FACTORS_MAX = 2 ** 31;
 /** Recovery blocks that are tried beyond those that are needed. */
 const SPARE_MAX = 64;
 
@@ -61,7 +63,10 @@ export function damagedError(path: string, wrong: Wrong): Error {
   });
 }
 
-/** Reads a part to where it should end; what the medium does not give counts as a damaged block. */
+/**
+ * Reads a part to where it should end; what the medium does not give counts as a damaged block. Reads no further than
+ * it goes, whatever parity says of its size.
+ */
 export function readPart(
   file: DataFile,
   found: FoundFile | undefined,
@@ -80,8 +85,9 @@ export function readPart(
   const hasher = new PartHasher(blockBytes);
   const unread = new Set<number>();
   const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
-  for (let position = 0; position < file.size; ) {
-    const wanted = chunk.subarray(0, Math.min(CHUNK_BYTES, file.size - position));
+  const end = Math.min(file.size, size);
+  for (let position = 0; position < end; ) {
+    const wanted = chunk.subarray(0, Math.min(CHUNK_BYTES, end - position));
     if (!readsWhole(fd, wanted, position)) {
       wanted.fill(0);
       const last = Math.floor((position + wanted.length - 1) / blockBytes);
@@ -92,7 +98,9 @@ export function readPart(
     onBytes(position);
   }
   const got = hasher.end(file.name);
-  const isWhole = file.blocks.map(({ md5 }, i) => !unread.has(i) && got.file.blocks[i]?.md5.equals(md5) === true);
+  const isThere = (block: number): boolean =>
+    !unread.has(block) && Math.min(file.size, (block + 1) * blockBytes) <= end;
+  const isWhole = file.blocks.map(({ md5 }, i) => isThere(i) && got.file.blocks[i]?.md5.equals(md5) === true);
   return { file, found, fd, isWhole, sha256: size === file.size && isWhole.every(Boolean) ? got.sha256 : undefined };
 }
 
@@ -118,7 +126,10 @@ export interface Survey extends Wrong {
   readonly isListWhole: boolean;
 }
 
-/** @throws PARTS_UNREPAIRABLE, which names `path` and every file that is missing or damaged */
+/**
+ * @throws PARTS_UNREPAIRABLE, which names `path` and every file that is missing or damaged | PARTS_MIXED if a part is
+ * what the list says and not what parity says: whichever is right, it must not be written over
+ */
 export function survey(found: PartsFound, parity: ParityFound, states: readonly PartState[], path: string): Survey {
   const lost = states.flatMap(({ isWhole }) => isWhole).flatMap((isWhole, i) => (isWhole ? [] : [i]));
   const { exponents, solution } = solutionFor(lost, parity);
@@ -131,6 +142,7 @@ export function survey(found: PartsFound, parity: ParityFound, states: readonly 
   const isParityListed = found.parity.every(({ name }) => hashes.has(name.toLowerCase()));
   const isListWhole = states.every(isListed) && isParityListed;
   const wrong = states.filter(({ sha256 }) => sha256 === undefined);
+  requireOneWord(found, wrong, hashes);
   const isHere = ({ name }: { readonly name: string }): boolean => found.parity.some((file) => file.name === name);
   const missing = [
     ...wrong.filter((state) => !state.found).map(({ file }) => file.name),
@@ -149,11 +161,26 @@ export function survey(found: PartsFound, parity: ParityFound, states: readonly 
   return { found, parity, states, lost, solution, exponents, lostParity, isListWhole, missing, damaged };
 }
 
-/** No solution either where there are more than LOST_MAX: parity that asks for so much work was not made for this. */
+function requireOneWord(found: PartsFound, wrong: readonly PartState[], hashes: ReadonlyMap<string, Listed>): void {
+  const disputed = wrong.find(({ file, found: part }) => {
+    const listed = hashes.get(file.name.toLowerCase());
+    return part !== undefined && listed !== undefined && hashOf(part.path) === listed.sha256;
+  });
+  if (!disputed) return;
+  throw layoutError(
+    "PARTS_MIXED",
+    `media parts of ${JSON.stringify(found.name)}: got parity files of another ${disputed.file.name} than ${listName(found.name)} and the part itself, want those of these parts`,
+    { hints: ["take away the .par2 files that belong to something else"] },
+  );
+}
+
+/** No solution either where there are too many: parity that asks for so much work was not made for this. */
 function solutionFor(lost: readonly number[], { set, recovery }: ParityFound): Pick<Survey, "exponents" | "solution"> {
   const exponents = [...recovery.keys()].sort((a, b) => a - b).slice(0, lost.length + SPARE_MAX);
-  if (lost.length > Math.min(LOST_MAX, exponents.length)) return { exponents, solution: undefined };
-  const constants = blockConstants(set.files.reduce((sum, { blocks }) => sum + blocks.length, 0));
+  const all = set.files.reduce((sum, { blocks }) => sum + blocks.length, 0);
+  const isTooMuch = lost.length > Math.min(LOST_MAX, exponents.length) || lost.length ** 2 * all > FACTORS_MAX;
+  if (isTooMuch) return { exponents, solution: undefined };
+  const constants = blockConstants(all);
   const unknown = lost.map((i) => constants[i] as number);
   return { exponents, solution: solve(unknown, exponents) };
 }

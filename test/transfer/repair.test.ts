@@ -158,6 +158,8 @@ test("parity of something else beside the parts is refused", async (t) => {
   await assert.rejects(repair(one), coded("PARTS_MIXED"));
   // Alone it describes other bytes: that is not taken for damage that could be made good.
   await rm(join(one, `${PARTS_NAME}.vol000+016.par2`));
+  await assert.rejects(repair(one), coded("PARTS_MIXED", "and the part itself"));
+  await rm(join(one, `${PARTS_NAME}.sha256`));
   await assert.rejects(repair(one), coded("PARTS_UNREPAIRABLE"));
 });
 
