@@ -18,7 +18,6 @@ import { readOvmf } from "../../bundles/model/ovmf.ts";
 import { parsePublicKey } from "../../bundles/model/public-key.ts";
 import { parseReleaseManifest } from "../../bundles/model/release-manifest.ts";
 import { releaseInputs, renderReleaseProvenance } from "../../bundles/model/release-provenance.ts";
-import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { measureTd } from "../../bundles/model/td-measurement.ts";
 import { readTdvf } from "../../bundles/model/tdvf.ts";
 import { parseDetachedFile } from "../../bundles/sign/detached-file.ts";
@@ -79,6 +78,8 @@ import { loadTrust } from "../../verify/trust/trust.ts";
 import { simulator } from "../verify/attestation/evidence.ts";
 import { AzureMachine, tpmQuote } from "./azure-machine.ts";
 import { filesFrom, intelAnswers, kitOf } from "./collateral-servers.ts";
+import { fileFuzzTargets } from "./file-fuzz-targets.ts";
+import { accepted, codes, type FuzzTarget } from "./fuzz-target.ts";
 import { file, layer, OS_RELEASE, pax, symlink } from "./layer-tar.ts";
 import { osvRecord, sbomWith } from "./scan-inputs.ts";
 import { makeSigners, type Signer, SMALL_NOW, signedBundle, signedFiles, smallTrust } from "./signed-bundle.ts";
@@ -89,32 +90,8 @@ import { TDX_FROM, TdxPlatform } from "./tdx-platform.ts";
 import { makeKey, trustKeyOf } from "./test-trust.ts";
 import { zipFile } from "./zip-file.ts";
 
-export interface FuzzTarget {
-  /** Inputs that the parser accepts, from which the fuzzer begins. */
-  readonly seeds: readonly Buffer[];
-  readonly run: (data: Buffer) => void;
-}
-
 const text = (data: Buffer): string => data.toString("utf8");
 const lines = (data: Buffer): string[] => text(data).split("\n");
-
-/** What `work` returns; undefined if it refuses with an error of `kinds`. Anything else that it throws is a finding. */
-function accepted<T>(work: () => T, ...kinds: readonly (new (...args: never[]) => Error)[]): T | undefined {
-  try {
-    return work();
-  } catch (cause) {
-    if ([SealiftError, ...kinds].some((kind) => cause instanceof kind)) return undefined;
-    throw cause;
-  }
-}
-
-/** A parser that only must refuse with a code, or accept. */
-const codes = (parse: (data: Buffer) => unknown, ...seeds: readonly Buffer[]): FuzzTarget => ({
-  seeds,
-  run: (data) => {
-    accepted(() => parse(data));
-  },
-});
 
 function jsonOf(data: Buffer): unknown {
   try {
@@ -221,6 +198,7 @@ const par2 = (data: Buffer): void => {
 const par2File = { name: "a.part01-of-01", size: 8, md5: md5(), md5OfStart: md5(), blocks: [{ md5: md5(), crc: 0 }] };
 
 export const fuzzTargets: Readonly<Record<string, FuzzTarget>> = {
+  ...fileFuzzTargets,
   inventory: codes((data) => parseInventory(data, "x"), renderInventory([digestOf("a"), digestOf("b")])),
   "PAR2 packet": { seeds: [renderSet({ blockBytes: 8, files: [par2File] })], run: par2 },
   "sigstore bundle": {

@@ -1,0 +1,41 @@
+/** What a target of the fuzzer is, and what the targets have in common. */
+import { SealiftError } from "../../bundles/model/sealift-error.ts";
+
+export interface FuzzTarget {
+  /** Inputs that the parser accepts, from which the fuzzer begins. */
+  readonly seeds: readonly Buffer[];
+  /** Throws, or rejects, only for a finding. */
+  readonly run: (data: Buffer) => void | Promise<void>;
+  /** `run` gives a promise that the fuzzer must wait for. */
+  readonly isAsync?: true;
+}
+
+/** What `work` returns; undefined if it refuses with an error of `kinds`. Anything else that it throws is a finding. */
+export function accepted<T>(work: () => T, ...kinds: readonly (new (...args: never[]) => Error)[]): T | undefined {
+  try {
+    return work();
+  } catch (cause) {
+    return requireRefusal(cause, kinds);
+  }
+}
+
+/** As `accepted`, of a promise. */
+export async function acceptedLater<T>(work: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await work();
+  } catch (cause) {
+    return requireRefusal(cause, []);
+  }
+}
+
+function requireRefusal(cause: unknown, kinds: readonly (new (...args: never[]) => Error)[]): undefined {
+  if (![SealiftError, ...kinds].some((kind) => cause instanceof kind)) throw cause;
+}
+
+/** A parser that only must refuse with a code, or accept. */
+export const codes = (parse: (data: Buffer) => unknown, ...seeds: readonly Buffer[]): FuzzTarget => ({
+  seeds,
+  run: (data) => {
+    accepted(() => parse(data));
+  },
+});
