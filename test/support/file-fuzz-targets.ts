@@ -76,7 +76,9 @@ async function* once(...chunks: readonly Uint8Array[]): AsyncGenerator<Uint8Arra
 }
 
 async function bytesOf(chunks: AsyncIterable<Uint8Array>): Promise<Buffer> {
-  return Buffer.concat(await Array.fromAsync(chunks));
+  const all: Uint8Array[] = [];
+  for await (const chunk of chunks) all.push(chunk);
+  return Buffer.concat(all);
 }
 
 /** The tar that a reader of `tar` would write again. */
