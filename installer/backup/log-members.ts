@@ -2,7 +2,7 @@
  * The files of an audit log up to one checkpoint, read while the log grows: entry bundles and tiles never change once
  * they are full, and one that was not full at that checkpoint is the beginning of the one that is there now.
  */
-import { createReadStream, statSync } from "node:fs";
+import { constants, createReadStream, lstatSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { BUNDLE_MAX_BYTES, HASH_BYTES, TILE_WIDTH, tilePath } from "../audit/verify-log.ts";
 import { readStateFile } from "../site/disk.ts";
@@ -23,6 +23,23 @@ export function* logMembers(directory: string, size: number): Generator<LogMembe
   }
 }
 
+const TILE = /^tile\/(entries|[0-9]{1,2})\/((?:x[0-9]{3}\/)*[0-9]{3})(?:\.p\/[1-9][0-9]{0,2})?$/;
+
+/** Whether `logMembers` of a log of `size` entries has one of this path. */
+export function isLogMember(path: string, size: number): boolean {
+  const [, row = "", name = ""] = TILE.exec(path) ?? [];
+  if (row === "") return false;
+  const index = Number(name.replaceAll(/[x/]/g, ""));
+  const count = row === "entries" ? size : Math.floor(size / TILE_WIDTH ** Number(row));
+  const width = Math.min(TILE_WIDTH, count - index * TILE_WIDTH);
+  if (width <= 0) return false;
+  return path === (width === TILE_WIDTH ? tilePath(row, index) : partialPath(row, index, width));
+}
+
+function partialPath(row: string, index: number, width: number): string {
+  return `${tilePath(row, index)}.p/${width}`;
+}
+
 function* rowMembers(directory: string, row: string, count: number): Generator<LogMember> {
   for (let index = 0; index * TILE_WIDTH < count; index += 1) {
     const width = Math.min(TILE_WIDTH, count - index * TILE_WIDTH);
@@ -33,14 +50,16 @@ function* rowMembers(directory: string, row: string, count: number): Generator<L
 
 function fullMember(directory: string, path: string): LogMember {
   const file = join(directory, path);
-  const stat = statSync(file, { throwIfNoEntry: false });
+  const stat = lstatSync(file, { throwIfNoEntry: false });
   if (!stat?.isFile()) throw missing(path);
-  return { path, size: stat.size, content: () => createReadStream(file) };
+  // The log belongs to its service, which may put a link there: what it names is none of the log.
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  return { path, size: stat.size, content: () => createReadStream(file, { fd: openSync(file, flags) }) };
 }
 
 function partialMember(directory: string, row: string, index: number, width: number): LogMember {
   const full = tilePath(row, index);
-  const path = `${full}.p/${width}`;
+  const path = partialPath(row, index, width);
   const bytes =
     readStateFile(join(directory, path), BUNDLE_MAX_BYTES) ??
     readStateFile(join(directory, full), BUNDLE_MAX_BYTES) ??

@@ -6,24 +6,23 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { type Digest, digestFromHex } from "../../bundles/model/digest.ts";
 import { parseLogKey } from "../audit/checkpoint.ts";
-import { verifyAuditLog } from "../audit/verify-log.ts";
+import { closedEpochPath, verifyEpochs } from "../audit/epochs.ts";
 import { type Disk, makeDirectory, readStateFile, syncNames, writeStreamed } from "../site/disk.ts";
 import { openSealed } from "./age-file.ts";
 import {
   AUDIT_LOG,
-  type BackupLog,
   type BackupManifest,
   MANIFEST_MAX_BYTES,
   MANIFEST_PATH,
   parseBackupManifest,
 } from "./backup-manifest.ts";
 import { backupError } from "./error.ts";
+import { isLogMember } from "./log-members.ts";
 import { isMemberPath, memberBytes, type TarMember, TarReader } from "./tar-stream.ts";
 
 /** A file that has more bytes than it can need is not what it says. */
 const TILE_MAX_BYTES = 256 * (2 + 65_535);
 const KEY_MAX_BYTES = 4096;
-const TILE = /^tile\/(?:entries|[0-9]{1,2})\/(?:x[0-9]{3}\/)*[0-9]{3}(?:\.p\/[1-9][0-9]{0,2})?$/;
 
 /** A backup whose manifest was read; the rest follows with `unpack`, once. */
 export interface OpenedBackup {
@@ -92,8 +91,9 @@ function requireClosed({ files, logs }: BackupManifest): void {
     }
     paths.add(path);
   }
-  for (const { path } of logs) {
-    if (paths.has(`${path}/checkpoint`) && paths.has(`${path}/key.pub`)) continue;
+  for (const [i, { path }] of logs.entries()) {
+    const isNext = path === (i === 0 ? AUDIT_LOG : closedEpochPath(AUDIT_LOG, i));
+    if (isNext && paths.has(`${path}/checkpoint`) && paths.has(`${path}/key.pub`)) continue;
     throw backupError("BACKUP_MALFORMED", `the backup's manifest: ${path} without its checkpoint and key`);
   }
 }
@@ -139,15 +139,15 @@ class Unpacking {
     }
     for (const directory of this.#made) syncNames(this.#disk, join(this.#directory, directory));
     syncNames(this.#disk, this.#directory);
-    for (const log of this.#manifest.logs) this.#requireLog(log);
+    if (this.#manifest.logs.length > 0) this.#requireLogs();
   }
 
-  /** A tile of one of the logs that is not there yet. */
+  /** A tile that one of the logs has up to its checkpoint, and that is not there yet: the root says what is in it. */
   #isTile({ path, size }: TarMember): boolean {
     const log = this.#manifest.logs.findLast((one) => path.startsWith(`${one.path}/tile/`));
     if (!log || size > TILE_MAX_BYTES || this.#tiles.has(path)) return false;
     this.#tiles.add(path);
-    return TILE.test(path.slice(log.path.length + 1));
+    return isLogMember(path.slice(log.path.length + 1), log.size);
   }
 
   async #write(member: TarMember, reader: TarReader): Promise<Digest> {
@@ -175,16 +175,22 @@ class Unpacking {
     this.#made.add(path);
   }
 
-  /** @throws AUDIT_… | BACKUP_MALFORMED if it is not the log that the manifest names */
-  #requireLog({ path, origin, size, root }: BackupLog): void {
-    const directory = join(this.#directory, path);
+  /** Each epoch, and that each continues the one before. @throws AUDIT_… | BACKUP_MALFORMED if they are others than the manifest's */
+  #requireLogs(): void {
+    const directory = join(this.#directory, AUDIT_LOG);
     const pem = readStateFile(join(directory, "key.pub"), KEY_MAX_BYTES) ?? Buffer.alloc(0);
-    const log = verifyAuditLog(directory, { key: parseLogKey(pem.toString("utf8"), `${path}/key.pub`) });
-    if (log.origin === origin && log.entries === size && log.root === root) return;
-    throw backupError(
-      "BACKUP_MALFORMED",
-      `${path}: got ${log.entries} entries, root ${log.root}; want ${size}, ${root}`,
-    );
+    const present = verifyEpochs(directory, { key: parseLogKey(pem.toString("utf8"), `${AUDIT_LOG}/key.pub`) });
+    const found = [present, ...present.closed.toReversed()];
+    const { logs } = this.#manifest;
+    for (const [i, { path, origin, size, root }] of logs.entries()) {
+      const log = found[i];
+      if (log?.origin === origin && log.entries === size && log.root === root) continue;
+      const got = log ? `${log.entries} entries, root ${log.root}` : "no such epoch";
+      throw backupError("BACKUP_MALFORMED", `${path}: got ${got}; want ${size}, ${root}`);
+    }
+    if (found.length > logs.length) {
+      throw backupError("BACKUP_MALFORMED", `audit log: got ${found.length} epochs, want ${logs.length}`);
+    }
   }
 }
 

@@ -1,12 +1,12 @@
 /** What a site's backup holds, gathered while the site runs: under the site's lock, which only keeps other verbs away. */
-import { readdirSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { join } from "node:path";
 import type { ApplianceRules } from "../../bundles/model/appliance-rules.ts";
 import { CHECKPOINT_MAX_BYTES, parseLogKey } from "../audit/checkpoint.ts";
-import { closedEpochPath } from "../audit/epochs.ts";
+import { closedEpochPath, verifyEpochs } from "../audit/epochs.ts";
 import { auditError } from "../audit/error.ts";
 import type { SiteLog } from "../audit/site-log.ts";
-import { type LogVerification, verifyAuditLog } from "../audit/verify-log.ts";
+import type { LogVerification } from "../audit/verify-log.ts";
 import { sealiftVersion } from "../host/this-host.ts";
 import { headOf } from "../lifecycle/ledger.ts";
 import type { Site } from "../lifecycle/site.ts";
@@ -44,48 +44,34 @@ export function logParts(
       `${JSON.stringify(directory)}: no checkpoint, or no key of it in the secrets`,
     );
   }
-  const parts = [logPart(AUDIT_LOG, directory, note, key, onProgress)];
-  for (const number of closedEpochs(directory)) {
-    const path = closedEpochPath(directory, number);
-    const closed = readStateFile(join(path, "checkpoint"), CHECKPOINT_MAX_BYTES) ?? Buffer.alloc(0);
+  const options = { note, key: parseLogKey(key.toString("utf8"), `${AUDIT_LOG}/key.pub`) };
+  const present = verifyEpochs(directory, { ...options, ...(onProgress && { onProgress }) });
+  const closed = present.closed.toReversed().map((log) => {
+    const path = closedEpochPath(directory, log.epoch);
+    const itsNote = readStateFile(join(path, "checkpoint"), CHECKPOINT_MAX_BYTES) ?? Buffer.alloc(0);
     const itsKey = readStateFile(join(path, "key.pub"), KEY_MAX_BYTES) ?? Buffer.alloc(0);
-    parts.push(logPart(`${AUDIT_LOG}/epochs/${number}`, path, closed, itsKey, onProgress));
-  }
-  return parts;
+    return logPart(closedEpochPath(AUDIT_LOG, log.epoch), path, log, { note: itsNote, key: itsKey });
+  });
+  return [logPart(AUDIT_LOG, directory, present, { note, key }), ...closed];
 }
 
-/** Their numbers, ascending. */
-export function closedEpochs(directory: string): number[] {
-  const path = join(directory, "epochs");
-  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return [];
-  return readdirSync(path)
-    .filter((name) => /^[1-9][0-9]{0,5}$/.test(name))
-    .map(Number)
-    .sort((a, b) => a - b);
-}
-
+/** Of the log in `directory`, which was verified, up to the checkpoint `note`. */
 function logPart(
   path: string,
   directory: string,
-  note: Buffer,
-  key: Buffer,
-  onProgress: ((done: number, all: number) => void) | undefined,
+  { origin, entries, root }: LogVerification,
+  { note, key }: { readonly note: Buffer; readonly key: Buffer },
 ): LogPart {
-  const found: LogVerification = verifyAuditLog(directory, {
-    note,
-    key: parseLogKey(key.toString("utf8"), `${path}/key.pub`),
-    ...(onProgress && { onProgress }),
-  });
   const predecessor = readStateFile(join(directory, PREDECESSOR), KEY_MAX_BYTES);
   return {
-    log: { path, origin: found.origin, size: found.entries, root: found.root },
+    log: { path, origin, size: entries, root },
     files: [
       bytesSource(`${path}/checkpoint`, note),
       bytesSource(`${path}/key.pub`, key),
       ...(predecessor ? [bytesSource(`${path}/${PREDECESSOR}`, predecessor)] : []),
     ],
     tiles: function* () {
-      for (const { path: tile, size, content } of logMembers(directory, found.entries)) {
+      for (const { path: tile, size, content } of logMembers(directory, entries)) {
         yield { path: `${path}/${tile}`, size, mode: 0o600, uid: 0, content };
       }
     },

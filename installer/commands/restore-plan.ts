@@ -1,11 +1,7 @@
 /** From a backup's file to the plan that operators sign: for `restore`, and for `authorize restore`. */
 import { lstatSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import type { Engine } from "../../compose/engine/engine.ts";
-import { CHECKPOINT_MAX_BYTES, parseLogKey } from "../audit/checkpoint.ts";
-import { verifyEpochs } from "../audit/epochs.ts";
-import { auditError } from "../audit/error.ts";
 import { siteLogs } from "../audit/site-log.ts";
 import { identitiesIn, KEY_FILE_MAX_BYTES } from "../backup/age-file.ts";
 import { AUDIT_LOG, type BackupManifest } from "../backup/backup-manifest.ts";
@@ -20,6 +16,8 @@ import { baseProject } from "../lifecycle/deploy-context.ts";
 import { requireNoOpenJournal } from "../lifecycle/execute.ts";
 import { acquireLock } from "../lifecycle/lock.ts";
 import { type Prepared, requireRoom } from "../lifecycle/preconditions.ts";
+import { requireNoneAside } from "../lifecycle/restore-databases.ts";
+import { entriesSince } from "../lifecycle/restore-log.ts";
 import {
   deploymentIn,
   planRestoreData,
@@ -49,8 +47,6 @@ export const RESTORE_OPTIONS = {
   "new-host": { type: "boolean" },
   bundle: { type: "string" },
 } as const;
-
-const KEY_MAX_BYTES = 4096;
 
 /** What a backup says of itself, and where the rest of it lies. */
 export interface Unpacked {
@@ -119,41 +115,24 @@ export async function dataPlan(
 ): Promise<RestoreDataPlan> {
   return withStoredRelease(site.paths, current.release, async (parts) => {
     const { database, audit } = parts.rules;
-    if (database) await databaseBytes(engine, baseProject(site, current), database);
+    if (database) {
+      const project = baseProject(site, current);
+      await databaseBytes(engine, project, database);
+      await requireNoneAside({ engine, project, service: database.service }, database.names);
+    }
     const isLogged = audit !== undefined && manifest.logs.length > 0;
     const entries = isLogged ? await presentEntries(invocation, site, engine, join(directory, AUDIT_LOG)) : 0;
     return planRestoreData(site, current, parts, manifest, entries);
   });
 }
 
-/** What the present log has, under a checkpoint or not; it must continue that of the backup. @throws AUDIT_… */
 async function presentEntries({ terminal }: Invocation, site: Site, engine: Engine, ofBackup: string): Promise<number> {
   const [place] = await siteLogs(engine, site);
-  const key = place?.publicKey === undefined ? undefined : readStateFile(place.publicKey, KEY_MAX_BYTES);
-  const note = readStateFile(join(ofBackup, "checkpoint"), CHECKPOINT_MAX_BYTES);
-  if (!place || !key || !note) throw auditError("AUDIT_LOG_NOT_FOUND", "this site's audit log is not there", LOST);
   const progress = terminal.progress("checking the audit log");
-  try {
-    const log = verifyEpochs(place.directory, {
-      key: parseLogKey(key.toString("utf8"), place.publicKey ?? ""),
-      from: { note, name: "of the backup" },
-      onProgress: (done, all) => progress.update(`${done} of ${all} entries`),
-    });
-    progress.done(`${log.entries} entries`);
-    return log.entries + log.behindCheckpoint;
-  } catch (cause) {
-    if (!(cause instanceof SealiftError)) throw cause;
-    const { code, exit, message, hints } = cause;
-    throw new SealiftError(code, exit, message, { cause, hints: [...hints, ...LOST.hints] });
-  }
+  const entries = entriesSince(place, ofBackup, (done, all) => progress.update(`${done} of ${all} entries`));
+  progress.done(`${entries} entries`);
+  return entries;
 }
-
-const LOST = {
-  hints: [
-    "a site whose log does not hold is not brought back in place: keep a copy of it as evidence",
-    "then sealift uninstall --purge-data, and restore once more: the log of the backup is continued",
-  ],
-};
 
 /** A site on which nothing is installed, or that comes to this host. */
 export interface EmptyPlace {

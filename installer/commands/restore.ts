@@ -193,8 +193,12 @@ async function carryOut(
     const report = stepReport(terminal);
     const context: DeployContext = { ...site, engine: async () => engine, source, report, signal, showOnce: () => {} };
     report.plan(kind.steps(context, parameters));
-    await execute(site, kind, context, parameters, entry).finally(() => report.close());
-    for (const remark of report.remarks) terminal.note(`note: ${plain(remark)}`);
+    try {
+      await execute(site, kind, context, parameters, entry);
+    } finally {
+      await report.close();
+      for (const remark of report.remarks) terminal.note(`note: ${plain(remark)}`);
+    }
     return 0;
   });
 }

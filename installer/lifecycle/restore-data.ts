@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { canonicalJson, parseCanonicalJson } from "../../bundles/model/canonical-json.ts";
 import type { Digest } from "../../bundles/model/digest.ts";
 import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
+import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { runTask, upProject } from "../../compose/engine/project.ts";
 import { DATABASE_PATTERN, DATABASES } from "../backup/backup-manifest.ts";
 import { spoolDirectory } from "../backup/spool.ts";
@@ -27,6 +28,8 @@ import { type ReleaseParts, withStoredRelease } from "./stored-release.ts";
 
 const START_SECONDS = 180;
 const STOP_SECONDS = 75;
+/** What is wrong with the services then, and not with the engine. */
+const DO_NOT_WORK: readonly string[] = ["ENGINE_UNHEALTHY", "CANARY_FAILED", "FRONT_NOT_SWITCHED"];
 
 /** What the ledger says of the backup that was restored. */
 export interface RestoredBackup {
@@ -141,6 +144,21 @@ class Restoring {
     });
   }
 
+  /**
+   * As `startServices`, where the data is that of before. Whoever restores has often a site that does not work: then
+   * its services are as they were, and the restore ends, so that another one can begin.
+   */
+  async startAgain(): Promise<void> {
+    try {
+      await this.startServices(undefined);
+    } catch (cause) {
+      if (!(cause instanceof SealiftError) || !DO_NOT_WORK.includes(cause.code)) throw cause;
+      this.context.report.remark(
+        `the data of before is in place, and the services do not work on it: ${cause.message}`,
+      );
+    }
+  }
+
   async stopServices(): Promise<void> {
     const { context, parameters } = this;
     const project = colourProject(context, parameters.at);
@@ -153,7 +171,7 @@ function halt(restoring: Restoring): NewStep {
     name: "halt",
     intent: "let the services that work on the data end; clients get no answers now",
     do: () => restoring.stopServices(),
-    undo: () => restoring.startServices(undefined),
+    undo: () => restoring.startAgain(),
   };
 }
 

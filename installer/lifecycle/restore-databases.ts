@@ -23,14 +23,34 @@ const RESTORE_MAX_MS = 4 * 3_600_000;
 const SQL_MAX_MS = 120_000;
 const REASON_MAX_LENGTH = 2000;
 const ASIDE = "_before_restore";
+/** The name of an empty database, which says that there was none to be kept aside. */
+const NONE = "_none_before_restore";
 /** PostgreSQL cuts longer names off in silence. */
 const NAME_MAX = 63;
 const HASH_DIGITS = 8;
 
-/** Keeps the database `name` aside, unless that was done. Whoever is connected is cut off. @throws RESTORE_FAILED */
+/** That nothing has a name that a restore gives. @throws RESTORE_DATABASE_ASIDE */
+export async function requireNoneAside(place: DatabasePlace, names: readonly string[]): Promise<void> {
+  const there = await databases(place);
+  const kept = names.flatMap((name) => [asideName(name), noneName(name)]).filter((name) => there.includes(name));
+  if (kept.length === 0) return;
+  throw lifecycleError(
+    "RESTORE_DATABASE_ASIDE",
+    `databases ${kept.join(", ")} are there, which no restore of ours left`,
+    {
+      hints: ["look what is in them, and give them another name, or drop them: ALTER DATABASE … RENAME TO …"],
+    },
+  );
+}
+
+/** Keeps the database `name` aside, or that there was none, unless that was done. Cuts off whoever is connected. @throws RESTORE_FAILED */
 export async function setAside(place: DatabasePlace, name: string): Promise<void> {
   const there = await databases(place);
-  if (there.includes(asideName(name)) || !there.includes(name)) return;
+  if (there.includes(asideName(name)) || there.includes(noneName(name))) return;
+  if (!there.includes(name)) {
+    await sql(place, `CREATE DATABASE "${noneName(name)}"`);
+    return;
+  }
   await sql(place, `ALTER DATABASE "${name}" WITH ALLOW_CONNECTIONS false`);
   await disconnect(place, name);
   await sql(place, `ALTER DATABASE "${name}" RENAME TO "${asideName(name)}"`);
@@ -57,21 +77,26 @@ export async function fillDatabase(
   }
 }
 
-/** Gives the database that was kept aside its name back; nothing if there is none. @throws RESTORE_FAILED */
+/** The database `name` as it was before `setAside`, also if there was none. @throws RESTORE_FAILED */
 export async function bringBack(place: DatabasePlace, name: string): Promise<void> {
-  if (!(await databases(place)).includes(asideName(name))) {
+  const there = await databases(place);
+  if (there.includes(asideName(name))) {
+    await dropDatabase(place, name);
+    await sql(place, `ALTER DATABASE "${asideName(name)}" RENAME TO "${name}"`);
+    await sql(place, `ALTER DATABASE "${name}" WITH ALLOW_CONNECTIONS true`);
+  } else if (there.includes(noneName(name))) {
+    await dropDatabase(place, name);
+    await dropDatabase(place, noneName(name));
+  } else if (there.includes(name)) {
     // Cut off between the two changes of `setAside`.
     await sql(place, `ALTER DATABASE "${name}" WITH ALLOW_CONNECTIONS true`);
-    return;
   }
-  await dropDatabase(place, name);
-  await sql(place, `ALTER DATABASE "${asideName(name)}" RENAME TO "${name}"`);
-  await sql(place, `ALTER DATABASE "${name}" WITH ALLOW_CONNECTIONS true`);
 }
 
 /** @throws RESTORE_FAILED */
 export async function dropAside(place: DatabasePlace, name: string): Promise<void> {
   await dropDatabase(place, asideName(name));
+  await dropDatabase(place, noneName(name));
 }
 
 export function dumpOf(directory: string, name: string): string {
@@ -80,9 +105,17 @@ export function dumpOf(directory: string, name: string): string {
 
 /** What the database `name` is called while it is kept aside. */
 export function asideName(name: string): string {
-  if (name.length + ASIDE.length <= NAME_MAX) return `${name}${ASIDE}`;
+  return nameWith(name, ASIDE);
+}
+
+function noneName(name: string): string {
+  return nameWith(name, NONE);
+}
+
+function nameWith(name: string, end: string): string {
+  if (name.length + end.length <= NAME_MAX) return `${name}${end}`;
   const hash = createHash("sha256").update(name).digest("hex").slice(0, HASH_DIGITS);
-  return `${name.slice(0, NAME_MAX - ASIDE.length - HASH_DIGITS - 1)}_${hash}${ASIDE}`;
+  return `${name.slice(0, NAME_MAX - end.length - HASH_DIGITS - 1)}_${hash}${end}`;
 }
 
 async function dropDatabase(place: DatabasePlace, name: string): Promise<void> {

@@ -3,11 +3,12 @@
  * has another key, so whatever the old one signed after the backup is no fork of it.
  */
 import {
-  chownSync,
   closeSync,
+  constants,
   copyFileSync,
   existsSync,
   fsyncSync,
+  lchownSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -15,14 +16,19 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
+import { SealiftError } from "../../bundles/model/sealift-error.ts";
+import { CHECKPOINT_MAX_BYTES, parseLogKey } from "../audit/checkpoint.ts";
 import { closedEpochPath, type EpochsVerification, verifyEpochs } from "../audit/epochs.ts";
+import { auditError } from "../audit/error.ts";
+import type { SiteLog } from "../audit/site-log.ts";
 import { verifyAuditLog } from "../audit/verify-log.ts";
 import type { BackupLog } from "../backup/backup-manifest.ts";
-import { type Disk, removeTree, syncNames, writeWhole } from "../site/disk.ts";
+import { type Disk, readStateFile, removeTree, syncNames, writeWhole } from "../site/disk.ts";
 import { lifecycleError } from "./error.ts";
 
 const PREDECESSOR = "predecessor";
 const FILE_MODE = 0o640;
+const KEY_MAX_BYTES = 4096;
 const OF_AN_EPOCH = ["checkpoint", "key.pub", PREDECESSOR, "tile"];
 
 /** Number of the epoch that begins when `logs` are restored: one more than the one that they end with. */
@@ -86,16 +92,52 @@ export function requireEpoch(directory: string, logs: readonly BackupLog[]): voi
   });
 }
 
+/**
+ * How many entries the log in `place` has, under a checkpoint or not. All of it must hold, and continue that of the
+ * backup in `ofBackup` (the unpacked `audit-log`): what a restore says of the gap is said of this log, and one that does
+ * not hold is evidence. Reads only. @throws AUDIT_… with what a person can do then
+ */
+export function entriesSince(
+  place: SiteLog | undefined,
+  ofBackup: string,
+  onProgress: (done: number, all: number) => void = () => {},
+): number {
+  try {
+    const key = place?.publicKey === undefined ? undefined : readStateFile(place.publicKey, KEY_MAX_BYTES);
+    const note = readStateFile(join(ofBackup, "checkpoint"), CHECKPOINT_MAX_BYTES);
+    if (!place || !key || !note) {
+      const what = place ? "the key of this site's audit log" : "this site's audit log, or its checkpoint,";
+      throw auditError("AUDIT_LOG_NOT_FOUND", `${what} is not there`);
+    }
+    const log = verifyEpochs(place.directory, {
+      key: parseLogKey(key.toString("utf8"), place.publicKey ?? ""),
+      from: { note, name: "of the backup" },
+      onProgress,
+    });
+    return log.entries + log.behindCheckpoint;
+  } catch (cause) {
+    if (!(cause instanceof SealiftError)) throw cause;
+    const { code, exit, message, hints } = cause;
+    throw new SealiftError(code, exit, message, { cause, hints: [...hints, ...LOST] });
+  }
+}
+
+const LOST = [
+  "the data is not restored beside a log that does not hold: first copy the log's volume away, it is evidence",
+  "then sealift uninstall --purge-data, and sealift restore FILE --bundle BUNDLE: the log of the backup is continued",
+];
+
+/** Whoever has the log's directory may put a link in the way meanwhile: nothing that is there already is taken. */
 function makeOwned(path: string, uid: number, gid: number): void {
-  mkdirSync(path, { recursive: true, mode: 0o750 });
-  chownSync(path, uid, gid);
+  mkdirSync(path, { mode: 0o750 });
+  lchownSync(path, uid, gid);
 }
 
 /** A file or all of a directory, on stable storage. */
 function copyOwned(from: string, to: string, uid: number, gid: number): void {
   if (!statSync(from).isDirectory()) {
-    copyFileSync(from, to);
-    chownSync(to, uid, gid);
+    copyFileSync(from, to, constants.COPYFILE_EXCL);
+    lchownSync(to, uid, gid);
     syncPath(to);
     return;
   }
@@ -105,7 +147,7 @@ function copyOwned(from: string, to: string, uid: number, gid: number): void {
 }
 
 function syncPath(path: string): void {
-  const fd = openSync(path, "r");
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
   try {
     fsyncSync(fd);
   } finally {

@@ -1,7 +1,7 @@
 /** A backup as a file: what is written is read again, and nothing else is. */
 import assert from "node:assert/strict";
 import { createPublicKey } from "node:crypto";
-import { mkdir, mkdtemp, open, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, open, readdir, readFile, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { after, before, describe } from "node:test";
@@ -10,6 +10,7 @@ import { digestFromHex } from "../../../bundles/model/digest.ts";
 import { SealiftError } from "../../../bundles/model/sealift-error.ts";
 import { identitiesIn, makeBackupKey, recipientsIn, sealed } from "../../../installer/backup/age-file.ts";
 import { type BackupManifest, MANIFEST_PATH } from "../../../installer/backup/backup-manifest.ts";
+import { isLogMember, logMembers } from "../../../installer/backup/log-members.ts";
 import { openBackup } from "../../../installer/backup/read-backup.ts";
 import { logParts, siteContent } from "../../../installer/backup/site-content.ts";
 import { memberBytes, tarEnd, tarMember } from "../../../installer/backup/tar-stream.ts";
@@ -202,6 +203,49 @@ describe("a backup file", () => {
     const pieces: Uint8Array[] = [];
     for await (const piece of tarMember(manifest, manifest.content())) pieces.push(piece);
     await rejectsCode("BACKUP_MALFORMED", async () => unpacked(await resealed(Buffer.concat([...pieces, rest]))));
+  });
+
+  test("of an audit log nothing is taken that its checkpoint does not cover, and no epoch without those between", async () => {
+    const size = written.manifest.logs[0]?.size ?? 0;
+    const names = [...logMembers(logDirectory, size)].map(({ path }) => path);
+    assert.ok(names.length >= 5 && names.every((path) => isLogMember(path, size)), names.join());
+    for (const path of [
+      "tile/entries/999",
+      "tile/entries/002.p/187",
+      "tile/entries/002",
+      "tile/2/000.p/1",
+      "tile/0/x000/000",
+    ]) {
+      assert.ok(!isLogMember(path, size), path);
+    }
+    const pieces: Uint8Array[] = [];
+    const rest = plain.subarray(memberBytes(canonicalJson(written.manifest).length), -tarEnd().length);
+    const restBytes = written.manifest.restBytes + memberBytes(4);
+    const first = bytesSource(MANIFEST_PATH, canonicalJson({ ...written.manifest, restBytes }));
+    for await (const piece of tarMember(first, first.content())) pieces.push(piece);
+    const more = bytesSource("audit-log/tile/entries/003", Buffer.from("more"));
+    pieces.push(rest);
+    for await (const piece of tarMember(more, more.content())) pieces.push(piece);
+    await rejectsCode("BACKUP_MALFORMED", async () => unpacked(await resealed(Buffer.concat([...pieces, tarEnd()]))));
+    const [log] = written.manifest.logs;
+    assert.ok(log);
+    const file = { size: 0, digest: digestFromHex("0".repeat(64)), mode: 0o600, uid: 0 };
+    for (const path of ["audit-log", "audit-log/epochs/2"]) {
+      const files = ["audit-log", path].flatMap((one) =>
+        ["checkpoint", "key.pub"].map((name) => ({ ...file, path: `${one}/${name}` })),
+      );
+      const manifest = small({ logs: [log, { ...log, path }], files: path === "audit-log" ? files.slice(2) : files });
+      await rejectsCode("BACKUP_MALFORMED", async () => unpacked(await made(manifest, [])));
+    }
+  });
+
+  test("a link in the audit log's place is not followed: the log belongs to its service, and root reads it", async () => {
+    const linked = await mkdtemp(join(directory, "linked-"));
+    await cp(logDirectory, linked, { recursive: true });
+    const full = join(linked, "tile/entries/000");
+    await rm(full);
+    await symlink(join(logDirectory, "tile/entries/000"), full);
+    assert.throws(() => [...logMembers(linked, 700)], { code: "BACKUP_WRITE_FAILED" });
   });
 
   test("only what the manifest names is taken", async () => {
