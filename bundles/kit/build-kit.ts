@@ -6,29 +6,35 @@
  * - FILE.sha256: its digest, as `sha256sum --check` reads it;
  * - FILE.sig, FILE.pub: ECDSA P-256 over SHA-256 in DER, as `openssl dgst -verify` reads it, and the public
  *   key, whose fingerprint travels on paper. Only with a key.
+ * - FILE.provenance.json: what it was made of, signed by the same key, as `cosign verify-blob-attestation` reads it.
  *
  * In the directory `SHA256SUMS` names every other file, so that an installed kit can be compared with what
  * was shipped, and `kit.cdx.json` is the kit's SBOM. The same commit gives the same bytes, whatever the
  * clock, the directory, the umask or the user.
  */
-import { createHash, createSign, type KeyObject } from "node:crypto";
+import { createHash, createSign } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { mkdtemp, open, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, posix } from "node:path";
-import { type Digest, digestFromHex } from "../model/digest.ts";
+import { type Digest, digestFromHex, hexOf } from "../model/digest.ts";
+import { PREDICATE_SLSA_PROVENANCE } from "../model/media-types.ts";
+import type { ReleaseBuilder } from "../model/release-provenance.ts";
 import { reasonOf } from "../model/sealift-error.ts";
 import { type PrivateKey, publicKeyPem } from "../sign/key-file.ts";
+import { signStatement, statementFor } from "../sign/statement.ts";
 import type { Content, TreeEntry } from "../source/recipe/file-tree.ts";
 import { tarBytes } from "../source/recipe/layer.ts";
 import type { EngineHost, KitPlatform } from "./debian-packages.ts";
 import { kitError } from "./error.ts";
 import { gatherKitFiles, type KitFile } from "./kit-files.ts";
+import { kitProvenance } from "./kit-provenance.ts";
 import { kitSbom } from "./kit-sbom.ts";
 
 export const KIT_SUMS = "SHA256SUMS";
 export const KIT_SBOM = "kit.cdx.json";
 const CHUNK_BYTES = 1024 * 1024;
+const BESIDE = [".sha256", ".sig", ".pub", ".provenance.json"] as const;
 
 export interface KitOptions {
   /** The checkout that the kit is made from. */
@@ -38,6 +44,8 @@ export interface KitOptions {
   readonly out: string;
   /** ECDSA P-256. Without it the kit is not signed. */
   readonly key: PrivateKey | undefined;
+  /** This program, for the provenance. */
+  readonly builder: ReleaseBuilder;
   readonly cacheDir: string;
   /** Hosts whose engine goes in. */
   readonly engines: readonly EngineHost[];
@@ -71,7 +79,8 @@ export async function buildKit(options: KitOptions): Promise<BuiltKit> {
     addBytes(kit.files, KIT_SUMS, await checksums(kit.files));
     options.onProgress("writing");
     const top = `sealift-${kit.version}-${options.platform.replace("/", "-")}`;
-    const { digest, bytes, written } = await writeKit(tarBytes(withDirectories(top, kit.files)), options);
+    const provenance = kitProvenance(kit, options, options.builder);
+    const { digest, bytes, written } = await writeKit(tarBytes(withDirectories(top, kit.files)), provenance, options);
     return {
       digest,
       bytes,
@@ -146,6 +155,7 @@ interface WrittenKit {
 /** FILE takes its name last: whoever sees it sees the right files beside it. */
 async function writeKit(
   tar: AsyncIterable<Buffer>,
+  provenance: object,
   { out, key }: Pick<KitOptions, "out" | "key">,
 ): Promise<WrittenKit> {
   const partial = `${out}.partial`;
@@ -157,15 +167,16 @@ async function writeKit(
       signer?.update(chunk);
     });
     // The files of an earlier kit of this name must not stand beside the new one.
-    for (const suffix of ["", ".sha256", ".sig", ".pub"]) await rm(`${out}${suffix}`, { force: true });
-    const hex = hash.digest("hex");
-    const beside = besideFiles(basename(out), hex, signer && key ? { signature: signer.sign(key), key } : undefined);
+    for (const suffix of ["", ...BESIDE]) await rm(`${out}${suffix}`, { force: true });
+    const digest = digestFromHex(hash.digest("hex"));
+    const signed = signer && key && { signature: signer.sign(key), key, provenance };
+    const beside = besideFiles(basename(out), digest, signed);
     for (const [suffix, content] of beside) await writeFile(`${out}${suffix}`, content, { flush: true, mode: 0o644 });
     await rename(partial, out);
     const directory = await open(dirname(out), "r");
     await directory.sync().finally(() => directory.close());
     return {
-      digest: digestFromHex(hex),
+      digest,
       bytes,
       written: [out, ...beside.map(([suffix]) => `${out}${suffix}`)],
     };
@@ -182,11 +193,18 @@ async function writeKit(
 
 function besideFiles(
   name: string,
-  hex: string,
-  signed: { readonly signature: Buffer; readonly key: KeyObject } | undefined,
-): [string, string | Buffer][] {
-  const sums: [string, string] = [".sha256", `${hex}  ${name}\n`];
-  return signed ? [sums, [".sig", signed.signature], [".pub", publicKeyPem(signed.key)]] : [sums];
+  digest: Digest,
+  signed: { readonly signature: Buffer; readonly key: PrivateKey; readonly provenance: object } | undefined,
+): [(typeof BESIDE)[number], string | Buffer][] {
+  const sums = `${hexOf(digest)}  ${name}\n`;
+  if (!signed) return [[".sha256", sums]];
+  const { signature, key, provenance } = signed;
+  return [
+    [".sha256", sums],
+    [".sig", signature],
+    [".pub", publicKeyPem(key)],
+    [".provenance.json", signStatement(key, statementFor(digest, PREDICATE_SLSA_PROVENANCE, provenance))],
+  ];
 }
 
 async function writeAll(path: string, chunks: AsyncIterable<Buffer>, see: (chunk: Buffer) => void): Promise<number> {

@@ -138,18 +138,28 @@ function nodeComponent(version: string): Models.Component {
 
 /** Of the engine's packages no licence is said: their copyright files are in them, and nobody has read those here. */
 function debianComponent({ input, distro, isLibrary }: KitDebian): Models.Component {
-  const purl = renderPurl({
+  const purl = debianPurl({ input, distro });
+  const type = isLibrary ? Enums.ComponentType.Library : Enums.ComponentType.Application;
+  const component = new Models.Component(type, input.package, { bomRef: purl, purl, version: input.version });
+  component.hashes.set(Enums.HashAlgorithm["SHA-256"], hexOf(input.sha256));
+  if (isLibrary) component.licenses.add(licences.makeFromString("GPL-3.0-or-later WITH GCC-exception-3.1"));
+  return component;
+}
+
+export function debianPurl({ input, distro }: Pick<KitDebian, "input" | "distro">): string {
+  return renderPurl({
     type: "deb",
     namespace: distro.split("-")[0] as string,
     name: input.package,
     version: input.version,
     qualifiers: { arch: input.architecture, distro },
   });
-  const type = isLibrary ? Enums.ComponentType.Library : Enums.ComponentType.Application;
-  const component = new Models.Component(type, input.package, { bomRef: purl, purl, version: input.version });
-  component.hashes.set(Enums.HashAlgorithm["SHA-256"], hexOf(input.sha256));
-  if (isLibrary) component.licenses.add(licences.makeFromString("GPL-3.0-or-later WITH GCC-exception-3.1"));
-  return component;
+}
+
+export function npmPurl({ name, version }: { readonly name: string; readonly version: string }): string {
+  const slash = name.lastIndexOf("/");
+  const namespace = slash > 0 ? { namespace: name.slice(0, slash) } : {};
+  return renderPurl({ type: "npm", ...namespace, name: name.slice(slash + 1), version });
 }
 
 /** UUID version 8 (RFC 9562, 5.8) of the digest of the kit's other files. */

@@ -5,6 +5,7 @@ import { ENGINE_HOSTS, type EngineHost, KIT_PLATFORMS } from "../../bundles/kit/
 import { kitError } from "../../bundles/kit/error.ts";
 import { keyFingerprint } from "../../bundles/model/public-key.ts";
 import { loadPrivateKey } from "../../bundles/sign/key-file.ts";
+import { ownBuilder } from "../host/own-source.ts";
 import { cacheDirectory } from "../host/this-host.ts";
 import { keyPassword } from "../ui/key-password.ts";
 import { type Command, optionalOption, positionals, repeatedOption, requiredOption, usageError } from "./command.ts";
@@ -18,7 +19,8 @@ export const kitBuild: Command = {
   usage: "--platform P --out FILE [--engine HOST]… [--key K]",
   details: [
     "--platform P          linux/amd64 or linux/arm64; need not be this machine's",
-    "--out FILE            the kit; FILE.sha256 is written beside it, and with a key FILE.sig and FILE.pub",
+    "--out FILE            the kit; FILE.sha256 is written beside it, and with a key FILE.sig, FILE.pub and",
+    "                      FILE.provenance.json (SLSA, signed: what it was made of)",
     "--key K               sign it with this key (`sealift key generate`); not signed if absent",
     "--password-env VAR    read the key's password from this variable; else asked for on a terminal",
     "--engine HOST         put in Docker Engine, Compose and ssh-keygen for debian12, debian13 or ubuntu24.04; may be",
@@ -51,6 +53,7 @@ export const kitBuild: Command = {
       platform,
       out,
       key,
+      builder: ownBuilder(),
       cacheDir: cacheDirectory(),
       engines,
       onProgress: progress.update,
@@ -71,6 +74,7 @@ export const kitBuild: Command = {
         ? "signature    not signed; the other side can check the digest only"
         : `signature    ${out}.sig, key fingerprint ${fingerprint}: put it on paper`,
     );
+    if (key) terminal.result(`provenance   ${out}.provenance.json`);
     terminal.result("Next, on the other side: runbooks/kit.md");
     terminal.document({ ...kit, platform, engines, signed: key !== undefined, fingerprint });
     return 0;

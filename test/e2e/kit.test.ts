@@ -24,6 +24,7 @@ import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { parseSbom } from "../../sbom/document.ts";
+import { requirePeer, skipWithout } from "../support/peers.ts";
 import { signedBundle, writeSignedBundle, writeTrustFiles } from "../support/signed-bundle.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
@@ -250,6 +251,27 @@ describe("a kit", { skip: reasonToSkip() }, () => {
       assert.equal(bad.status, 3, bad.stderr);
       assert.equal((JSON.parse(bad.stdout) as { decision: string }).decision, "deny");
     }
+  });
+
+  test("once it is installed it verifies the provenance of the next kit, as cosign does", {
+    skip: skipWithout("cosign3"),
+  }, () => {
+    const [bundle, type] = [`${kit}.provenance.json`, "https://slsa.dev/provenance/v1"];
+    const flipped = join(work, "provenance-flipped", "kit.tar");
+    mkdirSync(dirname(flipped));
+    const bytes = readFileSync(kit);
+    bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] as number) ^ 1;
+    writeFileSync(flipped, bytes);
+    const common = ["--key", `${kit}.pub`, "--bundle", bundle];
+    const cosign = ["verify-blob-attestation", ...common, "--type", type, "--insecure-ignore-tlog"];
+    const sealift = ["/opt/sealift/current/sealift", "verify-blob", ...common, "--predicate-type", type].join(" ");
+    for (const [file, expected] of [[kit, 0] as const, [flipped, 3] as const]) {
+      const ours = onTarget(`${sealift} ${file}`);
+      assert.equal(ours.status, expected, ours.stderr);
+      const theirs = run(requirePeer("cosign3"), [...cosign, file]);
+      assert.equal(theirs.status === 0, expected === 0, theirs.stderr);
+    }
+    rmSync(flipped);
   });
 
   test("makes no connection while it verifies", {

