@@ -27,6 +27,7 @@ import {
   releaseNeeded,
   requireOwnBackup,
 } from "../lifecycle/restore-plan.ts";
+import { requireSecretsHere } from "../lifecycle/secrets-here.ts";
 import type { Site } from "../lifecycle/site.ts";
 import { withStoredRelease } from "../lifecycle/stored-release.ts";
 import { CONFIG_MAX_BYTES, readConfigBytes } from "../site/config.ts";
@@ -105,7 +106,7 @@ function removeIfThere(disk: Disk, path: string): void {
   if (lstatSync(path, { throwIfNoEntry: false })) removeTree(disk, path);
 }
 
-/** For a site on which a release runs. @throws as `planRestoreData`; SITE_DATABASE_DOWN | AUDIT_… */
+/** For a site on which a release runs. @throws as `planRestoreData`; SITE_DATABASE_DOWN | SITE_SECRETS_AWAY | RESTORE_DATABASE_ASIDE | AUDIT_… */
 export async function dataPlan(
   invocation: Invocation,
   site: Site,
@@ -114,7 +115,9 @@ export async function dataPlan(
   { manifest, directory }: Unpacked,
 ): Promise<RestoreDataPlan> {
   return withStoredRelease(site.paths, current.release, async (parts) => {
-    const { database, audit } = parts.rules;
+    const { database, audit, secrets } = parts.rules;
+    // The services are started anew, and could not be without them.
+    requireSecretsHere(site, secrets);
     if (database) {
       const project = baseProject(site, current);
       await databaseBytes(engine, project, database);

@@ -124,7 +124,8 @@ export class KillCampaign {
   async #prepare(operation: KilledOperation): Promise<void> {
     if (operation !== "restore" && operation !== "new-host") return;
     if (this.#isSite()) {
-      if (this.#backup?.version !== this.deployments().current?.version) this.#backup = await this.#makeBackup();
+      // One of another release, or from before a rotation, is restored as well.
+      this.#backup ??= await this.#makeBackup();
       if (operation === "restore") await this.writeRow();
     }
     if (operation === "new-host" && this.#isSite()) {
