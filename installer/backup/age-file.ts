@@ -11,6 +11,8 @@ import { backupError } from "./error.ts";
 /** The text of a file of recipients or identities has at most so many bytes. */
 export const KEY_FILE_MAX_BYTES = 64 * 1024;
 const READ_BYTES = 256 * 1024;
+/** Far more than any number of recipients takes. The library reads a header into memory as long as it does not end. */
+const HEADER_MAX_BYTES = 1024 * 1024;
 const RECIPIENTS_MAX = 32;
 const IDENTITY = /^AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}$/;
 /** Bech32 without its checksum: whether that holds `recipientsIn` sees. */
@@ -102,10 +104,11 @@ export async function openSealed(path: string, identities: readonly string[]): P
   const { bytes, size } = openBytes(path);
   const decrypter = new Decrypter();
   for (const identity of identities) decrypter.addIdentity(identity);
-  const read = { bytes: 0 };
-  const counted = counting(bytes, read);
+  const read = { bytes: 0, isHeader: true };
+  const counted = counting(bytes, read, path);
   try {
     const stream = await decrypter.decrypt(webStream(counted));
+    read.isHeader = false;
     return { plainBytes: plainSize(stream, size), plain: told(stream, () => damage(path, read.bytes, size)) };
   } catch (cause) {
     await counted.return(undefined);
@@ -147,9 +150,16 @@ async function* told(stream: AsyncIterable<Uint8Array>, say: () => Error): Async
   }
 }
 
-async function* counting(bytes: AsyncIterable<Uint8Array>, read: { bytes: number }): AsyncGenerator<Uint8Array> {
+async function* counting(
+  bytes: AsyncIterable<Uint8Array>,
+  read: { bytes: number; readonly isHeader: boolean },
+  path: string,
+): AsyncGenerator<Uint8Array> {
   for await (const chunk of bytes) {
     read.bytes += chunk.length;
+    if (read.isHeader && read.bytes > HEADER_MAX_BYTES + READ_BYTES) {
+      throw backupError("BACKUP_MALFORMED", `${JSON.stringify(path)}: not a backup: its header does not end`);
+    }
     yield chunk;
   }
 }

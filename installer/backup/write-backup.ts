@@ -246,15 +246,22 @@ function syncDirectory(disk: Disk, directory: string): void {
   }
 }
 
+const MORE_ROOM = "give --out a directory on a file system with more room; nothing of this backup was left";
+const WRITE_HINTS: Readonly<Partial<Record<string, string>>> = {
+  ENOSPC: MORE_ROOM,
+  EDQUOT: MORE_ROOM,
+  EFBIG: "the file system of --out holds no file of this size (FAT32: 4 GiB); format the medium as ext4 or exFAT",
+};
+
 function guarded<Value>(path: string, work: () => Value): Value {
   try {
     return work();
   } catch (cause) {
     if (cause instanceof SealiftError) throw cause;
-    const full = ["ENOSPC", "EDQUOT"].includes((cause as NodeJS.ErrnoException).code ?? "");
+    const hint = WRITE_HINTS[(cause as NodeJS.ErrnoException).code ?? ""];
     throw backupError("BACKUP_WRITE_FAILED", `destination ${JSON.stringify(path)}: ${reasonOf(cause)}`, {
       cause,
-      hints: full ? ["give --out a directory on a file system with more room; nothing of this backup was left"] : [],
+      hints: hint === undefined ? [] : [hint],
     });
   }
 }

@@ -383,6 +383,19 @@ describe("a backup file", () => {
     await rejectsCode("BACKUP_WRITE_FAILED", () => writeBackup(out, content, { recipients: [key.recipient] }));
   });
 
+  test("a header that does not end is not read into memory", async () => {
+    const path = join(directory, "endless.tar.age");
+    const file = await open(path, "w");
+    await file.write("age-encryption.org/v1\n-> X25519 ");
+    await file.truncate(2 ** 33);
+    await file.close();
+    await rejectsCode("BACKUP_MALFORMED", () => openBackup(path, [key.identity]));
+    const lines = join(directory, "lines.tar.age");
+    const line = `-> X25519 ${"A".repeat(43)}\n${"A".repeat(43)}\n`;
+    await writeFile(lines, `age-encryption.org/v1\n${line.repeat(40_000)}`);
+    await rejectsCode("BACKUP_MALFORMED", () => openBackup(lines, [key.identity]));
+  });
+
   test("keys are read as age reads them, and secrets are not taken for public ones", () => {
     const text = `# a comment\n${key.recipient}\n\n${other.recipient}\n${key.recipient}\n`;
     assert.deepEqual(recipientsIn(text, "f"), [key.recipient, other.recipient].sort());
