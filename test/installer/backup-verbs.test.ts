@@ -1,6 +1,7 @@
 /** `backup`, `restore` and what names their keys, as far as they come without an engine. */
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
@@ -159,4 +160,35 @@ test("a backup that somebody put together of two sites becomes none", async (t) 
   const wish = { identity: mine.at("safe.key"), "new-host": true, state: mine.at("new") };
   await assert.rejects(runVerb(restore, [forged.path], wish), coded("LEDGER_DAMAGED"));
   assert.ok(existsSync(file) && !existsSync(mine.at("new")));
+});
+
+/** Runs until it is told to end: `swept` first, and from `handOver` on nothing. Returns how it ended, and whether the directory is left. */
+async function signalled(t: TestContext, signal: NodeJS.Signals, code: string): Promise<readonly unknown[]> {
+  const directory = join(await scratch(t), "clear");
+  mkdirSync(directory);
+  const module = new URL("../../installer/commands/swept.ts", import.meta.url).href;
+  const script = `
+    import { rmSync } from "node:fs";
+    import { withSwept } from ${JSON.stringify(module)};
+    await withSwept(() => rmSync(${JSON.stringify(directory)}, { recursive: true }), async (handOver) => {
+      ${code}
+      console.log("ready");
+      await new Promise((resolve) => setTimeout(resolve, 60_000));
+    });`;
+  const child = spawn(process.execPath, ["--input-type=module", "--eval", script], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  await once(child.stdout, "data");
+  child.kill(signal);
+  const [exit, by] = (await once(child, "close")) as [number | null, NodeJS.Signals | null];
+  return [exit, by, existsSync(directory)];
+}
+
+test("what lies in clear is swept when a signal ends the verb, until somebody else heeds signals", async (t) => {
+  assert.deepEqual(await signalled(t, "SIGINT", ""), [130, null, false]);
+  assert.deepEqual(await signalled(t, "SIGTERM", ""), [143, null, false]);
+  assert.deepEqual(await signalled(t, "SIGHUP", ""), [129, null, false]);
+  assert.deepEqual(await signalled(t, "SIGTERM", "handOver();"), [null, "SIGTERM", true]);
+  const elsewhere = 'handOver(); process.on("SIGINT", () => process.exit(7));';
+  assert.deepEqual(await signalled(t, "SIGINT", elsewhere), [7, null, true]);
 });
