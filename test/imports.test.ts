@@ -140,9 +140,11 @@ test("a hasher loads nothing of ours and no package", async () => {
 
 test("verify-blob with a key loads no package, and of Node nothing that is slow to load, so it starts fast", () => {
   const { files, packages, builtins } = loadedBy("installer/commands/verify-blob.ts");
-  assert.ok(files.includes("verify/signature/blob.ts"), "it was really loaded");
+  assert.ok(files.includes("verify/signature/message.ts"), "it was really loaded");
   assert.deepEqual(packages, []);
-  assert.deepEqual(builtins, ["node:crypto", "node:module", "node:path"]);
+  assert.deepEqual(builtins, []);
+  // Each module is three files from a disk: it, its JavaScript and what V8 made of that.
+  assert.ok(files.length <= 16, files.join("\n"));
 });
 
 test("what the judge says before its parsers are loaded needs no package", () => {

@@ -1,5 +1,6 @@
 /** Content digests as OCI writes them (image-spec v1.1, descriptor.md "Digests"): SHA-256 only. */
-import { createHash } from "node:crypto";
+// Not imported: that would evaluate every member of the module, Web Crypto among them.
+const { createHash } = process.getBuiltinModule("node:crypto");
 
 /** `sha256:` and 64 lower-case hexadecimal digits. Make one with `parseDigest` or `digestOf` only. */
 export type Digest = `sha256:${string}` & { readonly brand: "Digest" };

@@ -2,8 +2,11 @@
  * Public keys: ECDSA on P-256 and nothing else, because it is the one kind that cosign 2, cosign 3 and
  * sigstore-js all sign and verify alike.
  */
-import { createHash, createPublicKey, type KeyObject } from "node:crypto";
+import type { KeyObject } from "node:crypto";
 import { modelError } from "./error.ts";
+
+// Not imported, as in digest.ts.
+const { createHash, createPublicKey } = process.getBuiltinModule("node:crypto");
 
 const PEM_MAX_LENGTH = 4096;
 const PEM = /^\s*-----BEGIN PUBLIC KEY-----\r?\n[A-Za-z0-9+/=\r\n]+-----END PUBLIC KEY-----\s*$/;

@@ -15,7 +15,7 @@ import { snapshotOnDisk } from "../../sbom/scan/snapshot-on-disk.ts";
 import type { Claims } from "../../sbom/scan/statements.ts";
 import { readVex, VEX_MAX_BYTES } from "../../sbom/scan/vex.ts";
 import { readWaivers, WAIVERS_MAX_BYTES } from "../../sbom/scan/waiver.ts";
-import { BLOB_BUNDLE_MAX_BYTES } from "../../verify/signature/blob.ts";
+import { BLOB_BUNDLE_MAX_BYTES } from "../../verify/signature/message.ts";
 import { signersOfBlob } from "../../verify/signature/role-blob.ts";
 import { loadTrust, type TrustRole } from "../../verify/trust/trust.ts";
 import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";

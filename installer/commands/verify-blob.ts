@@ -1,24 +1,26 @@
-import { createHash } from "node:crypto";
-import { basename } from "node:path";
 import type { CertificateIdentity } from "../../bundles/model/certificate-identity.ts";
 import { digestFromHex, parseDigest } from "../../bundles/model/digest.ts";
 import { plain } from "../../bundles/model/plain-text.ts";
 import { keyNames } from "../../bundles/model/public-key.ts";
 import { loadPublicKey } from "../../bundles/sign/public-key-file.ts";
+import { signatureError } from "../../verify/signature/error.ts";
 import {
   type Artifact,
   BLOB_BUNDLE_MAX_BYTES,
   digestOfArtifact,
+  isKeyMessage,
   type VerifiedBlob,
-  verifyKeyBlob,
-} from "../../verify/signature/blob.ts";
-import { signatureError } from "../../verify/signature/error.ts";
+  verifyMessage,
+} from "../../verify/signature/message.ts";
 import { plainKeyBundle } from "../../verify/signature/plain-bundle.ts";
-import type { KeyBundle } from "../../verify/signature/sigstore-bundle.ts";
 import type { VerifiedKeylessBlob } from "../../verify/signature/witnessed-blob.ts";
 import type { TrustKey } from "../../verify/trust/trust.ts";
 import { readBoundedFile, readInChunks } from "../host/read-file.ts";
 import { type Command, type Invocation, optionalOption, positionals, requiredOption, usageError } from "./command.ts";
+
+// Not imported: that would evaluate every member of the modules.
+const { createHash } = process.getBuiltinModule("node:crypto");
+const { basename } = process.getBuiltinModule("node:path");
 
 const NAME = "verify-blob";
 const TRUSTED_ROOT_MAX_BYTES = 4 * 1024 * 1024;
@@ -84,7 +86,7 @@ async function verifyAs(
   root: Buffer | undefined,
 ): Promise<VerifiedBlob | VerifiedKeylessBlob> {
   if ("publicKey" in signer && root === undefined) {
-    return verifyKeyBlob(plainKeyBundle(bundle) ?? (await parseAnyKeyBundle(bundle)), artifact, signer);
+    return verifyByKey(bundle, artifact, signer);
   }
   // Brings all of Sigstore's formats.
   const { verifyKeylessBlob, verifyWitnessedBlob } = await import("../../verify/signature/witnessed-blob.ts");
@@ -92,9 +94,16 @@ async function verifyAs(
   return verifyKeylessBlob(bundle, digestOfArtifact(artifact), signer, root as Buffer);
 }
 
-async function parseAnyKeyBundle(bundle: Buffer): Promise<KeyBundle> {
+/** Loads no more than this bundle asks for. */
+async function verifyByKey(json: Buffer, artifact: Artifact, key: TrustKey): Promise<VerifiedBlob> {
+  const plainBundle = plainKeyBundle(json);
+  if (plainBundle && isKeyMessage(plainBundle) && typeof artifact !== "string") {
+    return verifyMessage(plainBundle, artifact, key);
+  }
+  const { verifyKeyBlob } = await import("../../verify/signature/blob.ts");
+  if (plainBundle) return verifyKeyBlob(plainBundle, artifact, key);
   const { parseKeyBundle } = await import("../../verify/signature/sigstore-bundle.ts");
-  return parseKeyBundle(bundle);
+  return verifyKeyBlob(parseKeyBundle(json), artifact, key);
 }
 
 function readSigner(invocation: Invocation): TrustKey | CertificateIdentity {
@@ -145,5 +154,7 @@ function readArtifact(path: string): Artifact {
     if (size <= KEPT_MAX_BYTES) kept.push(Buffer.from(chunk));
   });
   const digest = digestFromHex(hash.digest("hex"));
-  return size <= KEPT_MAX_BYTES ? { digest, bytes: Buffer.concat(kept) } : digest;
+  if (size > KEPT_MAX_BYTES) return digest;
+  const [only = Buffer.alloc(0), ...others] = kept;
+  return { digest, bytes: others.length === 0 ? only : Buffer.concat(kept) };
 }

@@ -9,9 +9,9 @@
 import { type Digest, isDigest } from "../../bundles/model/digest.ts";
 import type { TrustKey } from "../trust/trust.ts";
 import { signatureError } from "./error.ts";
+import { holdsOver } from "./message.ts";
 import { parseKeyBundle, parseSigstoreBundle } from "./sigstore-bundle.ts";
 import {
-  holdsOver,
   member,
   parsePayload,
   parseStatement,

@@ -2,7 +2,6 @@
  * An in-toto statement in a DSSE envelope that is parsed: what it says, and which of some keys signed it. Loads no
  * package, so that `verify-blob` starts fast.
  */
-import { verify } from "node:crypto";
 import type { Bundle, BundleWithPublicKey } from "@sigstore/bundle";
 import { type Digest, isDigest } from "../../bundles/model/digest.ts";
 import { duplicateMember } from "../../bundles/model/duplicate-member.ts";
@@ -10,6 +9,7 @@ import { unfitForCanonicalJson } from "../../bundles/model/json-limits.ts";
 import { IN_TOTO_PAYLOAD } from "../../bundles/model/media-types.ts";
 import type { TrustKey } from "../trust/trust.ts";
 import { signatureError } from "./error.ts";
+import { holdsOver } from "./message.ts";
 
 /** Statement v1 is ours; cosign 2 and 3 still write v0.1 for attestations. The members used are the same. */
 const STATEMENT_TYPES = ["https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"];
@@ -136,15 +136,6 @@ function subjectDigest(subject: unknown, i: number): Digest {
   const digest = typeof hex === "string" ? `sha256:${hex}` : undefined;
   if (!isDigest(digest)) throw refused(`/subject/${i}/digest/sha256: want 64 lower-case hexadecimal digits`);
   return digest;
-}
-
-/** Whether `key` signed `message`: ECDSA with SHA-256. Node throws for what is no signature at all. */
-export function holdsOver(message: Buffer, signature: Buffer, key: TrustKey): boolean {
-  try {
-    return verify("sha256", message, key.publicKey, signature);
-  } catch {
-    return false;
-  }
 }
 
 export function unknownKey(what: string, keys: readonly TrustKey[]): Error {

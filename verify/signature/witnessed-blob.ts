@@ -7,17 +7,10 @@ import type { CertificateIdentity } from "../../bundles/model/certificate-identi
 import type { Digest } from "../../bundles/model/digest.ts";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import type { TrustKey } from "../trust/trust.ts";
-import {
-  type Artifact,
-  describeBlob,
-  digestOfArtifact,
-  requireArtifact,
-  type SignedBlob,
-  type VerifiedBlob,
-  verifyKeyBlob,
-} from "./blob.ts";
+import { describeBlob, requireArtifact, verifyKeyBlob } from "./blob.ts";
 import { signatureError } from "./error.ts";
 import { verifyKeyless, type WitnessedTime } from "./keyless.ts";
+import { type Artifact, digestOfArtifact, type SignedBlob, type VerifiedBlob } from "./message.ts";
 import { type KeyBundle, parseKeyBundle, parseSigstoreBundle } from "./sigstore-bundle.ts";
 import { parseTrustedRoot } from "./trusted-root.ts";
 import { signedEntity, verifierFor } from "./witnesses.ts";
