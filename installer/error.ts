@@ -6,4 +6,5 @@ export const installerError = errorArea({
   FILE_NOT_FOUND: 4,
   FILE_UNREADABLE: 5,
   FILE_WRITE_FAILED: 5,
+  OUTPUT_WRITE_FAILED: 5,
 });

@@ -6,8 +6,7 @@ import { usageError } from "./commands/command.ts";
 import { commands } from "./commands/commands.ts";
 import { installerError } from "./error.ts";
 import { STOPPED_EXIT, Stopped } from "./ui/stopped.ts";
-import { createTerminal, errorLines } from "./ui/terminal.ts";
-import { wrapped } from "./ui/wrapped.ts";
+import { createTerminal, errorLines, hintsOf } from "./ui/terminal.ts";
 
 // An import would evaluate every member of the module, and MIMEType takes longer to load than main.ts.
 const { parseArgs } = process.getBuiltinModule("node:util");
@@ -28,56 +27,23 @@ function findVerb(argv: readonly string[]): { name: string; rest: readonly strin
   return undefined;
 }
 
-/** Explains a verb, or lists the verbs that begin with a word, or all. @throws USAGE if there is none */
-async function printHelp(words: readonly string[]): Promise<void> {
-  const topic = words.filter((word) => !word.startsWith("-")).join(" ");
-  const isMeant = (verb: string): boolean => topic === "" || verb === topic || verb.startsWith(`${topic} `);
-  const meant = await Promise.all([...commands].filter(([verb]) => isMeant(verb)).map(([, load]) => load()));
-  if (meant.length === 0) throw noVerb(topic, "sealift help");
-  if (words.includes("--json")) {
-    const verbs = meant.map(({ name, summary, usage, details = [] }) => ({ name, summary, usage, details }));
-    process.stdout.write(`${plainJson({ verbs })}\n`);
-    return;
-  }
-  const [only] = meant;
-  const lines = meant.length === 1 && only?.name === topic ? explained(only) : listed(meant);
-  const { isTTY, columns } = process.stdout;
-  const fitting = isTTY ? lines.flatMap((line) => wrapped(line, (columns || 80) - 1)) : lines;
-  process.stdout.write(`${fitting.join("\n")}\n`);
-}
-
-function explained({ name, usage, summary, details = [] }: Command): string[] {
-  return [`sealift ${name} ${usage}`.trimEnd(), "", summary, ...details.map((line) => `  ${line}`.trimEnd())];
-}
-
-function listed(verbs: readonly Command[]): string[] {
-  const width = Math.max(...verbs.map(({ name }) => name.length));
-  return [
-    "sealift VERB [ARGUMENTS] [--json] [--no-color] [--yes]",
-    "",
-    ...verbs.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`),
-    "",
-    "sealift help VERB explains one verb; runbooks/ has the procedures; runbooks/errors.md has every error.",
-  ];
-}
-
-function noVerb(words: string, hint: string): Error {
-  return installerError("USAGE", `there is no verb ${JSON.stringify(words)}`, { hints: [hint] });
-}
-
-function parse(
+async function parse(
   command: Command,
   rest: readonly string[],
-): { values: Record<string, OptionValue>; positionals: string[] } {
+): Promise<{ values: Record<string, OptionValue>; positionals: string[] }> {
+  const options = { ...GLOBAL_OPTIONS, ...command.options };
   try {
-    const options = { ...GLOBAL_OPTIONS, ...command.options };
     return parseArgs({ args: [...rest], options, allowPositionals: true, strict: true }) as {
       values: Record<string, OptionValue>;
       positionals: string[];
     };
   } catch (cause) {
     // Node's own text is one sentence and may go on with advice about "--"; the first sentence is ours to show.
-    throw usageError(command.name, reasonOf(cause).split(". ")[0] as string);
+    const [problem = ""] = reasonOf(cause).split(/\.\s/);
+    const [, unknown] = /^Unknown option '--([^'=]+)/.exec(problem) ?? [];
+    const { nearest } = await import("./commands/help.ts");
+    const near = unknown === undefined ? undefined : nearest(unknown, Object.keys(options));
+    throw usageError(command.name, near === undefined ? problem : `${problem}; the nearest is --${near}`);
   }
 }
 
@@ -92,38 +58,51 @@ async function main(argv: readonly string[]): Promise<number> {
     return 0;
   }
   if (first === undefined || first === "help" || first === "--help" || first === "-h") {
-    await printHelp(others);
+    await (await import("./commands/help.ts")).printHelp(others);
     return first === undefined ? 2 : 0;
   }
   const verb = findVerb(argv);
   if (!verb) {
-    const isGroup = [...commands.keys()].some((name) => name.startsWith(`${first} `));
-    if (!isGroup) throw noVerb(first, "sealift help");
-    if (!others.includes("--help") && !others.includes("-h"))
-      throw noVerb(
-        [first, ...others.slice(0, 1).filter((word) => !word.startsWith("-"))].join(" "),
-        `sealift help ${first}`,
-      );
+    const { printHelp, unknownVerb } = await import("./commands/help.ts");
+    if (!others.includes("--help") && !others.includes("-h")) throw unknownVerb(argv);
     await printHelp(argv);
     return 0;
   }
   const command = await (commands.get(verb.name) as () => Promise<Command>)();
-  const { values, positionals } = parse(command, verb.rest);
+  const { values, positionals } = await parse(command, verb.rest);
   if (values["help"]) {
-    await printHelp([verb.name, ...(values["json"] ? ["--json"] : [])]);
+    const { printHelp } = await import("./commands/help.ts");
+    await printHelp([...verb.name.split(" "), ...(values["json"] ? ["--json"] : [])]);
     return 0;
   }
+  mayChange = "plan" in command.options && values["plan"] !== true;
   const terminal = createTerminal({ json: values["json"] === true });
   return command.run({ args: positionals, options: values, terminal });
 }
 
-// Whoever reads our output may stop (`sealift status | head`), and a terminal may go away (EIO): that is no
-// defect, and must not end an operation half-way. SIGHUP says it to those who care.
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on("error", (cause: NodeJS.ErrnoException) => {
-    if (cause.code !== "EPIPE" && cause.code !== "EIO") throw cause;
+/** The verb changes what lies elsewhere, so its exit code must not say that nothing was changed. */
+let mayChange = false;
+/** Why not all that was said could be written. */
+let lost: NodeJS.ErrnoException | undefined;
+
+// Whoever reads our output may stop (`sealift status | head`), a terminal may go away (EIO), the disk of the file
+// that it goes to may be full: none of it is a defect, and none must end an operation half-way. SIGHUP says it to
+// those who care; what a file lacks is told at the end.
+process.stdout.on("error", (cause: NodeJS.ErrnoException) => {
+  if (cause.code !== "EPIPE" && cause.code !== "EIO") lost ??= cause;
+});
+process.stderr.on("error", () => undefined);
+process.on("exit", () => {
+  if (!lost) return;
+  const error = installerError("OUTPUT_WRITE_FAILED", `not all of the output could be written: ${reasonOf(lost)}`, {
+    cause: lost,
+    hints: mayChange
+      ? ["what was to be changed is changed or not as the exit code says; sealift status tells what runs"]
+      : ["make room, or send the output elsewhere, and run it again"],
   });
-}
+  process.stderr.write(`${errorLines(error).join("\n")}\n`);
+  if (process.exitCode === 0 && !mayChange) process.exitCode = error.exit;
+});
 
 try {
   process.exitCode = await main(process.argv.slice(2));
@@ -147,7 +126,9 @@ function report(cause: unknown): number {
         });
   if (error.code === "INTERNAL" && cause instanceof Error) process.stderr.write(`${cause.stack ?? ""}\n`);
   if (process.argv.includes("--json")) {
-    process.stdout.write(`${plainJson({ error: { code: error.code, message: error.message, hints: error.hints } })}\n`);
+    process.stdout.write(
+      `${plainJson({ error: { code: error.code, message: error.message, hints: hintsOf(error) } })}\n`,
+    );
   }
   process.stderr.write(`${errorLines(error).join("\n")}\n`);
   return error.exit;

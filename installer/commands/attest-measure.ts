@@ -41,6 +41,7 @@ export const attestMeasure: Command = {
     "--tdx                 MRTD of a TD that is made of it; what it starts then is in RTMRs, which are not computed",
     "--vcpus N             how many processors; may be given several times",
     `--cpu MODEL           QEMU's CPU model (default EPYC-v4), one of ${Object.keys(CPU_SIGNATURES).join(", ")}`,
+    "--vmm V               who starts it: qemu (default), ec2 or gce; the last two measure no CPU model",
     "--kernel, --initrd    what QEMU starts directly; needs an OVMF of OvmfPkg/AmdSev",
     "--append TEXT         the kernel's command line",
     "--guest-features HEX  SEV_FEATURES (default 0x1, SEV-SNP alone)",

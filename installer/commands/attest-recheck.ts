@@ -36,6 +36,7 @@ export const attestRecheck: Command = {
     "FILE            what attest unlock wrote; whether it was used does not matter",
     "--verifiers F   allowed_signers lines, as `sealift policy show` prints them after the word verifier",
     "--challenge, --evidence, --collateral, --policy, --release   the very files that the verifier used, by the same names",
+    "--trust DIR     release trust to verify the release by; the site's own if absent (--state DIR)",
     "The sealed key is not looked at. Exit 0: signature, files and verdict are the receipt's. Exit 3: something differs.",
   ],
   options: {

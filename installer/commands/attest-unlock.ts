@@ -33,6 +33,7 @@ export const attestUnlock: Command = {
     "--out F         the release, to be carried to the site",
     `--hours N       how long the site then counts as attested, 1 to ${HOURS_MAX} (default ${DEFAULT_HOURS})`,
     "--release B     verify this bundle too; the launch digest must be one of its manifest's",
+    "--trust DIR     release trust to verify it by; the site's own if absent (--state DIR)",
     "Known-bad evidence is appraised first: if any of it is accepted, everything stops (ATTEST_CANARY_ACCEPTED).",
     "Exit 0: the release was written. Exit 3: denied; or simulated, with a release that has no key in it.",
   ],

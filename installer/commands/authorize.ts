@@ -71,6 +71,7 @@ export const authorize: Command = {
     "                      trust DIR | policy FILE | prune | uninstall | tls renew | tls import CHAIN |",
     "                      rotate secrets | rotate certificates | restore FILE --identity KEY |",
     "                      tenant add NAME … | api-key add …, with the options of the verb",
+    "--out FILE.request    the request; an existing file is not replaced",
     "--key K               sign at once into FILE.request.sig, FILE.request.2.sig …",
     RECORDS_DETAIL,
     ...REQUEST_DETAILS,

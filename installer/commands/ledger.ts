@@ -213,7 +213,10 @@ export const ledgerExport: Command = {
   name: "ledger export",
   summary: "write the ledger, or only its head, for somebody to keep outside this host",
   usage: "--out FILE [--head] [--state DIR]",
-  details: ["--head                only site, number of entries and head, small enough for a note"],
+  details: [
+    "--out FILE            an existing file is not replaced",
+    "--head                only site, number of entries and head, small enough for a note",
+  ],
   options: { out: { type: "string" }, head: { type: "boolean" }, ...STATE_OPTION },
   run: async (invocation) => {
     positionals(invocation, "ledger export");

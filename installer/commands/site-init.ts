@@ -23,7 +23,7 @@ export const siteInit: Command = {
   usage:
     "--operators FILE [--threshold ACTION=M…] [--recovery-key PUB] [--reviewers FILE] [--backup-recipients FILE] [--state DIR]",
   details: [
-    'each line of FILE: NAME namespaces="sealift-authorization" ssh-ed25519 AAAA… (see ssh-keygen, ALLOWED SIGNERS)',
+    '--operators FILE      each line: NAME namespaces="sealift-authorization" ssh-ed25519 AAAA… (ssh-keygen, ALLOWED SIGNERS)',
     `--threshold ACTION=M  how many operators must sign (default 1); actions: ${ACTIONS.join(", ")}`,
     "--recovery-key PUB    a public key whose private half lies offline: it may replace operators, nothing else",
     "--reviewers FILE      keys that are known and move nothing; lines as of operators",

@@ -249,7 +249,10 @@ export const apiKeyList: Command = {
   name: "api-key list",
   summary: "the appliance's API keys: whose, for what, how long; never a key itself",
   usage: "[--tenant NAME] [--state DIR]",
-  details: ["--json has the ids too, by which the audit log names tenant, actor and key."],
+  details: [
+    "--tenant NAME         of this tenant only",
+    "--json has the ids too, by which the audit log names tenant, actor and key.",
+  ],
   options: { tenant: { type: "string" }, ...STATE_OPTION },
   run: async (invocation) => {
     const name = "api-key list";

@@ -27,6 +27,7 @@ export const trustInit: Command = {
   summary: "make the release trust: who may sign what, and how many of them must (TUF metadata)",
   usage: "--out DIR --root-key K… --root-threshold M --role ROLE=PUB[@HOLDER]… --threshold ROLE=M… [--appliance NAME]",
   details: [
+    "--out DIR                 a new directory: the metadata, to be published as it is",
     "--root-key K[@HOLDER]     a private key signs at once; a public key signs later with `sealift trust sign`",
     "--root-threshold M        how many root keys must sign (default 1)",
     "--role ROLE=PUB[@HOLDER]  a public key of builder, security or release and who holds it; the file's name if not said",

@@ -31,10 +31,15 @@ export interface Progress {
   done(detail?: string): void;
 }
 
+/** What to type next; of an error that does not say it, what explains its code. */
+export function hintsOf({ code, hints }: SealiftError): readonly string[] {
+  return hints.length > 0 ? hints : [`sealift help ${code}`];
+}
+
 export function errorLines(error: SealiftError): string[] {
   return [
     `sealift: error [${error.code}]: ${plain(error.message)}`,
-    ...error.hints.map((hint) => `  hint: ${plain(hint)}`),
+    ...hintsOf(error).map((hint) => `  hint: ${plain(hint)}`),
   ];
 }
 
