@@ -10,7 +10,7 @@ import { verdictSummary } from "../ui/verdict-summary.ts";
 import { type Command, type Invocation, optionalOption, positionals } from "./command.ts";
 import { carryOut, DEPLOY_DETAILS, DEPLOY_OPTIONS, withPrepared } from "./deploy-verb.ts";
 import { RECORDS_DETAIL, RECORDS_OPTION } from "./records-option.ts";
-import { withSite } from "./site-options.ts";
+import { requireNamedFiles, withSite } from "./site-options.ts";
 
 const NAME = "install";
 
@@ -24,18 +24,18 @@ export const install: Command = {
     "changes nothing; while it works, Ctrl-C brings the old state back. Elsewhere it asks nothing: then BUNDLE",
     "and --key or --request are needed, and without --config the release's defaults hold.",
     "",
-    "BUNDLE                a bundle's tar file, or a directory with its OCI layout",
+    "BUNDLE                a bundle's tar file, or a directory with its media parts or its OCI layout",
     "--config FILE         the site's configuration, YAML or JSON",
     RECORDS_DETAIL,
     ...DEPLOY_DETAILS,
     "",
     "Before it, once for each site: sealift site init --operators FILE, then sealift trust import DIR",
-    "Example: sealift install gateway-1.0.0.tar --config site.yaml --key ~/.ssh/id_ed25519",
   ],
   options: { config: { type: "string" }, ...RECORDS_OPTION, ...DEPLOY_OPTIONS },
   run: async (invocation) => {
     const isAsked = invocation.args.length === 0 && invocation.terminal.interactive;
     if (!isAsked) positionals(invocation, NAME, "BUNDLE");
+    requireNamedFiles(invocation, NAME);
     return withSite(invocation, [NAME, ...invocation.args].join(" "), async (site) => {
       // What would end the verb anyway is said before anybody has typed anything.
       requireNotInstalled(readDeployments(site.paths));

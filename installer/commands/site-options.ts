@@ -2,7 +2,7 @@
 import { resolve } from "node:path";
 import { plain } from "../../bundles/model/plain-text.ts";
 import { tellAuditLog } from "../audit/tell-audit-log.ts";
-import { readBoundedFile } from "../host/read-file.ts";
+import { readBoundedFile, requireReadable } from "../host/read-file.ts";
 import {
   type Authorization,
   checkAuthorization,
@@ -105,6 +105,27 @@ export async function tellLedger({ terminal }: Pick<Invocation, "terminal">, sit
 }
 
 /**
+ * What a person named wrongly is said before a medium is read for minutes, not after.
+ * @throws USAGE if both ways to authorize are mixed; FILE_NOT_FOUND | FILE_UNREADABLE
+ */
+export function requireNamedFiles(invocation: Invocation, command: string): void {
+  requireOneWay(invocation, command);
+  for (const name of ["config", "request"]) {
+    const path = optionalOption(invocation, name);
+    if (path !== undefined) requireReadable(path);
+  }
+  for (const path of repeatedOption(invocation, "authorization")) requireReadable(path);
+}
+
+function requireOneWay(invocation: Invocation, command: string): void {
+  const hasRequest = optionalOption(invocation, "request") !== undefined;
+  if (hasRequest && repeatedOption(invocation, "key").length > 0)
+    throw usageError(command, "--key makes its own request: it does not go with --request");
+  if (!hasRequest && repeatedOption(invocation, "authorization").length > 0)
+    throw usageError(command, "--authorization needs the --request that was signed");
+}
+
+/**
  * The operators' authorization for `subject`: from files, or signed at once, or asked for on a terminal;
  * there it may be the request alone that is written, for others to sign, and the result is undefined.
  * `askedConfig` is a configuration that the next call would have to ask for again.
@@ -117,15 +138,14 @@ export async function obtainAuthorization(
   subject: PlanSubject,
   askedConfig?: string,
 ): Promise<Authorization | undefined> {
+  requireOneWay(invocation, command);
   const requestFile = optionalOption(invocation, "request");
   const keys = repeatedOption(invocation, "key");
   const files = repeatedOption(invocation, "authorization");
   if (requestFile !== undefined) {
-    if (keys.length > 0) throw usageError(command, "--key makes its own request: it does not go with --request");
     const request = await readBoundedFile(requestFile, REQUEST_MAX_BYTES);
     return checkAuthorization(site, subject, request, await readSignatures(files));
   }
-  if (files.length > 0) throw usageError(command, "--authorization needs the --request that was signed");
   const { terminal } = invocation;
   const request = makeRequest(site, subject, requestOptions(invocation, command));
   if (keys.length === 0 && terminal.interactive) {

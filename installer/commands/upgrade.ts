@@ -9,7 +9,7 @@ import { type Command, type Invocation, optionalOption, positionals } from "./co
 import { carryOut, DEPLOY_DETAILS, DEPLOY_OPTIONS, withPrepared } from "./deploy-verb.ts";
 import { configuration, showVerdict } from "./install.ts";
 import { RECORDS_DETAIL, RECORDS_OPTION } from "./records-option.ts";
-import { withSite } from "./site-options.ts";
+import { requireNamedFiles, withSite } from "./site-options.ts";
 
 const NAME = "upgrade";
 
@@ -22,17 +22,16 @@ export const upgrade: Command = {
     "On a terminal it asks for the bundle and the key if they are not given. Ctrl-C while it works brings the",
     "old state back. The site keeps its configuration.",
     "",
-    "BUNDLE                a bundle's tar file, or a directory with its OCI layout",
+    "BUNDLE                a bundle's tar file, or a directory with its media parts or its OCI layout",
     "--config FILE         another configuration than the one that the site has",
     RECORDS_DETAIL,
     ...DEPLOY_DETAILS,
-    "",
-    "Example: sealift upgrade gateway-1.1.0.tar --plan, then without --plan",
   ],
   options: { config: { type: "string" }, ...RECORDS_OPTION, ...DEPLOY_OPTIONS },
   run: async (invocation) => {
     const isAsked = invocation.args.length === 0 && invocation.terminal.interactive;
     if (!isAsked) positionals(invocation, NAME, "BUNDLE");
+    requireNamedFiles(invocation, NAME);
     return withSite(invocation, [NAME, ...invocation.args].join(" "), async (site) => {
       requireInstalled(readDeployments(site.paths));
       const bundle = invocation.args[0] ?? (await askBundle());

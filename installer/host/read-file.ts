@@ -3,7 +3,7 @@ import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { installerError } from "../error.ts";
 
 // An import would evaluate every member of the module: promises and streams, which verify-blob has no use for.
-const { closeSync, constants, fstatSync, openSync, readSync } = process.getBuiltinModule("node:fs");
+const { accessSync, closeSync, constants, fstatSync, openSync, readSync } = process.getBuiltinModule("node:fs");
 
 const CHUNK_BYTES = 1024 * 1024;
 /** How long a pipe may have nobody who writes to it. */
@@ -23,6 +23,18 @@ export async function readBoundedFile(path: string, maxBytes: number): Promise<B
 }
 
 /**
+ * Says at once that a file is not there, where reading it comes after minutes of other work. A pipe is not touched.
+ * @throws FILE_NOT_FOUND | FILE_UNREADABLE
+ */
+export function requireReadable(path: string): void {
+  try {
+    accessSync(path, constants.R_OK);
+  } catch (cause) {
+    throw fileError(path, cause);
+  }
+}
+
+/**
  * Gives all bytes of a file, or of a pipe, in order; each chunk is good until `onChunk` returns. Waits for
  * them: streams would take longer to load than a small file to read. A pipe with no writer is given up after two
  * seconds: on a medium from outside it would hold the verb, and its Ctrl-C, for ever.
@@ -39,12 +51,16 @@ export function readInChunks(path: string, onChunk: (chunk: Buffer) => void): vo
       closeSync(file);
     }
   } catch (cause) {
-    const missing = (cause as NodeJS.ErrnoException).code === "ENOENT";
-    const hints =
-      missing && path.startsWith("sha256:") ? ["a digest is sha256: and 64 lower-case hexadecimal digits"] : [];
-    const code = missing ? "FILE_NOT_FOUND" : "FILE_UNREADABLE";
-    throw installerError(code, `${JSON.stringify(path)}: ${reasonOf(cause)}`, { cause, hints });
+    throw fileError(path, cause);
   }
+}
+
+function fileError(path: string, cause: unknown): Error {
+  const missing = (cause as NodeJS.ErrnoException).code === "ENOENT";
+  const hints =
+    missing && path.startsWith("sha256:") ? ["a digest is sha256: and 64 lower-case hexadecimal digits"] : [];
+  const code = missing ? "FILE_NOT_FOUND" : "FILE_UNREADABLE";
+  return installerError(code, `${JSON.stringify(path)}: ${reasonOf(cause)}`, { cause, hints });
 }
 
 /** Reads from a pipe that was opened without waiting: nothing there yet is not the end. */

@@ -5,10 +5,12 @@ import { join } from "node:path";
 import test from "node:test";
 import { authorize } from "../../installer/commands/authorize.ts";
 import type { Command, OptionValue } from "../../installer/commands/command.ts";
+import { install } from "../../installer/commands/install.ts";
 import { ledgerExport, ledgerShow, ledgerVerify } from "../../installer/commands/ledger.ts";
 import { operatorAdd, operatorList, operatorRemove } from "../../installer/commands/operator.ts";
 import { recover } from "../../installer/commands/recover.ts";
 import { siteInit } from "../../installer/commands/site-init.ts";
+import { upgrade } from "../../installer/commands/upgrade.ts";
 import { acquireLock } from "../../installer/lifecycle/lock.ts";
 import { runVerb, type VerbResult } from "../support/run-verb.ts";
 import { scratch } from "../support/scratch.ts";
@@ -139,4 +141,20 @@ test("what is not a site, an action, a threshold or a number of hours is a usage
   for (const [args, options] of wrong) await assert.rejects(run(authorize, args, { out, ...options }), coded("USAGE"));
   assert.equal((await run(authorize, ["prune"], { out })).exit, 0);
   assert.equal((JSON.parse(readFileSync(out, "utf8")) as { action: string }).action, "prune");
+});
+
+test("what is named wrongly is said before a medium is read", async (t) => {
+  const { at, run } = await place(t);
+  const bundle = ["/nonexistent/bundle.tar"];
+  for (const verb of [install, upgrade]) {
+    const fails = (options: Record<string, OptionValue>, code: string): Promise<void> =>
+      assert.rejects(run(verb, bundle, options), coded(code));
+    await fails({ config: at("none") }, "FILE_NOT_FOUND");
+    await fails({ request: at("none") }, "FILE_NOT_FOUND");
+    await fails({ request: at("operators"), authorization: [at("none")] }, "FILE_NOT_FOUND");
+    await fails({ request: at("operators"), key: [at("alice")] }, "USAGE");
+    await fails({ authorization: [at("operators")] }, "USAGE");
+    // Then the site is looked for.
+    await fails({ config: at("operators"), key: [at("alice")] }, "STATE_NOT_FOUND");
+  }
 });
