@@ -11,7 +11,7 @@ import {
   randomBytes,
   scryptSync,
 } from "node:crypto";
-import { closeSync, constants, fsyncSync, openSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, constants, existsSync, fsyncSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { xsalsa20poly1305 } from "@noble/ciphers/salsa.js";
 import { modelError } from "../model/error.ts";
 import { requireP256 } from "../model/public-key.ts";
@@ -109,7 +109,7 @@ export function generateKeyFiles(prefix: string, password: string): { readonly p
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const [keyPath, pubPath] = [`${prefix}.key`, `${prefix}.pub`];
   // Before the key's file is made, so that an old .pub does not cost the new .key a write and a removal.
-  if (statSync(pubPath, { throwIfNoEntry: false })) throw keyExists(pubPath);
+  if (existsSync(pubPath)) throw keyExists(pubPath);
   writeNew(keyPath, encryptPrivateKey(privateKey, password), 0o600);
   try {
     writeNew(pubPath, publicKeyPem(publicKey), 0o644);

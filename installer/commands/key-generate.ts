@@ -1,3 +1,4 @@
+import { rm } from "node:fs/promises";
 import { keyFingerprint } from "../../bundles/model/public-key.ts";
 import { generateKeyFiles } from "../../bundles/sign/key-file.ts";
 import { writeNew } from "../host/write-new.ts";
@@ -12,7 +13,10 @@ async function generateBackupKey(invocation: Invocation, prefix: string): Promis
   const { makeBackupKey } = await import("../backup/age-file.ts");
   const { identity, recipient } = await makeBackupKey();
   await writeNew(`${prefix}.key`, Buffer.from(`# public key: ${recipient}\n${identity}\n`), 0o600);
-  await writeNew(`${prefix}.pub`, Buffer.from(`${recipient}\n`));
+  await writeNew(`${prefix}.pub`, Buffer.from(`${recipient}\n`)).catch(async (cause: unknown) => {
+    await rm(`${prefix}.key`, { force: true });
+    throw cause;
+  });
   terminal.result(`private key  ${prefix}.key`);
   terminal.result(`public key   ${prefix}.pub`);
   terminal.result(`recipient    ${recipient}`);
@@ -27,7 +31,7 @@ export const keyGenerate: Command = {
   details: [
     "--out PREFIX         writes PREFIX.key (mode 0600) and PREFIX.pub; neither may exist",
     "--password-env VAR   the password's variable; else COSIGN_PASSWORD, else asked for on a terminal",
-    "--backup             an age key pair instead, for backups: PREFIX.key has no password and belongs into a safe",
+    "--backup             an age key pair instead, for backups: PREFIX.key has no password and belongs in a safe",
   ],
   options: { out: { type: "string" }, "password-env": { type: "string" }, backup: { type: "boolean" } },
   run: async (invocation) => {

@@ -1,6 +1,6 @@
 /** `key generate --backup`: an age key pair for the safe. */
 import assert from "node:assert/strict";
-import { readFile, stat } from "node:fs/promises";
+import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "node:test";
 import { identitiesIn, recipientsIn } from "../../installer/backup/age-file.ts";
@@ -24,4 +24,13 @@ test("a backup key is private, opens as age's, and is never written over", async
   assert.equal(await readFile(`${prefix}.key`, "utf8"), identity);
   const mixed = await sealift(["key", "generate", "--backup", "--password-env", "X", "--out", `${prefix}2`]);
   assert.equal(mixed.exit, 2, mixed.stderr);
+});
+
+test("a backup key whose public half is there already leaves no private half behind", async (t) => {
+  const directory = await scratch(t);
+  await writeFile(join(directory, "backup.pub"), "another's\n");
+  const refused = await sealift(["key", "generate", "--backup", "--out", join(directory, "backup")]);
+  assert.equal(refused.exit, 5, refused.stderr);
+  assert.match(refused.stderr, /\[FILE_WRITE_FAILED\].*\n {2}hint: choose another name/);
+  assert.deepEqual(await readdir(directory), ["backup.pub"]);
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { createPublicKey, generateKeyPairSync, type KeyObject, sign, verify } from "node:crypto";
-import { readFile, stat, writeFile } from "node:fs/promises";
+import { readFile, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "node:test";
 import { keyFingerprint } from "../../bundles/model/public-key.ts";
@@ -60,6 +60,12 @@ for (const version of ["cosign2", "cosign3"]) {
     assert.equal(keyFingerprint(privateKey), keyFingerprint(loadPublicKey(`${VECTORS}${version}.pub`)));
   });
 }
+
+test("says so when nobody can look whether a new key's file is there", async (t) => {
+  const loop = join(await scratch(t), "loop");
+  await symlink(loop, loop);
+  assert.throws(() => generateKeyFiles(join(loop, "key"), ""), coded("KEY_WRITE_FAILED"));
+});
 
 test("opens a key with the label of cosign 1", () => {
   const key = parsePrivateKey(GOOD.replaceAll("SIGSTORE", "COSIGN"), "right", "key");
