@@ -121,9 +121,7 @@ export async function verifyRelease(input: VerifyInput): Promise<Judged> {
     const scanned = await checkScan(report, question);
     if (input.describe) contents = await describe(report, question, scanned, input.describe.earlier);
   }
-  report.fillGaps(
-    trusted ? "an earlier check failed" : "the release's signatures do not hold, so nothing else of it was read",
-  );
+  report.fillGaps(trusted ? "an earlier check failed" : "nothing else of a release is read before its signatures hold");
   const findings = report.sorted();
   const verdict: Verdict = {
     schemaVersion: 1,

@@ -251,6 +251,11 @@ function standsStill(socketPath: string, answerMaxMs: number, cause: unknown): E
   });
 }
 
+const NOBODY_THERE: Readonly<Record<string, string>> = {
+  ENOENT: "there is no such socket",
+  ECONNREFUSED: "nobody listens at this socket",
+};
+
 /** What a failed question to the engine means. An error that is Sealift's own stays as it is. */
 export function connectionError(socketPath: string, cause: unknown): Error {
   if (cause instanceof Error && cause.name === "SealiftError") return cause;
@@ -263,7 +268,7 @@ export function connectionError(socketPath: string, cause: unknown): Error {
     });
   }
   if (statusCode === undefined) {
-    return engineError("ENGINE_UNREACHABLE", `${where}: ${code ?? reasonOf(cause)}`, {
+    return engineError("ENGINE_UNREACHABLE", `${where}: ${NOBODY_THERE[code ?? ""] ?? code ?? reasonOf(cause)}`, {
       cause,
       hints: ["systemctl start docker starts it; sealift host setup installs it", "sealift doctor"],
     });

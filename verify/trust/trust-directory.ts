@@ -9,6 +9,7 @@ const FILE_NAME =
   /^(?:(?:[1-9][0-9]{0,8}\.(?:root|targets|snapshot)|timestamp)\.json|[0-9a-f]{64}\.trusted_root\.json)$/;
 export const TRUST_FILE_MAX_BYTES = 1024 * 1024;
 const FILES_MAX = 1024;
+const WANTED = "name the publisher's directory with 1.root.json in it; `sealift trust show DIR` prints its fingerprint";
 
 /**
  * Name → bytes of the TUF metadata files and of the one kind of target; other files are left alone,
@@ -28,15 +29,13 @@ export function readTrustDirectory(directory: string): Map<string, Buffer> {
       `release trust ${JSON.stringify(directory)}: ${reasonOf(cause)}`,
       {
         cause,
-        hints: missing
-          ? ["name the publisher's trust directory with --trust DIR; `sealift trust show DIR` prints its fingerprint"]
-          : [],
+        hints: [WANTED],
       },
     );
   }
   if (!names.includes("1.root.json")) {
     throw trustError("TRUST_NOT_FOUND", `release trust ${JSON.stringify(directory)}: no 1.root.json in it`, {
-      hints: ["name the publisher's trust directory with --trust DIR"],
+      hints: [WANTED],
     });
   }
   if (names.length > FILES_MAX) {
