@@ -1,6 +1,7 @@
 /** Every name below the state directory: what it is, whose, and that nobody else can write or read it. */
 import { type Dirent, lstatSync, readdirSync, type Stats } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
+import { SPOOL } from "../../backup/spool.ts";
 import { STATE_DIRECTORIES } from "../../site/state.ts";
 import type { CheckLog } from "./check-log.ts";
 import { fsckError } from "./error.ts";
@@ -90,9 +91,9 @@ function unknown(path: string): ReturnType<typeof fsckError> {
 }
 
 function leftover(path: string): ReturnType<typeof fsckError> {
-  const isStore = basename(dirname(path)) === "store";
+  const isForRecover = basename(dirname(path)) === "store" || basename(path) === SPOOL;
   return fsckError("FSCK_LEFTOVER", `${JSON.stringify(path)}: is work that did not end`, {
-    hints: isStore ? ["sealift recover puts it right"] : typed(path, "rm -r"),
+    hints: isForRecover ? ["sealift recover puts it right"] : typed(path, "rm -r"),
   });
 }
 

@@ -136,6 +136,12 @@ const DAMAGES: readonly (readonly [
     4,
   ],
   [
+    "a backup that a killed restore left in clear",
+    () => mkdirSync(site.path(".spool.new"), 0o700),
+    ["FSCK_LEFTOVER"],
+    4,
+  ],
+  [
     "a release that was not whole",
     () => mkdirSync(site.path(`store/.${"0".repeat(64)}.staging`), 0o700),
     ["FSCK_LEFTOVER"],
