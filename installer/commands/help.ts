@@ -6,6 +6,7 @@ import { wrapped } from "../ui/wrapped.ts";
 import type { Command } from "./command.ts";
 import { commands } from "./commands.ts";
 import { examples } from "./examples.ts";
+import { summaries } from "./summaries.ts";
 
 /** AREA_CONDITION, as runbooks/errors.md has them. */
 const CODE = /^(?:USAGE|INTERNAL|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)$/;
@@ -32,17 +33,24 @@ export async function printHelp(words: readonly string[]): Promise<void> {
   const topic = wordsOf(words);
   const isJson = words.includes("--json");
   const [only = ""] = topic;
-  if (topic.length === 1 && CODE.test(only)) return print(isJson, explainedCode(only));
-  const isMeant = (verb: string): boolean => topic.every((word, i) => verb.split(" ")[i] === word);
-  const meant = await Promise.all([...commands].filter(([verb]) => isMeant(verb)).map(([, load]) => load()));
-  if (meant.length === 0) throw unknownVerb(topic);
-  const verbs = meant.map((command) => {
-    const { name, summary, usage } = command;
-    return { name, summary, usage, details: detailsOf(command), examples: examples[name] ?? [] };
-  });
-  const [first] = verbs;
-  const isOne = verbs.length === 1 && first?.name === topic.join(" ");
-  print(isJson, { document: { verbs }, lines: isOne && first ? explained(first) : listed(meant, topic.length === 0) });
+  if (topic.length === 1 && CODE.test(only)) {
+    const { document, lines } = explainedCode(only);
+    return isJson ? printDocument(document) : printLines(lines);
+  }
+  const names = [...commands.keys()].filter((verb) => topic.every((word, i) => verb.split(" ")[i] === word));
+  if (names.length === 0) throw unknownVerb(topic);
+  const isOne = names.length === 1 && names[0] === topic.join(" ");
+  // The verbs themselves are loaded only for what the list does not say of them.
+  if (!isJson && !isOne) return printLines(listed(names, topic.length === 0));
+  const verbs = await Promise.all(names.map(loadExplained));
+  if (isJson) printDocument({ verbs });
+  else printLines(verbs.flatMap(explained));
+}
+
+async function loadExplained(name: string): Promise<Explained> {
+  const command = await (commands.get(name) as () => Promise<Command>)();
+  const { summary, usage } = command;
+  return { name, summary, usage, details: detailsOf(command), examples: examples[name] ?? [] };
 }
 
 const STATE_DETAIL = /(?:^|\W)--state DIR {2,}/;
@@ -65,10 +73,14 @@ interface Page {
   readonly lines: readonly string[];
 }
 
-function print(isJson: boolean, { document, lines }: Page): void {
+function printDocument(document: object): void {
+  process.stdout.write(`${plainJson(document)}\n`);
+}
+
+function printLines(lines: readonly string[]): void {
   const { isTTY, columns } = process.stdout;
   const fitting = isTTY ? lines.flatMap((line) => wrapped(line, (columns || 80) - 1)) : lines;
-  process.stdout.write(isJson ? `${plainJson(document)}\n` : `${fitting.join("\n")}\n`);
+  process.stdout.write(`${fitting.join("\n")}\n`);
 }
 
 type Explained = Required<Pick<Command, "name" | "usage" | "summary" | "details">> & { examples: readonly string[] };
@@ -85,12 +97,12 @@ function explained({ name, usage, summary, details, examples: typed }: Explained
   ];
 }
 
-function listed(verbs: readonly Command[], isAll: boolean): string[] {
-  const width = Math.max(...verbs.map(({ name }) => name.length));
+function listed(names: readonly string[], isAll: boolean): string[] {
+  const width = Math.max(...names.map((name) => name.length));
   return [
     "sealift VERB [ARGUMENTS] [OPTIONS]",
     "",
-    ...verbs.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`),
+    ...names.map((name) => `  ${name.padEnd(width)}  ${summaries[name]}`),
     "",
     ...(isAll ? FOR_EVERY_VERB : ["sealift help VERB explains one verb."]),
   ];
