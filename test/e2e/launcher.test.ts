@@ -12,6 +12,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -172,6 +173,33 @@ describe("the launcher in a fresh clone", { skip: missing ? `${missing} is not o
     assert.deepEqual([status, stderr], [0, ""]);
     assert.match(stdout, /^sealift /);
     assert.equal(statSync(stamp).ino, before);
+  });
+
+  test("starts no program to find that the lock is as it was, and compares it where its time is another", () => {
+    const lock = join(clone, "package-lock.json");
+    const stamp = join(clone, "node_modules/.sealift-lock");
+    assert.equal(statSync(stamp, { bigint: true }).mtimeNs, statSync(lock, { bigint: true }).mtimeNs);
+    // Everything but cmp, which then fails as if they differed.
+    const withoutCmp = join(work, "no cmp");
+    mkdirSync(withoutCmp);
+    for (const tool of readdirSync(withoutNpm).filter((name) => name !== "cmp"))
+      symlinkSync(readlinkSync(join(withoutNpm, tool)), join(withoutCmp, tool));
+    assert.equal(run(["--version"], { PATH: withoutCmp }).status, 0);
+
+    const before = readFileSync(lock, "utf8");
+    const { atime, mtime } = statSync(lock);
+    for (const time of [new Date(0), new Date(mtime.getTime() + 1)]) {
+      utimesSync(lock, atime, time);
+      assert.equal(run(["--version"], { PATH: withoutNpm }).status, 0, "the same lock with another time");
+      // As from an archive, or from a branch: another lock, and older than what was brought.
+      writeFileSync(lock, `${before}\n`);
+      utimesSync(lock, atime, time);
+      const { status, stderr } = run(["--version"], { PATH: withoutNpm });
+      assert.equal(status, 4);
+      assert.match(stderr, /LAUNCHER_NO_NPM/);
+      writeFileSync(lock, before);
+    }
+    assert.equal(run(["--version"], { PATH: withoutNpm }).status, 0);
   });
 
   test("ignores an environment that would change what runs", () => {
