@@ -1,21 +1,31 @@
-/** The runbooks' links lead somewhere, and the error codes that they name exist. */
+/** The documents' links lead somewhere, the files and the error codes that they name exist. */
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, globSync, readFileSync } from "node:fs";
+import { dirname, join, normalize } from "node:path";
 import test from "node:test";
 import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
-const DIRECTORY = join(ROOT, "runbooks");
-const names = readdirSync(DIRECTORY).filter((name) => name.endsWith(".md"));
-const CODES = new Set(headings("errors.md").map((line) => line.replace(/^#+ /, "")));
+const documents = globSync(["*.md", "runbooks/**/*.md", "test/**/*.md"], {
+  cwd: ROOT,
+  exclude: ["**/node_modules/**"],
+}).sort();
+const CODES = new Set(headings("runbooks/errors.md").map((line) => line.replace(/^#+ /, "")));
+/** Names files below test/, and has a test of its own. */
+const REQUIREMENTS = "runbooks/requirements.md";
+/** What an attacker writes, or what a checkout does not have. */
+const NO_FILES = ["compose/../elsewhere"];
 
-function read(name: string): string {
-  return readFileSync(join(DIRECTORY, name), "utf8");
+function read(path: string): string {
+  return readFileSync(join(ROOT, path), "utf8");
 }
 
-function headings(name: string): string[] {
-  return read(name)
+function prose(path: string): string {
+  return read(path).replaceAll(/^```.*?^```$/gms, "");
+}
+
+function headings(path: string): string[] {
+  return prose(path)
     .split("\n")
     .filter((line) => /^#+ /.test(line));
 }
@@ -28,20 +38,44 @@ function anchorOf(heading: string): string {
     .replaceAll(" ", "-");
 }
 
-for (const name of names.filter((one) => one !== "errors.md")) {
-  test(`links in runbooks/${name} lead to a file and a heading that are there`, () => {
-    for (const [, target = ""] of read(name).matchAll(/\]\(([^)\s]+)\)/g)) {
-      if (/^https?:/.test(target)) continue;
-      const [file = "", anchor] = target.split("#");
-      const path = file === "" ? name : file;
-      assert.ok(existsSync(join(DIRECTORY, path)), target);
-      if (anchor !== undefined) assert.ok(headings(path).map(anchorOf).includes(anchor), target);
-    }
+/** What is wrong with a link in the document at `path`, if anything is. */
+function brokenLink(path: string, target: string): string | undefined {
+  if (/^https?:/.test(target)) return undefined;
+  const [file = "", anchor] = target.split("#");
+  const to = file === "" ? path : normalize(join(dirname(path), file));
+  if (!existsSync(join(ROOT, to))) return `${target}: no such file`;
+  if (anchor === undefined || headings(to).map(anchorOf).includes(anchor)) return undefined;
+  return `${target}: no such heading`;
+}
+
+for (const path of documents) {
+  test(`links in ${path} lead to a file and a heading that are there`, () => {
+    const targets = [...prose(path).matchAll(/\]\(([^)\s]+)\)/g)].map(([, target = ""]) => target);
+    assert.deepEqual(
+      targets.flatMap((target) => brokenLink(path, target) ?? []),
+      [],
+    );
   });
 
-  test(`error codes in runbooks/${name} are in errors.md`, () => {
-    const prose = read(name).replaceAll(/^```.*?^```$/gms, "");
-    const found = [...prose.matchAll(/\b(?!SEALIFT_)[A-Z]{3,}(?:_[A-Z0-9]+)+\b(?!…)/g)].map(([code]) => code);
+  if (path === REQUIREMENTS) continue;
+  test(`files of ours that ${path} names are there`, () => {
+    const named = read(path).matchAll(
+      /(?<![\w/.-])(?:bundles|compose|installer|runbooks|sbom|test|verify)\/[\w./-]*\w/g,
+    );
+    assert.deepEqual(
+      [...named].map(([name]) => name).filter((name) => !NO_FILES.includes(name) && !existsSync(join(ROOT, name))),
+      [],
+    );
+  });
+}
+
+/** Of operators and reviewers; decisions name codes and constants of others. */
+const forPeople = documents.filter((path) => !/\/adr\/|\/vectors\/|errors\.md$/.test(path));
+for (const path of forPeople) {
+  test(`error codes in ${path} are in errors.md`, () => {
+    const found = [...prose(path).matchAll(/\b(?!SEALIFT_|TLS_)[A-Z]{3,}(?:_[A-Z0-9]+)+\b(?!…)/g)].map(
+      ([code]) => code,
+    );
     assert.deepEqual(
       found.filter((code) => !CODES.has(code)),
       [],
@@ -49,9 +83,9 @@ for (const name of names.filter((one) => one !== "errors.md")) {
   });
 }
 
-test("README's links lead to files that are there", () => {
-  const targets = [...readFileSync(join(ROOT, "README.md"), "utf8").matchAll(/\]\(([^)\s#]+)\)/g)];
-  for (const [, target = ""] of targets) {
-    assert.ok(/^https?:/.test(target) || existsSync(join(ROOT, target)), target);
-  }
+test("a link that leads nowhere would be found", () => {
+  assert.equal(brokenLink("README.md", "runbooks/nowhere.md"), "runbooks/nowhere.md: no such file");
+  assert.equal(brokenLink("README.md", "SECURITY.md#nowhere"), "SECURITY.md#nowhere: no such heading");
+  assert.equal(brokenLink("runbooks/media.md", "#nowhere"), "#nowhere: no such heading");
+  assert.equal(brokenLink("runbooks/adr/0001-no-build-step.md", "../errors.md#trust_expired"), undefined);
 });

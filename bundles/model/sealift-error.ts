@@ -3,7 +3,7 @@
  *
  * Each directory declares its own codes once, in its `error.ts`, with `errorArea`. A code is
  * `AREA_CONDITION`, never renamed and never reused, and has a heading in runbooks/errors.md
- * (test/model/error-list.test.ts compares the two). A refusal by a check is a `Finding`
+ * (test/errors.test.ts compares the two). A refusal by a check is a `Finding`
  * (verify/verdict.ts), not an exception: throw only when the caller cannot go on.
  */
 

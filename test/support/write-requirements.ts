@@ -104,7 +104,7 @@ export function requirementsPage(requirements: readonly Requirement[]): string {
   return `# Requirements
 
 Generated from \`runbooks/requirements.yaml\`: \`node_modules/.bin/node test/support/write-requirements.ts\`. A unit
-test holds this page to it, and each test named here exists; that they pass is for \`npm test\` to say.
+test holds this page to it, and each test named here exists, below \`test/\`; that they pass is for \`npm test\` to say.
 
 | status | rows | means |
 |---|---|---|
