@@ -9,6 +9,17 @@ import { requireOwnBuild } from "../../bundles/sign/sign-release.ts";
 import { ownBuilder } from "../host/own-source.ts";
 import { type Command, positionals } from "./command.ts";
 
+interface Attached {
+  readonly kind: string;
+  readonly about: string;
+  readonly predicateType: string;
+  readonly signatures: number;
+}
+
+/** The order of the index is that of digests, and says nothing to a person. */
+const sortKey = ({ about, kind, predicateType }: Attached): string => JSON.stringify([about, kind, predicateType]);
+const compare = (a: string, b: string): number => (a < b ? -1 : Number(a > b));
+
 export const bundleInspect: Command = {
   name: "bundle inspect",
   summary: "say what is inside a bundle; verifies digests of what it reads, and no signature",
@@ -42,12 +53,16 @@ export const bundleInspect: Command = {
         layers: entry.manifest.layers.length,
         bytes: entry.manifest.layers.reduce((sum, layer) => sum + layer.size, 0),
       }));
-      const attached = signatures.map((object) => ({
-        kind: object.kind,
-        about: object.subject === release.descriptor.digest ? "release" : (names.get(object.subject) ?? object.subject),
-        predicateType: object.descriptor.annotations?.["dev.sigstore.bundle.predicateType"] ?? "",
-        signatures: object.signatures.length,
-      }));
+      const attached = signatures.map(
+        (object): Attached => ({
+          kind: object.kind,
+          about:
+            object.subject === release.descriptor.digest ? "release" : (names.get(object.subject) ?? object.subject),
+          predicateType: object.descriptor.annotations?.["dev.sigstore.bundle.predicateType"] ?? "",
+          signatures: object.signatures.length,
+        }),
+      );
+      attached.sort((a, b) => compare(sortKey(a), sortKey(b)));
       terminal.document({ digest: release.descriptor.digest, release: manifest, images, signatures: attached });
       terminal.result(
         `${manifest.appliance} ${manifest.version} (${manifest.channel}, ${manifest.platform}), made ${manifest.created}`,
@@ -73,7 +88,7 @@ export const bundleInspect: Command = {
         }
       }
       for (const { kind, about, predicateType, signatures: count } of attached) {
-        terminal.result(`signed  ${plain(about).padEnd(16)} ${count} × ${kind} ${plain(predicateType)}`);
+        terminal.result(`signed  ${plain(about).padEnd(16)} ${count} × ${kind} ${plain(predicateType)}`.trimEnd());
       }
       terminal.result(`Not verified: no signature was checked. Next: sealift verify ${plain(path)}`);
       return 0;

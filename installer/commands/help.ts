@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { plainJson } from "../../bundles/model/plain-text.ts";
 import { installerError } from "../error.ts";
-import { wrapped } from "../ui/wrapped.ts";
+import { wrapped } from "../ui/terminal.ts";
 import type { Command } from "./command.ts";
 import { commands } from "./commands.ts";
 import { examples } from "./examples.ts";
@@ -26,6 +26,23 @@ const FOR_EVERY_VERB = [
   "sealift help VERB explains one verb, and sealift help CODE an error code.",
   "runbooks/ has the procedures.",
 ];
+/** Above the first verb of each part of the list. */
+export const PARTS: Readonly<Record<string, string>> = {
+  demo: "To try it",
+  "key generate": "Keys and release trust",
+  "bundle build": "A publisher's bundle",
+  verify: "Judging it",
+  "sbom generate": "What is in it",
+  "attest challenge": "Confidential VMs",
+  "kit lock": "A host for a site",
+  "site init": "Who may move a site, and to what",
+  install: "Moving it",
+  "tls renew": "Looking after it",
+  status: "What runs",
+  inventory: "Carried away and brought back",
+  authorize: "Signatures, and operations that were cut off",
+  "ledger show": "Evidence",
+};
 const FOR_ONE_VERB = "--json, --yes, --no-color and the exit codes are those of every verb: sealift help";
 
 /** `words` are verbs' first words, a verb, an error code or nothing; options among them but --json are passed over. */
@@ -102,7 +119,10 @@ function listed(names: readonly string[], isAll: boolean): string[] {
   return [
     "sealift VERB [ARGUMENTS] [OPTIONS]",
     "",
-    ...names.map((name) => `  ${name.padEnd(width)}  ${summaries[name]}`),
+    ...names.flatMap((name) => [
+      ...(isAll && name in PARTS ? [`${PARTS[name]}:`] : []),
+      `  ${name.padEnd(width)}  ${summaries[name]}`,
+    ]),
     "",
     ...(isAll ? FOR_EVERY_VERB : ["sealift help VERB explains one verb."]),
   ];

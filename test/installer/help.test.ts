@@ -6,7 +6,7 @@ import type { SealiftError } from "../../bundles/model/sealift-error.ts";
 import type { Command } from "../../installer/commands/command.ts";
 import { commands } from "../../installer/commands/commands.ts";
 import { examples } from "../../installer/commands/examples.ts";
-import { detailsOf, nearest, unknownVerb } from "../../installer/commands/help.ts";
+import { detailsOf, nearest, PARTS, unknownVerb } from "../../installer/commands/help.ts";
 
 const all = new Map<string, Command>();
 for (const [name, load] of commands) all.set(name, await load());
@@ -78,6 +78,15 @@ test("what --state is stands once in a verb's help, in the column of the others"
     const lines = detailsOf(one).filter((line) => /--state DIR {2,}/.test(line));
     assert.ok(lines.length === ("state" in one.options ? 1 : 0) || /^attest|^audit/.test(name), name);
   }
+});
+
+test("each part of the list begins with a verb that there is, and the first verb begins one", () => {
+  const names = [...all.keys()];
+  assert.deepEqual(
+    Object.keys(PARTS),
+    names.filter((name) => name in PARTS),
+  );
+  assert.ok((names[0] as string) in PARTS);
 });
 
 test("a slip of the fingers finds the verb or the option that was meant, another word finds none", () => {
