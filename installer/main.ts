@@ -5,7 +5,6 @@ import type { Command, OptionValue } from "./commands/command.ts";
 import { usageError } from "./commands/command.ts";
 import { commands } from "./commands/commands.ts";
 import { installerError } from "./error.ts";
-import { STOPPED_EXIT, Stopped } from "./ui/stopped.ts";
 import { createTerminal, errorLines, hintsOf } from "./ui/terminal.ts";
 
 // An import would evaluate every member of the module, and MIMEType takes longer to load than main.ts.
@@ -88,10 +87,10 @@ let lost: NodeJS.ErrnoException | undefined;
 // Whoever reads our output may stop (`sealift status | head`), a terminal may go away (EIO), the disk of the file
 // that it goes to may be full: none of it is a defect, and none must end an operation half-way. SIGHUP says it to
 // those who care; what a file lacks is told at the end.
-process.stdout.on("error", (cause: NodeJS.ErrnoException) => {
+onceOpened("stdout", (cause) => {
   if (cause.code !== "EPIPE" && cause.code !== "EIO") lost ??= cause;
 });
-process.stderr.on("error", () => undefined);
+onceOpened("stderr", () => undefined);
 process.on("exit", () => {
   if (!lost) return;
   const error = installerError("OUTPUT_WRITE_FAILED", `not all of the output could be written: ${reasonOf(lost)}`, {
@@ -107,12 +106,27 @@ process.on("exit", () => {
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (cause) {
+  const { STOPPED_EXIT, Stopped } = await import("./ui/stopped.ts");
   if (cause instanceof Stopped) {
     process.stderr.write(`${cause.message}\n`);
     process.exitCode = STOPPED_EXIT;
   } else {
     process.exitCode = report(cause);
   }
+}
+
+/** Listens to a stream's errors from when it is first asked for, by whomever: most verbs need one, and each takes 2 ms. */
+function onceOpened(name: "stdout" | "stderr", onError: (cause: NodeJS.ErrnoException) => void): void {
+  const { get: open } = Object.getOwnPropertyDescriptor(process, name) as { get: () => NodeJS.WriteStream };
+  let opened: NodeJS.WriteStream | undefined;
+  Object.defineProperty(process, name, {
+    configurable: true,
+    enumerable: true,
+    get: () => {
+      opened ??= open.call(process).on("error", onError);
+      return opened;
+    },
+  });
 }
 
 /** Prints the error and returns its exit code. */

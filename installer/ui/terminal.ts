@@ -5,7 +5,6 @@
  */
 import { plain, plainJson, plainLines } from "../../bundles/model/plain-text.ts";
 import type { SealiftError } from "../../bundles/model/sealift-error.ts";
-import { wrapped } from "./wrapped.ts";
 
 export interface Terminal {
   readonly json: boolean;
@@ -47,29 +46,32 @@ const PLAIN_INTERVAL_MS = 5_000;
 const LIVE_INTERVAL_MS = 100;
 
 export function createTerminal(options: { readonly json: boolean }): Terminal {
-  const { stdout, stderr } = process;
-  const live = Boolean(stderr.isTTY);
+  // Each stream late: to look at one opens it, which takes time and is not always needed.
   return {
     json: options.json,
-    // Late: to look at stdin opens it, which takes time and is seldom needed.
     get interactive() {
-      return live && Boolean(process.stdin.isTTY);
+      return this.live && Boolean(process.stdin.isTTY);
     },
-    live,
+    get live() {
+      return Boolean(process.stderr.isTTY);
+    },
     result: (line) => {
-      if (!options.json) stdout.write(`${plainLines(line)}\n`);
+      if (!options.json) process.stdout.write(`${plainLines(line)}\n`);
     },
     document: (value) => {
-      if (options.json) stdout.write(`${plainJson(value)}\n`);
+      if (options.json) process.stdout.write(`${plainJson(value)}\n`);
     },
     note: (line) => {
-      stderr.write(`${plainLines(line)}\n`);
+      process.stderr.write(`${plainLines(line)}\n`);
     },
     paragraph: (line) => {
-      for (const part of live ? wrapped(line, (stderr.columns || 80) - 1) : [line])
+      const { stderr } = process;
+      for (const part of stderr.isTTY ? wrapped(line, (stderr.columns || 80) - 1) : [line])
         stderr.write(`${plainLines(part)}\n`);
     },
     progress: (what) => {
+      const { stderr } = process;
+      const live = Boolean(stderr.isTTY);
       let last = Date.now();
       const started = last;
       return {
@@ -88,4 +90,32 @@ export function createTerminal(options: { readonly json: boolean }): Terminal {
       };
     },
   };
+}
+
+const WIDTH_MIN = 40;
+/** Blanks, then a bullet or a label in its column. */
+const START = /^ *(?:- |\S+(?: \S+)* {2,})?/;
+
+/**
+ * `line` in parts of at most `width` characters; those after the first start where its text starts. A word
+ * that is longer, as a digest may be, gets a line of its own and stays whole, so that it can be copied.
+ */
+export function wrapped(line: string, width: number): string[] {
+  const [start = ""] = START.exec(line) ?? [];
+  const isLabelled = start.trim() !== "";
+  const indent = " ".repeat(isLabelled ? start.length : start.length + 2);
+  const limit = Math.max(width, WIDTH_MIN);
+  const lines: string[] = [];
+  let current = start;
+  for (const word of line.slice(start.length).split(/(?<=\S)(?= )/)) {
+    const isFirst = current === start;
+    if ((current + word).length <= limit || (isFirst && !isLabelled)) {
+      current += word;
+    } else {
+      lines.push(current.trimEnd());
+      const isLong = indent.length + word.length > limit;
+      current = (isLong ? "    " : indent) + word.trimStart();
+    }
+  }
+  return [...lines, current];
 }

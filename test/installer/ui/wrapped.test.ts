@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { wrapped } from "../../../installer/ui/wrapped.ts";
+import { wrapped } from "../../../installer/ui/terminal.ts";
 
 test("a line that fits stays as it is", () => {
   for (const line of ["", "  - a bullet", "one two three"]) assert.deepEqual(wrapped(line, 72), [line]);
