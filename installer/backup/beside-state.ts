@@ -2,7 +2,7 @@
  * Where a site that comes to this host is put together: beside the state directory, which it becomes by one rename.
  * All that a backup holds lies there in clear meanwhile, so it must be ours, and nothing of it may be left.
  */
-import { lstatSync, readdirSync, statSync } from "node:fs";
+import { lstatSync, readdirSync, type Stats, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { lifecycleError } from "../lifecycle/error.ts";
 import { acquireLock } from "../lifecycle/lock.ts";
@@ -22,11 +22,10 @@ export function makeBeside(disk: Disk, state: string): string {
   return beside;
 }
 
-/** Whether there was one. @throws LOCK_HELD while a restore is at work there | STATE_UNSAFE */
+/** Whether there was one. @throws LOCK_HELD while a restore is at work there */
 export function removeBeside(disk: Disk, state: string): boolean {
   if (!hasBeside(state)) return false;
   const beside = besideState(state);
-  requireOwn(beside);
   const lock = acquireLock(statePaths(beside).lock, "recover");
   try {
     removeTree(disk, beside);
@@ -36,16 +35,21 @@ export function removeBeside(disk: Disk, state: string): boolean {
   }
 }
 
+/** What somebody else put there is none of a restore's. */
 export function hasBeside(state: string): boolean {
-  return lstatSync(besideState(state), { throwIfNoEntry: false }) !== undefined;
+  const stat = lstatSync(besideState(state), { throwIfNoEntry: false });
+  return stat !== undefined && isOwn(stat);
+}
+
+function isOwn(stat: Stats): boolean {
+  return stat.isDirectory() && stat.uid === (process.geteuid?.() ?? 0) && (stat.mode & 0o077) === 0;
 }
 
 /** In a directory where everybody may write (/tmp) another user may have been first, and would read and exchange all. */
 function requireOwn(path: string): void {
-  const { mode, uid } = lstatSync(path);
-  const isDirectory = (mode & 0o170_000) === 0o040_000;
-  if (isDirectory && uid === (process.geteuid?.() ?? 0) && (mode & 0o077) === 0) return;
-  const got = isDirectory ? `mode ${(mode & 0o777).toString(8)} of uid ${uid}` : "no directory";
+  const stat = lstatSync(path);
+  if (isOwn(stat)) return;
+  const got = stat.isDirectory() ? `mode ${(stat.mode & 0o777).toString(8)} of uid ${stat.uid}` : "no directory";
   throw siteError("STATE_UNSAFE", `${JSON.stringify(path)}: got ${got}, want a directory that is ours alone`, {
     hints: ["find out who made it, and remove it; or name a place where nobody else may write with --state DIR"],
   });
