@@ -35,8 +35,11 @@ export function writeAt(fd: number, bytes: Uint8Array, position: number): void {
 }
 
 export const hostPartsDisk: PartsDisk = {
-  create: (path) =>
-    openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW, 0o644),
+  create: (path) => {
+    // Whatever a medium has under this name, a device of this machine perhaps: it is not written into.
+    rmSync(path, { force: true });
+    return openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o644);
+  },
   write: writeAt,
   truncate: ftruncateSync,
   sync: fsyncSync,
