@@ -8,7 +8,7 @@ import type { Dice } from "./mutants.ts";
 import { type Files, flipped } from "./tamper.ts";
 
 /** What lies under a name: bytes, a link to a file with these bytes that lies outside, or something else. */
-type Lain = Buffer | { readonly linkTo: Buffer } | "pipe" | "directory" | "dangling link";
+export type Lain = Buffer | { readonly linkTo: Buffer } | "pipe" | "directory" | "dangling link" | "device";
 export type DirectoryMutant = readonly (readonly [name: string, lain: Lain])[];
 
 const HEX = "0".repeat(64);
@@ -74,16 +74,31 @@ export function makeDirectoryMutant(
 export function layDirectory(path: string, mutant: DirectoryMutant): void {
   rmSync(path, { recursive: true, force: true });
   mkdirSync(join(path, "blobs/sha256"), { recursive: true });
-  for (const [name, lain] of mutant) {
+  layEntries(path, mutant);
+}
+
+/** Lays down what `entries` name, below the directory `path`. A device, which only root can make, is a pipe elsewhere. */
+export function layEntries(path: string, entries: DirectoryMutant): void {
+  for (const [name, lain] of entries) {
     const at = join(path, name);
     mkdirSync(dirname(at), { recursive: true });
     if (Buffer.isBuffer(lain)) writeFileSync(at, lain);
     else if (lain === "pipe") execFileSync("mkfifo", ["--", at]);
+    else if (lain === "device") makeDevice(at);
     else if (lain === "directory") mkdirSync(at);
     else if (lain === "dangling link") symlinkSync("/nonexistent/x", at);
     else {
       writeFileSync(`${path}.target`, lain.linkTo);
       symlinkSync(`${path}.target`, at);
     }
+  }
+}
+
+/** One that gives zeros without end. */
+function makeDevice(path: string): void {
+  try {
+    execFileSync("mknod", ["--", path, "c", "1", "5"], { stdio: "ignore" });
+  } catch {
+    execFileSync("mkfifo", ["--", path]);
   }
 }

@@ -397,7 +397,23 @@ const groups = ((): ReadonlyMap<string, number> => {
   return found;
 })();
 
-/** The bundle of which mutants are made, and the release in it. */
-export function unmutated(): { readonly bytes: Buffer; readonly digest: Digest } {
-  return { bytes: baseTar, digest: base.small.release.descriptor.digest };
+export interface GoodBundle {
+  readonly bytes: Buffer;
+  /** Of the release in it. */
+  readonly digest: Digest;
+}
+
+/** The bundle of which mutants are made, and who is trusted. */
+export function unmutated(): GoodBundle & { readonly trustFiles: ReadonlyMap<string, Buffer> } {
+  return { bytes: baseTar, digest: base.small.release.descriptor.digest, trustFiles: base.trustFiles };
+}
+
+/** Of the same signers: an older release, and the same release signed once more. */
+export function otherGoodBundles(): { readonly older: GoodBundle; readonly signedAgain: GoodBundle } {
+  const again = signedBundle({ small: base.small, signers });
+  return { older: goodBundle(older), signedAgain: goodBundle(again) };
+}
+
+function goodBundle(bundle: SignedBundle): GoodBundle {
+  return { bytes: renderTar(signedFiles(bundle)), digest: bundle.small.release.descriptor.digest };
 }
