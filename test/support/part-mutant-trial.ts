@@ -136,7 +136,7 @@ function entriesIn(path: string): { readonly entry: Dirent; readonly at: string 
 function contentOn(path: string): string {
   const all = entriesIn(path).flatMap((one) => (one.entry.isDirectory() ? entriesIn(one.at) : [one]));
   const numbered = all.flatMap(({ entry, at }) => {
-    const [, number] = /\.part(\d\d\d?)-of-\d\d\d?$/i.exec(entry.name) ?? [];
+    const [, number] = /^[a-z0-9].*\.part(\d\d\d?)-of-\d\d\d?$/i.exec(entry.name) ?? [];
     return number === undefined || !entry.isFile() ? [] : [{ number: Number(number), at }];
   });
   const hash = createHash("sha256");
