@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
+import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
@@ -71,7 +71,13 @@ export const attestSimulate: Command = {
   },
 };
 
+/** @throws FILE_WRITE_FAILED, also if something is there */
 async function makeDirectories(directory: string): Promise<void> {
+  const there = await readdir(directory).catch(() => []);
+  if (there.length > 0) {
+    const problem = `destination ${JSON.stringify(directory)}: it is not empty`;
+    throw installerError("FILE_WRITE_FAILED", problem, { hints: ["choose another --out"] });
+  }
   await mkdir(join(directory, "collateral"), { recursive: true }).catch((cause: unknown) => {
     throw installerError("FILE_WRITE_FAILED", `destination ${JSON.stringify(directory)}: ${reasonOf(cause)}`, {
       cause,

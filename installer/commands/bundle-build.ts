@@ -1,10 +1,14 @@
+import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { readApplianceDirectory } from "../../bundles/assemble/appliance-directory.ts";
 import { assemble } from "../../bundles/assemble/assemble.ts";
 import { groupBlobs, readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
 import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
+import { isSignatureEntry } from "../../bundles/layout/signature-object.ts";
 import type { Digest } from "../../bundles/model/digest.ts";
+import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { INVENTORY_MAX_BYTES, parseInventory } from "../../bundles/transfer/inventory.ts";
+import { installerError } from "../error.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { cacheDirectory, hostPlatform, sealiftVersion } from "../host/this-host.ts";
 import { megabytes } from "./bundle-split.ts";
@@ -24,7 +28,7 @@ export const bundleBuild: Command = {
   details: [
     "--appliance FILE   what to carry: images, files, Compose file (schema: `sealift schema appliance`)",
     "--version X.Y.Z    the release's version (semver)",
-    "--out FILE         the bundle, one tar; written under FILE.partial until it is complete",
+    "--out FILE         the bundle, one tar; written under FILE.partial until it is complete; replaces an unsigned bundle only",
     "--platform P       linux/amd64 or linux/arm64; this machine's if absent",
     "--base BUNDLE      leave out the layers and files of this release, which the site has; may be given several times",
     "--inventory FILE   leave out what `sealift inventory` wrote there that it has",
@@ -44,6 +48,7 @@ export const bundleBuild: Command = {
     const { terminal } = invocation;
     const directory = await readApplianceDirectory(requiredOption(invocation, "bundle build", "appliance"));
     const out = resolve(requiredOption(invocation, "bundle build", "out"));
+    requireReplaceable(out);
     const leaveOut = await siteHas(invocation);
     const progress = terminal.progress("building");
     const { digest, release, payloadBytes, leftOut } = await assemble({
@@ -81,6 +86,27 @@ export const bundleBuild: Command = {
     return 0;
   },
 };
+
+/** Signatures may have been made on machines that are far away. @throws FILE_WRITE_FAILED */
+function requireReplaceable(out: string): void {
+  if (!existsSync(out) || isUnsignedBundle(out)) return;
+  const problem = `destination ${JSON.stringify(out)}: what is there is no unsigned bundle, and only that is replaced`;
+  throw installerError("FILE_WRITE_FAILED", problem, { hints: ["choose another --out, or move it away"] });
+}
+
+function isUnsignedBundle(path: string): boolean {
+  try {
+    const { layout, store } = openLayout(path);
+    try {
+      return !readLayoutIndex(layout).others.some(isSignatureEntry);
+    } finally {
+      closeStore(store);
+    }
+  } catch (cause) {
+    if (cause instanceof SealiftError) return false;
+    throw cause;
+  }
+}
 
 /** What `--base` and `--inventory` say that the site has. Nothing is verified: at the site it is. */
 async function siteHas(invocation: Invocation): Promise<Set<Digest>> {

@@ -24,7 +24,7 @@ export const bundleSplit: Command = {
   run: async (invocation) => {
     const [path = ""] = positionals(invocation, NAME, "BUNDLE");
     const { terminal } = invocation;
-    const sizeBytes = wholeNumber(invocation, "size", 1, Number.MAX_SAFE_INTEGER);
+    const sizeBytes = wholeNumber(invocation, "size", 1, Number.MAX_SAFE_INTEGER, " bytes");
     const parity = wholeNumber(invocation, "parity", 0, PARITY_MAX);
     const out = resolve(requiredOption(invocation, NAME, "out"));
     const { layout, store } = openLayout(path);
@@ -55,9 +55,9 @@ export function megabytes(bytes: number): number {
   return Math.round(bytes / 1e6);
 }
 
-function wholeNumber(invocation: Invocation, name: string, min: number, max: number): number {
+function wholeNumber(invocation: Invocation, name: string, min: number, max: number, unit = ""): number {
   const text = requiredOption(invocation, NAME, name);
   const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
   if (value >= min && value <= max) return value;
-  throw usageError(NAME, `--${name}: got ${JSON.stringify(text)}, want a whole number from ${min} to ${max}`);
+  throw usageError(NAME, `--${name}: got ${JSON.stringify(text)}, want a whole number from ${min} to ${max}${unit}`);
 }

@@ -51,7 +51,8 @@ test("lock, build, sign in three roles, verify, rebuild", async (t) => {
     "LOCK_MISSING",
   );
   await json(0, "bundle", "lock", "--appliance", file);
-  const built = await json(0, "bundle", "build", "--appliance", file, "--version", "1.0.0", "--out", bundle);
+  const build = ["bundle", "build", "--appliance", file, "--version", "1.0.0", "--out", bundle];
+  const built = await json(0, ...build);
   assert.match(String(built["digest"]), /^sha256:[0-9a-f]{64}$/);
 
   for (const name of ["root", "builder", "security", "release"])
@@ -61,6 +62,7 @@ test("lock, build, sign in three roles, verify, rebuild", async (t) => {
   const roles = ["builder", "security", "release"].flatMap((role) => ["--role", `${role}=${join(root, role)}.pub`]);
   await json(0, "trust", "init", "--out", trust, "--root-key", join(root, "root.key"), ...roles);
   assert.equal((await json(3, "verify", bundle, "--trust", trust))["decision"], "deny");
+  assert.equal((await json(0, ...build))["digest"], built["digest"], "nobody has signed it yet");
   for (const role of ["builder", "security"]) {
     await json(0, "bundle", "sign", bundle, "--role", role, "--key", join(root, `${role}.key`));
   }
@@ -85,6 +87,8 @@ test("lock, build, sign in three roles, verify, rebuild", async (t) => {
   const before = await hash();
   await json(0, "bundle", "attach", bundle, signature);
   assert.equal(await hash(), before, "the same signature twice changes nothing");
+  assert.equal(errorOf(await json(5, ...build)), "FILE_WRITE_FAILED");
+  assert.equal(await hash(), before, "signatures are not built over");
   const verdict = await json(0, "verify", bundle, "--trust", trust);
   assert.equal(verdict["decision"], "allow");
   assert.equal(verdict["scope"], "advisory");
