@@ -6,7 +6,8 @@
  * goes on from there if it was stopped. Of the moves between releases the one with the fewest kills so far is next. SEALIFT_TEST_SEED (1)
  * decides the moments, the delays and the recoveries that are killed; another seed begins anew.
  * SEALIFT_TEST_LOCK is a file that others lock too for what makes the machine busy: it is held while kills are
- * made, some minutes at a time. SEALIFT_TEST_SECONDS ends the sitting in order after so long.
+ * made, some minutes at a time. SEALIFT_TEST_SECONDS ends the sitting in order after so long. SEALIFT_TEST_OPERATIONS
+ * (`restore,new-host`) are the only ones that this sitting kills.
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
@@ -34,6 +35,7 @@ const EVIDENCE = fileURLToPath(new URL("../evidence/deploy-kills.json", import.m
 const SEED = Number(process.env["SEALIFT_TEST_SEED"] ?? 1);
 const SITTING_MS = 1_000 * Number(process.env["SEALIFT_TEST_SECONDS"] ?? Number.POSITIVE_INFINITY);
 const SHARE_MS = 4 * 60_000;
+const ONLY = process.env["SEALIFT_TEST_OPERATIONS"]?.split(",");
 /** "later": so many milliseconds after the write. "placing": of `new-host` alone. */
 const MOMENTS = ["before", "after", "later", "placing"] as const;
 const PLACING_STRIDE = 7;
@@ -61,7 +63,7 @@ inOwnMachine(
       const machine = new Machine(t);
       const share = new Share();
       t.after(() => share.release());
-      const isOver = (): boolean => remaining(evidence).length === 0 || performance.now() > SITTING_MS;
+      const isOver = (): boolean => ofThisSitting(evidence).length === 0 || performance.now() > SITTING_MS;
       for (let turn = 1; !isOver() && evidence.failures.length < FAILURES_MAX; turn += 1) {
         await share.take();
         if (turn % TURNS_OF_A_SITE === 0) await machine.discard();
@@ -85,7 +87,7 @@ inOwnMachine(
 
 /** One kill, or, where none is left to make, one operation towards where there is. */
 async function killAndGoOn(evidence: Evidence, campaign: KillCampaign, next: () => number): Promise<void> {
-  const open = remaining(evidence);
+  const open = ofThisSitting(evidence);
   const possible = campaign.possible();
   const operation = leastKilled(evidence, open);
   if (!possible.includes(operation)) {
@@ -131,6 +133,10 @@ async function killAndGoOn(evidence: Evidence, campaign: KillCampaign, next: () 
     if (wasRecoverKilled) evidence.counts.recoveriesKilled += 1;
   }
   writeEvidence(evidence);
+}
+
+function ofThisSitting(evidence: Evidence): ReturnType<typeof remaining> {
+  return remaining(evidence).filter(({ operation }) => ONLY?.includes(operation) ?? true);
 }
 
 /** What is left of every write first, and then of the moments later. */
