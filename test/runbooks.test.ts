@@ -83,6 +83,40 @@ for (const path of forPeople) {
   });
 }
 
+/** The test that runs the `sh` blocks of each. */
+const RUN_BY: Readonly<Record<string, string>> = {
+  "backup-restore": "backup-restore",
+  "day-two": "runbooks",
+  install: "runbooks",
+  kit: "kit",
+  policy: "key-runbooks",
+  recover: "runbooks",
+  "release-trust": "key-runbooks",
+  rollback: "runbooks",
+  upgrade: "runbooks",
+  "verify-independently": "verify-independently",
+};
+
+test("each block of commands in a runbook says whether a test runs it, and that test is there", () => {
+  const runbooks = documents.filter((path) => /^runbooks\/[\w-]+\.md$/.test(path));
+  const opened = (path: string): string[] =>
+    [...read(path).matchAll(/^ *```([^\n]*)\n.*?^ *```$/gms)].map(([, language = ""]) => language);
+  assert.deepEqual(
+    runbooks.filter((path) => opened(path).includes("")),
+    [],
+    "blocks without a language",
+  );
+  const withCommands = runbooks.filter((path) => opened(path).some((language) => /^sh\b/.test(language)));
+  assert.deepEqual(
+    withCommands,
+    Object.keys(RUN_BY).map((name) => `runbooks/${name}.md`),
+  );
+  for (const [name, by] of Object.entries(RUN_BY)) {
+    const source = read(`test/e2e/${by}.test.ts`);
+    assert.ok(source.includes(`${name}.md`) || source.includes(`"${name}"`), `${by} reads ${name}.md`);
+  }
+});
+
 test("a link that leads nowhere would be found", () => {
   assert.equal(brokenLink("README.md", "runbooks/nowhere.md"), "runbooks/nowhere.md: no such file");
   assert.equal(brokenLink("README.md", "SECURITY.md#nowhere"), "SECURITY.md#nowhere: no such heading");
