@@ -145,7 +145,7 @@ function mixed({ name }: PartsFound, got: string): Error {
 }
 
 function scan(fd: number, size: number, file: FoundFile, found: Found): void {
-  const stretch = new Stretch(fd);
+  const stretch = new Stretch(fd, Math.min(size, SEARCH_BYTES));
   let vainBytes = 0;
   for (let position = 0; position + HEADER_BYTES <= size && vainBytes <= VAIN_TIMES * size; ) {
     const header = stretch.at(position, RECOVERY_HEADER_BYTES);
@@ -210,12 +210,13 @@ function addRecovery(
 /** What was read last of a file, so that looking for packets reads it once. */
 class Stretch {
   readonly #fd: number;
-  readonly #bytes = Buffer.allocUnsafe(SEARCH_BYTES);
+  readonly #bytes: Buffer;
   #start = 0;
   #end = 0;
 
-  constructor(fd: number) {
+  constructor(fd: number, bytes: number) {
     this.#fd = fd;
+    this.#bytes = Buffer.allocUnsafe(bytes);
   }
 
   /** `length` bytes, or fewer at the end of the file; good until the next call. */

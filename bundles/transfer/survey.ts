@@ -84,8 +84,8 @@ export function readPart(
   const { fd, size } = opened;
   const hasher = new PartHasher(blockBytes);
   const unread = new Set<number>();
-  const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
   const end = Math.min(file.size, size);
+  const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, end));
   for (let position = 0; position < end; ) {
     const wanted = chunk.subarray(0, Math.min(CHUNK_BYTES, end - position));
     if (!readsWhole(fd, wanted, position)) {
