@@ -91,11 +91,10 @@ function bringFuzzer(): string {
   return join(home, "node_modules/@jazzer.js/core/dist/cli.js");
 }
 
-/** The directory in which a target's inputs are kept, with its seeds among them. */
+/** The directory in which a target's inputs are kept; target.mjs puts its seeds there. */
 function corpusOf(name: string): string {
   const directory = join(testCache(), "fuzz-corpus", name.replaceAll(/[^A-Za-z0-9]+/g, "-"));
   mkdirSync(directory, { recursive: true });
-  for (const [i, seed] of (fuzzTargets[name]?.seeds ?? []).entries()) writeFileSync(join(directory, `seed-${i}`), seed);
   return directory;
 }
 
@@ -116,7 +115,11 @@ function fuzz(cli: string, name: string, evidence: Evidence): void {
   const { status, stderr, stdout } = spawnSync(
     requirePeer("newer-libc"),
     [...node, cli, join(FUZZER, "target.mjs"), corpus, ...mode, ...includes, "--", ...options],
-    { encoding: "utf8", env: { PATH: process.env["PATH"], SEALIFT_FUZZ: name }, maxBuffer: 64 * 1024 * 1024 },
+    {
+      encoding: "utf8",
+      env: { PATH: process.env["PATH"], SEALIFT_FUZZ: name, SEALIFT_FUZZ_CORPUS: corpus },
+      maxBuffer: 64 * 1024 * 1024,
+    },
   );
   const output = `${stdout}${stderr}`;
   const executions = numberIn(output, /^#(\d+)\s+DONE/gm);
