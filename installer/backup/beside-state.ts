@@ -35,10 +35,13 @@ export function removeBeside(disk: Disk, state: string): boolean {
   }
 }
 
-/** What somebody else put there is none of a restore's. */
+/** What somebody else put there is none of a restore's. What keeps us from looking keeps a restore away, too. */
 export function hasBeside(state: string): boolean {
-  const stat = lstatSync(besideState(state), { throwIfNoEntry: false });
-  return stat !== undefined && isOwn(stat);
+  try {
+    return isOwn(lstatSync(besideState(state)));
+  } catch {
+    return false;
+  }
 }
 
 function isOwn(stat: Stats): boolean {

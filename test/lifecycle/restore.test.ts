@@ -211,6 +211,18 @@ test("what a restore to a new host leaves when it is killed goes with recover, b
   await assert.rejects(runVerb(recover, [], { state }), { code: "STATE_NOT_FOUND" });
 });
 
+test("recover says of a state that cannot be what it says without a restore", async (t) => {
+  const directory = await scratch(t);
+  writeFileSync(join(directory, "file"), "");
+  for (const [state, code] of [
+    [join(directory, "x".repeat(250)), "STATE_NOT_FOUND"],
+    [join(directory, "nowhere/state"), "STATE_NOT_FOUND"],
+    [join(directory, "file/state"), "STATE_UNREADABLE"],
+  ] as const) {
+    for (const plan of [true, false]) await assert.rejects(runVerb(recover, [], { state, plan }), { code }, state);
+  }
+});
+
 test("nothing is unpacked, and nothing removed, where another user made the place ready", async (t) => {
   const directory = await scratch(t);
   const state = join(directory, "state");
