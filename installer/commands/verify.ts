@@ -1,4 +1,3 @@
-import { writeFile } from "node:fs/promises";
 import { closeStore, openStore } from "../../bundles/layout/layout.ts";
 import { plainJson } from "../../bundles/model/plain-text.ts";
 import { readApprovals } from "../../verify/approval-files.ts";
@@ -7,9 +6,9 @@ import type { EarlierRelease } from "../../verify/release-contents.ts";
 import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
 import { renderVerdictText } from "../../verify/verdict-text.ts";
 import type { Judged } from "../../verify/verify.ts";
-import { installerError } from "../error.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { sealiftVersion } from "../host/this-host.ts";
+import { writeOver } from "../host/write-new.ts";
 import { type Command, type Invocation, optionalOption, positionals, repeatedOption, usageError } from "./command.ts";
 import { withImportedRecords } from "./records-option.ts";
 
@@ -69,11 +68,7 @@ export const verify: Command = {
     progress.done(verdict.decision === "allow" ? "allowed" : "denied");
     process.stdout.write(await renderers[formats.stdout](judged));
     const report = optionalOption(invocation, "report");
-    if (report !== undefined) {
-      await writeFile(report, await renderers[formats.report](judged)).catch((cause: unknown) => {
-        throw installerError("FILE_WRITE_FAILED", `report ${JSON.stringify(report)}: ${String(cause)}`, { cause });
-      });
-    }
+    if (report !== undefined) await writeOver(report, await renderers[formats.report](judged));
     return verdict.decision === "allow" ? 0 : 3;
   },
 };

@@ -1,10 +1,10 @@
-/** Files that a person asked for, which never replace another. */
-import { open, rm } from "node:fs/promises";
+/** Files that a person asked for: whole, or not there. */
+import { open, rename, rm, stat, writeFile } from "node:fs/promises";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { installerError } from "../error.ts";
 
 /**
- * Readable by all unless `mode` says otherwise, and on the disk when this returns; whole or not there.
+ * Never replaces another. Readable by all unless `mode` says otherwise, and on the disk when this returns; whole or not there.
  * @throws FILE_WRITE_FAILED, also if it exists
  */
 export async function writeNew(path: string, bytes: Uint8Array, mode = 0o644): Promise<void> {
@@ -25,5 +25,21 @@ export async function writeNew(path: string, bytes: Uint8Array, mode = 0o644): P
       cause,
       hints: exists ? ["choose another name: what is there is never written over"] : [],
     });
+  }
+}
+
+/** Replaces a file of this name, or leaves it as it was; a device or a pipe is written to. @throws FILE_WRITE_FAILED */
+export async function writeOver(path: string, text: string): Promise<void> {
+  const partial = `${path}.partial`;
+  try {
+    const there = await stat(path).catch(() => undefined);
+    if (there && !there.isFile()) return await writeFile(path, text);
+    // Nobody's link of this name is written through.
+    await rm(partial, { force: true });
+    await writeFile(partial, text, { flag: "wx", flush: true });
+    await rename(partial, path);
+  } catch (cause) {
+    await rm(partial, { force: true }).catch(() => undefined);
+    throw installerError("FILE_WRITE_FAILED", `destination ${JSON.stringify(path)}: ${reasonOf(cause)}`, { cause });
   }
 }

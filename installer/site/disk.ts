@@ -64,6 +64,9 @@ export function systemCode(cause: unknown): string | undefined {
   return (cause as NodeJS.ErrnoException | undefined)?.code;
 }
 
+const refused = (cause: unknown): string[] =>
+  ["EACCES", "EPERM"].includes(systemCode(cause) ?? "") ? ["the site's state belongs to root: run this as root"] : [];
+
 /** Runs `work`; a system error becomes STATE_DISK_FULL or STATE_WRITE_FAILED and names `path`. */
 function guard<Value>(path: string, work: () => Value): Value {
   try {
@@ -76,7 +79,9 @@ function guard<Value>(path: string, work: () => Value): Value {
       `destination ${JSON.stringify(path)}: ${reasonOf(cause)}`,
       {
         cause,
-        hints: full ? ["make room on the state directory's filesystem, then run the same command again"] : [],
+        hints: full
+          ? ["make room on the state directory's filesystem, then run the same command again"]
+          : refused(cause),
       },
     );
   }
