@@ -82,13 +82,15 @@ function partsIn(directory: string, only?: string): PartsFound | undefined {
   const named = files.flatMap((file) => {
     const [, name, number, count] = PART_NAME.exec(file.name) ?? [];
     const [, parity] = PARITY_NAME.exec(file.name) ?? [];
-    if (name !== undefined) return [{ file, name, number: Number(number), count: Number(count) }];
-    return parity === undefined ? [] : [{ file, name: parity, number: 0, count: 0 }];
+    if (name !== undefined) return [{ file, name, isPart: true, number: Number(number), count: Number(count) }];
+    return parity === undefined ? [] : [{ file, name: parity, isPart: false, number: 0, count: 0 }];
   });
   const wanted = named.filter(({ name }) => only === undefined || isSame(name, only));
-  const first = wanted.find(({ count }) => count > 0) ?? wanted[0];
+  const first = wanted.find(({ isPart }) => isPart) ?? wanted[0];
   if (!first) return undefined;
-  const foreign = wanted.find(({ name, count }) => !isSame(name, first.name) || (count > 0 && count !== first.count));
+  const foreign = wanted.find(
+    ({ name, isPart, count }) => !isSame(name, first.name) || (isPart && count !== first.count),
+  );
   if (foreign) {
     throw layoutError(
       "PARTS_MIXED",
@@ -97,8 +99,8 @@ function partsIn(directory: string, only?: string): PartsFound | undefined {
     );
   }
   const parts = new Map<number, FoundFile>();
-  for (const { file, number, count } of wanted) {
-    if (count === 0) continue;
+  for (const { file, isPart, number, count } of wanted) {
+    if (!isPart) continue;
     const other = parts.get(number);
     if (other) throw duplicate(file, other);
     if (number === 0 || number > count) {
@@ -110,7 +112,7 @@ function partsIn(directory: string, only?: string): PartsFound | undefined {
     name: first.name,
     count: first.count,
     parts,
-    parity: wanted.filter(({ count }) => count === 0).map(({ file }) => file),
+    parity: wanted.filter(({ isPart }) => !isPart).map(({ file }) => file),
     lists: files.filter(({ name }) => isSame(LIST_NAME.exec(name)?.[1] ?? "", first.name)),
   };
 }

@@ -103,6 +103,12 @@ test("parts of one release that was cut in two ways are refused, and numbers tha
   assert.throws(() => openStore(out), coded("PARTS_MIXED"));
   await rename(join(out, "test-1.0.0-12345678.part03-of-03"), join(out, "test-1.0.0-12345678.part05-of-04"));
   assert.throws(() => openStore(out), coded("PARTS_MIXED", "number 5"));
+  await rename(join(dirname(parts[3]), "test-1.0.0-12345678.part05-of-04"), parts[3]);
+  await copyFile(parts[3], parts[3].replace("of-04", "of-00"));
+  assert.throws(() => openStore(out), coded("PARTS_MIXED", "of-00"));
+  // Alone it is no parity either.
+  for (const part of parts) await rm(part, { force: true });
+  assert.throws(() => openStore(out), coded("PARTS_MIXED", "number 4, want 1 to 0"));
 });
 
 test("the same part twice is refused, and a copy under another's name is recognized", async (t) => {
