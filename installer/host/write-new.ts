@@ -1,5 +1,5 @@
 /** Files that a person asked for: whole, or not there. */
-import { open, rename, rm, stat, writeFile } from "node:fs/promises";
+import { lstat, open, rename, rm, writeFile } from "node:fs/promises";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { installerError } from "../error.ts";
 
@@ -28,11 +28,14 @@ export async function writeNew(path: string, bytes: Uint8Array, mode = 0o644): P
   }
 }
 
-/** Replaces a file of this name, or leaves it as it was; a device or a pipe is written to. @throws FILE_WRITE_FAILED */
+/**
+ * Replaces a file of this name, or leaves it as it was. What is there and no file is written to: a device, a pipe,
+ * or what a link such as /dev/stdout leads to. @throws FILE_WRITE_FAILED
+ */
 export async function writeOver(path: string, text: string): Promise<void> {
   const partial = `${path}.partial`;
   try {
-    const there = await stat(path).catch(() => undefined);
+    const there = await lstat(path).catch(() => undefined);
     if (there && !there.isFile()) return await writeFile(path, text);
     // Nobody's link of this name is written through.
     await rm(partial, { force: true });

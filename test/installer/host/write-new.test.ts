@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
+import { lstat, mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "node:test";
 import { writeNew, writeOver } from "../../../installer/host/write-new.ts";
@@ -41,6 +41,16 @@ test("a file is replaced whole or stays as it was, and nobody's link is written 
   assert.equal(await readFile(at("report"), "utf8"), "new");
   await assert.rejects(writeOver(at("none/report"), "x"), coded("FILE_WRITE_FAILED"));
   assert.deepEqual((await readdir(directory)).sort(), ["other", "report", "report.partial"]);
+});
+
+test("a link stays a link, as /dev/stdout has to", async (t) => {
+  const directory = await scratch(t);
+  const at = (name: string): string => join(directory, name);
+  await writeFile(at("file"), "old");
+  await symlink(at("file"), at("link"));
+  await writeOver(at("link"), "new");
+  assert.ok((await lstat(at("link"))).isSymbolicLink());
+  assert.equal(await readFile(at("file"), "utf8"), "new");
 });
 
 test("a device is written to, and not replaced", async () => {
