@@ -226,7 +226,8 @@ function none(args: readonly string[], usage: string): void {
 
 /** @throws USAGE, also for an action that this version does not do yet */
 async function planOf(invocation: Invocation, site: Site): Promise<PlanSubject | undefined> {
-  const [action = "", ...rest] = invocation.args;
+  const [action, ...rest] = invocation.args;
+  if (action === undefined) throw usageError(NAME, `ACTION is missing, one of ${Object.keys(PLANNERS).join(", ")}`);
   const planner = isAction(action) ? PLANNERS[action] : undefined;
   if (planner) return planner(invocation, site, rest);
   throw usageError(NAME, `got action ${JSON.stringify(action)}, want one of ${Object.keys(PLANNERS).join(", ")}`);

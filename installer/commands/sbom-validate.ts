@@ -10,7 +10,7 @@ export const sbomValidate: Command = {
   usage: "SBOM",
   details: [
     "Checks the schema (1.4 to 1.7, strict, offline), that references lead somewhere, that no bom-ref is",
-    "there twice, that purls and license expressions are well formed. Checks no signature, and not whether",
+    "there twice, that purls and licence expressions are well formed. Checks no signature, and not whether",
     "the document is true.",
     "Exit 0: valid. Exit 3: not valid.",
   ],

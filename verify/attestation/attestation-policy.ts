@@ -243,7 +243,7 @@ export function parseAttestationPolicy(bytes: Buffer): { readonly policy: AnyPol
   const malformed = (problem: string, cause?: unknown): Error =>
     attestationError("ATTEST_POLICY_MALFORMED", `attestation policy: ${problem}`, {
       cause,
-      hints: ["sealift schema attestation-policy prints what belongs into it"],
+      hints: ["sealift schema attestation-policy prints what goes into it"],
     });
   if (bytes.length > ATTESTATION_POLICY_MAX_BYTES) {
     throw malformed(`got ${bytes.length} bytes, want at most ${ATTESTATION_POLICY_MAX_BYTES}`);
