@@ -6,13 +6,16 @@ import { leafHash } from "./merkle.ts";
 /** The last so many ids are known, also after a start. At 5,000 events a second that is 13 seconds. */
 const WINDOW = 65_536;
 
+/** Where an event is, or where it will be when its append has ended. */
+type Known = Appended | { readonly appended: Promise<readonly Appended[]>; readonly place: number };
+
 /** An event with the id of another one. */
 export class EventIdTaken extends Error {}
 
 export class EventLog {
   readonly #log: AuditLog;
   readonly #window: number;
-  readonly #known = new Map<string, Appended | Promise<Appended>>();
+  readonly #known = new Map<string, Known>();
 
   private constructor(log: AuditLog, window: number) {
     this.#log = log;
@@ -39,43 +42,52 @@ export class EventLog {
    * @throws EventIdTaken | AppendRefused, then none of those that were new was acknowledged
    */
   async append(given: readonly CheckedEvent[]): Promise<Appended[]> {
+    // Looked up before new ones can push them out of the window.
+    const before = given.map(({ id }) => this.#known.get(id));
     const fresh = new Map<string, CheckedEvent>();
-    for (const event of given) if (!this.#known.has(event.id) && !fresh.has(event.id)) fresh.set(event.id, event);
-    const events = [...fresh.values()];
-    if (events.length > 0) {
-      const appended = this.#log.append(events.map(({ entry }) => entry));
-      for (const [i, event] of events.entries()) this.#follow(event.id, appended, i);
-    }
-    // Looked up before anything can push them out of the window.
-    return Promise.all(given.map((event) => receipt(event, this.#known.get(event.id))));
+    for (const [i, event] of given.entries()) if (!before[i] && !fresh.has(event.id)) fresh.set(event.id, event);
+    if (fresh.size > 0) this.#appendFresh([...fresh.values()]);
+    const asked = given.map((event, i) => ({
+      event,
+      known: before[i] ?? (this.#known.get(event.id) as Known),
+      isFresh: fresh.get(event.id) === event,
+    }));
+    return Promise.all(asked.map(placeOf));
   }
 
-  #remember(id: string, appended: Appended | Promise<Appended>): void {
+  #remember(id: string, appended: Known): void {
     this.#known.set(id, appended);
     if (this.#known.size <= this.#window) return;
     const [oldest] = this.#known.keys();
     if (oldest !== undefined) this.#known.delete(oldest);
   }
 
-  /** Knows `id` from now on; not any more if the log refuses it, so that it can be sent again. */
-  #follow(id: string, appended: Promise<Appended[]>, place: number): void {
-    const own = appended.then((all) => all[place] as Appended);
-    this.#remember(id, own);
-    own.then(
-      (settled) => {
-        if (this.#known.has(id)) this.#known.set(id, settled);
+  /** Knows them from now on; not any more if the log refuses them, so that they can be sent again. */
+  #appendFresh(events: readonly CheckedEvent[]): void {
+    const appended = this.#log.append(events.map(({ entry }) => entry));
+    for (const [place, { id }] of events.entries()) this.#remember(id, { appended, place });
+    appended.then(
+      (all) => {
+        for (const [i, { id }] of events.entries()) if (this.#known.has(id)) this.#known.set(id, all[i] as Appended);
       },
-      () => this.#known.delete(id),
+      () => {
+        for (const { id } of events) this.#known.delete(id);
+      },
     );
   }
 }
 
-async function receipt(
-  { id, entry }: CheckedEvent,
-  known: Appended | Promise<Appended> | undefined,
-): Promise<Appended> {
-  const appended = await known;
-  if (!appended?.leafHash.equals(leafHash(entry))) throw new EventIdTaken(id);
+interface Asked {
+  readonly event: CheckedEvent;
+  readonly known: Known;
+  /** Whether it is the one that was appended. */
+  readonly isFresh: boolean;
+}
+
+/** @throws EventIdTaken | AppendRefused */
+async function placeOf({ event: { id, entry }, known, isFresh }: Asked): Promise<Appended> {
+  const appended = "appended" in known ? ((await known.appended)[known.place] as Appended) : known;
+  if (!isFresh && !appended.leafHash.equals(leafHash(entry))) throw new EventIdTaken(id);
   return appended;
 }
 

@@ -149,10 +149,18 @@ function checkMember(version: number, name: string, value: unknown): void {
   }
 }
 
-/** RFC 8785 for what an event can hold: objects, strings, booleans and whole numbers. */
-function canonical(value: unknown): string {
-  if (!isObject(value)) return JSON.stringify(value);
-  // The default order is that of UTF-16 code units, as RFC 8785 wants it.
-  const members = Object.keys(value).sort();
-  return `{${members.map((name) => `${JSON.stringify(name)}:${canonical(value[name])}`).join(",")}}`;
+/**
+ * RFC 8785 for what an event can hold: objects, strings, booleans and whole numbers. No name begins with a
+ * digit, so an object keeps its members in the order in which they came.
+ */
+function canonical(value: Json): string {
+  return JSON.stringify(sorted(value));
+}
+
+/** The default order is that of UTF-16 code units, as RFC 8785 wants it. */
+function sorted(value: unknown): unknown {
+  if (!isObject(value)) return value;
+  const members: Record<string, unknown> = {};
+  for (const name of Object.keys(value).sort()) members[name] = sorted(value[name]);
+  return members;
 }

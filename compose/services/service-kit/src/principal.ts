@@ -38,7 +38,8 @@ export const PRINCIPAL_GOOD_MS = LIFETIME_MS + 2 * SKEW_MS;
 const TOKEN_MAX = 2048;
 const ISSUER = "gateway";
 const HEADER = base64url({ alg: "HS256", typ: "sealift-principal+jwt" });
-const FORM = /^[A-Za-z0-9_-]{1,128}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{43}$/;
+const SIGNATURE_CHARACTERS = 43;
+const FORM = new RegExp(`^${HEADER}\\.[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]{${SIGNATURE_CHARACTERS}}$`);
 
 const refusal = <Name extends string>(name: Name, title: string, status = 403) => ({ status, name, title });
 
@@ -125,7 +126,7 @@ export class PrincipalVerifier {
 
   /** `sender`: who is at the other end of the connection. @throws PrincipalRefused */
   verify(token: unknown, sender: string): VerifiedPrincipal {
-    const { iss, aud, iat, exp, ...principal } = this.#claims(token);
+    const { iss, aud, iat, exp, principal } = this.#claims(token);
     if (aud !== this.#audience) throw new PrincipalRefused("audience");
     if (iss !== sender) throw new PrincipalRefused("issuer");
     const now = this.#now();
@@ -139,11 +140,10 @@ export class PrincipalVerifier {
     if (typeof token !== "string" || token.length > TOKEN_MAX || !FORM.test(token)) {
       throw new PrincipalRefused("malformed");
     }
-    const end = token.lastIndexOf(".");
-    const [signed, given] = [token.slice(0, end), token.slice(end + 1)];
-    if (!signed.startsWith(`${HEADER}.`)) throw new PrincipalRefused("malformed");
-    // As text, of which there is one for each signature; both have 43 characters.
-    const isOf = (key: KeyObject): boolean => timingSafeEqual(Buffer.from(given), Buffer.from(signature(signed, key)));
+    const signed = token.slice(0, -SIGNATURE_CHARACTERS - 1);
+    // As text, of which there is one for each signature.
+    const given = Buffer.from(token.slice(-SIGNATURE_CHARACTERS), "latin1");
+    const isOf = (key: KeyObject): boolean => timingSafeEqual(given, Buffer.from(signature(signed, key), "latin1"));
     if (!this.#keys.some(isOf)) throw new PrincipalRefused("forged");
     return parseClaims(Buffer.from(signed.slice(HEADER.length + 1), "base64url").toString("utf8"));
   }
@@ -157,8 +157,8 @@ export function requireSame(principal: Principal, got: Readonly<Partial<Record<k
   if (differs("actor") || differs("role")) throw new PrincipalRefused("actor");
 }
 
-interface Claims extends Principal {
-  readonly id: string;
+interface Claims {
+  readonly principal: Principal & { readonly id: string };
   readonly iss: string;
   readonly aud: string;
   /** Milliseconds; in the token they are seconds. */
@@ -173,10 +173,17 @@ function times(now: number): { iat: number; exp: number } {
 /** Of a token whose signature is valid. @throws PrincipalRefused */
 function parseClaims(json: string): Claims {
   const { iss, aud, sub: actor, jti: id, iat, exp, requestId, tenant, tenantName, role } = parseObject(json);
-  const texts = { iss, aud, actor, id, requestId, tenant, tenantName, role };
-  const isText = Object.values(texts).every((value) => typeof value === "string" && value !== "");
-  if (!isText || typeof iat !== "number" || typeof exp !== "number") throw new PrincipalRefused("malformed");
-  return { ...(texts as Record<keyof typeof texts, string>), iat: Math.round(iat * 1000), exp: Math.round(exp * 1000) };
+  const texts = [iss, aud, actor, id, requestId, tenant, tenantName, role];
+  const areTexts = texts.every((value) => typeof value === "string" && value !== "");
+  if (!areTexts || typeof iat !== "number" || typeof exp !== "number") throw new PrincipalRefused("malformed");
+  const principal = { id, requestId, tenant, tenantName, actor, role } as Claims["principal"];
+  return {
+    principal,
+    iss: iss as string,
+    aud: aud as string,
+    iat: Math.round(iat * 1000),
+    exp: Math.round(exp * 1000),
+  };
 }
 
 function parseObject(json: string): Readonly<Record<string, unknown>> {
