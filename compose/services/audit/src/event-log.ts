@@ -6,20 +6,26 @@ import { leafHash } from "./merkle.ts";
 /** The last so many ids are known, also after a start. At 5,000 events a second that is 13 seconds. */
 const WINDOW = 65_536;
 
-/** Where an event is, or where it will be when its append has ended. */
-type Known = Appended | { readonly appended: Promise<readonly Appended[]>; readonly place: number };
-
 /** An event with the id of another one. */
 export class EventIdTaken extends Error {}
 
+/** An append that has not ended, and which of its events it is. */
+interface UnderWay {
+  readonly appended: Promise<readonly Appended[]>;
+  readonly place: number;
+}
+
 export class EventLog {
   readonly #log: AuditLog;
-  readonly #window: number;
-  readonly #known = new Map<string, Known>();
+  readonly #underWay = new Map<string, UnderWay>();
+  readonly #known = new Map<string, Appended>();
+  /** The ids of #known in a ring: a Map of this size takes longer to find its oldest one than an event may take. */
+  readonly #ring: string[];
+  #next = 0;
 
   private constructor(log: AuditLog, window: number) {
     this.#log = log;
-    this.#window = window;
+    this.#ring = new Array<string>(window).fill("");
   }
 
   /** Reads the ids of the last entries of `log`. */
@@ -34,7 +40,7 @@ export class EventLog {
 
   /** Whether `id` is in the window, or on its way into the log. */
   knows(id: string): boolean {
-    return this.#known.has(id);
+    return this.#known.has(id) || this.#underWay.has(id);
   }
 
   /**
@@ -42,51 +48,48 @@ export class EventLog {
    * @throws EventIdTaken | AppendRefused, then none of those that were new was acknowledged
    */
   async append(given: readonly CheckedEvent[]): Promise<Appended[]> {
-    // Looked up before new ones can push them out of the window.
-    const before = given.map(({ id }) => this.#known.get(id));
     const fresh = new Map<string, CheckedEvent>();
-    for (const [i, event] of given.entries()) if (!before[i] && !fresh.has(event.id)) fresh.set(event.id, event);
+    for (const event of given) if (!this.knows(event.id) && !fresh.has(event.id)) fresh.set(event.id, event);
     if (fresh.size > 0) this.#appendFresh([...fresh.values()]);
-    const asked = given.map((event, i) => ({
+    const asked = given.map((event) => ({
       event,
-      known: before[i] ?? (this.#known.get(event.id) as Known),
+      found: this.#known.get(event.id) ?? (this.#underWay.get(event.id) as UnderWay),
       isFresh: fresh.get(event.id) === event,
     }));
     return Promise.all(asked.map(placeOf));
   }
 
-  #remember(id: string, appended: Known): void {
-    this.#known.set(id, appended);
-    if (this.#known.size <= this.#window) return;
-    const [oldest] = this.#known.keys();
-    if (oldest !== undefined) this.#known.delete(oldest);
-  }
-
   /** Knows them from now on; not any more if the log refuses them, so that they can be sent again. */
   #appendFresh(events: readonly CheckedEvent[]): void {
     const appended = this.#log.append(events.map(({ entry }) => entry));
-    for (const [place, { id }] of events.entries()) this.#remember(id, { appended, place });
-    appended.then(
-      (all) => {
-        for (const [i, { id }] of events.entries()) if (this.#known.has(id)) this.#known.set(id, all[i] as Appended);
-      },
-      () => {
-        for (const { id } of events) this.#known.delete(id);
-      },
-    );
+    for (const [place, { id }] of events.entries()) this.#underWay.set(id, { appended, place });
+    const end = (all: readonly Appended[]): void => {
+      for (const [i, { id }] of events.entries()) {
+        this.#underWay.delete(id);
+        if (all[i]) this.#remember(id, all[i]);
+      }
+    };
+    appended.then(end, () => end([]));
+  }
+
+  #remember(id: string, appended: Appended): void {
+    this.#known.delete(this.#ring[this.#next] ?? "");
+    this.#ring[this.#next] = id;
+    this.#next = (this.#next + 1) % this.#ring.length;
+    this.#known.set(id, appended);
   }
 }
 
 interface Asked {
   readonly event: CheckedEvent;
-  readonly known: Known;
+  readonly found: Appended | UnderWay;
   /** Whether it is the one that was appended. */
   readonly isFresh: boolean;
 }
 
 /** @throws EventIdTaken | AppendRefused */
-async function placeOf({ event: { id, entry }, known, isFresh }: Asked): Promise<Appended> {
-  const appended = "appended" in known ? ((await known.appended)[known.place] as Appended) : known;
+async function placeOf({ event: { id, entry }, found, isFresh }: Asked): Promise<Appended> {
+  const appended = "appended" in found ? ((await found.appended)[found.place] as Appended) : found;
   if (!isFresh && !appended.leafHash.equals(leafHash(entry))) throw new EventIdTaken(id);
   return appended;
 }
