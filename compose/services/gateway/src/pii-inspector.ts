@@ -94,7 +94,7 @@ async function scan(
     // Each time a new one: it is good for one use.
     principal: signer.sign(principal, randomUUID()),
     channel,
-    texts: texts.map((text, index) => ({ id: String(index), ...text })),
+    texts: texts.map((text, index) => ({ ...text, id: String(index) })),
   }));
   const answers = (await peer.post("/v1/scan", body, first.requestId)) as readonly ScanAnswer[];
   const isAnswered = ({ texts }: Question, index: number) => answers[index]?.texts.length === texts.length;

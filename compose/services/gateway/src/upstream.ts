@@ -64,7 +64,8 @@ export function openUpstream({ origin, silenceMs }: UpstreamOptions): Upstream {
         connecting = setTimeout(() => sent.destroy(new UpstreamError("UPSTREAM_CONNECT_TIMEOUT")), CONNECT_TIMEOUT_MS);
         socket.once("connect", () => clearTimeout(connecting));
       });
-      sent.setTimeout(silenceMs, () => sent.destroy(new UpstreamError("UPSTREAM_SILENT")));
+      // Of the agent's timeout.
+      sent.once("timeout", () => sent.destroy(new UpstreamError("UPSTREAM_SILENT")));
       sent.once("response", resolve);
       sent.once("error", (cause) => {
         if (isStale(sent, cause) && !signal.aborted) reject(new StaleConnection());

@@ -94,7 +94,9 @@ export function openAuditClient({ peer, service, signer, holdMs = HOLD_MS }: Aud
     append: (given, principal) =>
       new Promise((resolve, reject) => {
         const id = given.id ?? randomUUID();
-        const json = JSON.stringify({ ts: new Date().toISOString(), ...given, v: EVENT_VERSION, id, service });
+        const ts = given["ts"] ?? new Date().toISOString();
+        // What is spread stands first: V8 copies it much faster then.
+        const json = JSON.stringify({ ...given, ts, v: EVENT_VERSION, id, service });
         const deadline = performance.now() + holdMs;
         queue.push({ id, requestId: given.requestId, json, principal, deadline, resolve, reject });
         if (!isSending) void pump();
