@@ -5,7 +5,7 @@
  * nothing else.
  */
 import { randomUUID } from "node:crypto";
-import { setTimeout as sleep } from "node:timers/promises";
+import { setImmediate, setTimeout as sleep } from "node:timers/promises";
 import { type Peer, PeerError } from "./peer-client.ts";
 import type { Principal, PrincipalSigner } from "./principal.ts";
 
@@ -50,6 +50,8 @@ export interface AuditClient {
 const EVENT_VERSION = 1;
 const HOLD_MS = 10_000;
 const RETRY_MS = 50;
+/** One is made durable while the next one travels; what comes meanwhile makes the one after it large. */
+const UNDER_WAY_MAX = 2;
 const BATCH_MAX = 256;
 /** Far below what the audit service reads in one request. */
 const BATCH_MAX_BYTES = 512 * 1024;
@@ -71,9 +73,7 @@ interface Waiting {
 
 export function openAuditClient({ peer, service, signer, holdMs = HOLD_MS }: AuditClientOptions): AuditClient {
   const queue: Waiting[] = [];
-  // One batch at a time: what comes meanwhile makes the next one large, and a batch costs the audit service
-  // much more than an event.
-  let isSending = false;
+  let underWay = 0;
 
   const send = async (batch: readonly Waiting[]): Promise<void> => {
     try {
@@ -86,9 +86,11 @@ export function openAuditClient({ peer, service, signer, holdMs = HOLD_MS }: Aud
     }
   };
   const pump = async (): Promise<void> => {
-    isSending = true;
+    underWay += 1;
+    // What this turn of the event loop brings goes together: a batch costs both sides much more than an event.
+    await setImmediate();
     while (queue.length > 0) await send(takeBatch(queue));
-    isSending = false;
+    underWay -= 1;
   };
   return {
     append: (given, principal) =>
@@ -99,7 +101,7 @@ export function openAuditClient({ peer, service, signer, holdMs = HOLD_MS }: Aud
         const json = JSON.stringify({ ...given, ts, v: EVENT_VERSION, id, service });
         const deadline = performance.now() + holdMs;
         queue.push({ id, requestId: given.requestId, json, principal, deadline, resolve, reject });
-        if (!isSending) void pump();
+        if (underWay < UNDER_WAY_MAX) void pump();
       }),
   };
 }
