@@ -5,12 +5,14 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { cpSync, readdirSync, readFileSync } from "node:fs";
+import { cpSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { mkdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { request } from "node:https";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
+import { dockerCall } from "../../compose/engine/engine.ts";
+import { runCall } from "../../compose/engine/run-call.ts";
 import { type CommandResult, sealift } from "../support/command-line.ts";
 import { random } from "../support/faulty-disk.ts";
 import { type KillPoint, runKilledAt } from "../support/kill-at.ts";
@@ -219,6 +221,13 @@ function suite(): void {
     succeeds(await site.run("ledger", "verify"));
   });
 
+  const docker = async (...args: readonly string[]): Promise<string> => {
+    const { engine } = newHost ?? site.engine;
+    const { status, stdout, stderr } = await runCall(dockerCall(engine, args), { timeoutMs: 60_000 });
+    assert.equal(status, 0, stderr);
+    return stdout.trim();
+  };
+
   it("brings the whole site to a host that has none, where a new epoch of the log begins", async () => {
     const oldLog = join(directory, "old-log");
     // Its last checkpoint covers all that it has.
@@ -235,7 +244,32 @@ function suite(): void {
     const whole = opened("--new-host", "--bundle", bundle);
     const plan = succeeds(await run("restore", ...whole, "--plan"));
     assert.match(plan.stdout, /MUST NOT run it any more/);
-    assert.ok(!readdirSync(directory).some((name) => name === "new-state" || name.endsWith(".restore")));
+    const left = (): string[] =>
+      readdirSync(directory).filter((name) => name === "new-state" || name.endsWith(".restore"));
+    assert.deepEqual(left(), []);
+    // Cut off before there is a site: nothing of it is left. The host is as it was, and takes it again.
+    const calls = 20 + Math.floor(next() * 40);
+    const start = ["restore", ...whole, "--key", site.site.operatorKey, "--state", state];
+    const placing = await runKilledAt(start, { journalWrite: calls, when: "before", counts: "placing" });
+    assert.ok(placing.wasKilled, placing.stdout + placing.stderr);
+    assert.deepEqual(left(), [".new-state.restore"], `killed at change ${calls}`);
+    succeeds(await run("recover"));
+    assert.deepEqual(left(), []);
+    // Cut off when there is one: it is whole, and nothing of a release is there.
+    const point: KillPoint = { journalWrite: 8 + Math.floor(next() * 12), when: "after" };
+    const killed = await runKilledAt(start, point);
+    assert.ok(killed.wasKilled, killed.stdout + killed.stderr);
+    const recovered = JSON.parse(succeeds(await run("recover", "--json")).stdout) as {
+      operation: string;
+      result: string;
+    };
+    assert.deepEqual([recovered.operation, recovered.result], ["restore-site", "restored"], JSON.stringify(point));
+    const none = JSON.parse((await run("status", "--json")).stdout) as { state: string; problems: string[] };
+    assert.deepEqual([none.state, none.problems], ["not-installed", []]);
+    assert.equal(await docker("volume", "ls", "--quiet"), "");
+    const again = await run("restore", ...whole, "--key", site.site.operatorKey);
+    assert.match(again.stderr, /\[STATE_EXISTS\][\s\S]*without --new-host/);
+    rmSync(state, { recursive: true });
     await runbook("new-host", state);
     const status = JSON.parse((await run("status", "--json")).stdout) as { state: string; problems: string[] };
     assert.deepEqual([status.state, status.problems], ["healthy", []]);
@@ -257,5 +291,6 @@ function suite(): void {
     const later = await run("audit", "verify", "--from", join(oldLog, "checkpoint"));
     assert.equal(later.exit, 3, later.stdout);
     assert.match(later.stderr, /\[AUDIT_LOG_REWOUND\]/);
+    succeeds(await run("fsck", "--content"));
   });
 }
