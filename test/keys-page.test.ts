@@ -4,6 +4,7 @@ import test from "node:test";
 import { parse } from "yaml";
 import type { ComposeTemplate } from "../bundles/model/compose-template.ts";
 import { ROLES } from "../bundles/model/signing-roles.ts";
+import { hostKeyPath } from "../installer/lifecycle/transport-key.ts";
 import { requestKeyPath } from "../installer/site/client-certificate.ts";
 import { authorityPath, identityRootPath } from "../installer/site/secret-makers.ts";
 import { secretFiles } from "../installer/site/secrets.ts";
@@ -34,7 +35,7 @@ test("the page of keys names every secret of the appliance, and says of each whe
 
 test("the page of keys names what a site keeps besides, and every role that signs a release", () => {
   const paths = statePaths("");
-  for (const path of [identityRootPath(paths), authorityPath(paths), requestKeyPath(paths)]) {
+  for (const path of [identityRootPath(paths), authorityPath(paths), requestKeyPath(paths), hostKeyPath(paths)]) {
     assert.ok(named.has(path.replace(/^\//, "")), path);
   }
   for (const role of ROLES) assert.ok(named.has(role), role);

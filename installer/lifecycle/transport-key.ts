@@ -95,7 +95,8 @@ export interface HostKey {
   readonly spki: Buffer;
 }
 
-function hostKeyPath({ directory }: StatePaths): string {
+/** Where the key lies by which verifiers know the site. */
+export function hostKeyPath({ directory }: StatePaths): string {
   return join(directory, "site", "host-key.pem");
 }
 
