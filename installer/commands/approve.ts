@@ -23,12 +23,12 @@ export const approve: Command = {
   usage: "BUNDLE (--key K | --signer COMMAND --public-key PUB) [--reason TEXT] [--out FILE] [--db FILE] [--state DIR]",
   details: [
     ...SIGNING_KEY_DETAILS,
-    "--reason TEXT       why, in your words; it is signed with the rest",
-    "--out FILE          default: BUNDLE.approval-….json beside the bundle, where `verify` looks for it",
-    "--db FILE           newer OSV records than the release carries; FILE.sigstore.json of the security role beside it",
-    "--state DIR         the site's state directory (default /var/lib/sealift)",
+    "--reason TEXT         why, in your words; it is signed with the rest",
+    "--out FILE            default: BUNDLE.approval-….json beside the bundle, where `verify` looks for it",
+    "--db FILE             newer OSV records than the release carries; FILE.sigstore.json of the security role beside it",
+    "--state DIR           the site's state directory (default /var/lib/sealift)",
     "Signed is the release's digest, with policy, trust and every signature that was verified, each by digest.",
-    "A policy may demand approvals (`sealift schema policy`); that these are missing does not hinder yours.",
+    "A policy may demand approvals (`sealift schema policy`); missing ones do not hinder yours.",
     "Exit 0: signed. Exit 3: the release is denied, and nothing was signed.",
   ],
   options: {

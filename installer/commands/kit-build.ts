@@ -22,7 +22,7 @@ export const kitBuild: Command = {
     "--out FILE            the kit; FILE.sha256 is written beside it, and with a key FILE.sig, FILE.pub and",
     "                      FILE.provenance.json (SLSA, signed: what it was made of)",
     "--key K               sign it with this key (`sealift key generate`); not signed if absent",
-    "--password-env VAR    read the key's password from this variable; else asked for on a terminal",
+    "--password-env VAR    the variable with its password; else COSIGN_PASSWORD, else asked for on a terminal",
     "--engine HOST         put in Docker Engine, Compose and ssh-keygen for debian12, debian13 or ubuntu24.04; may be",
     "                      given several times",
     "The last commit is packed, not the working directory. runbooks/kit.md: how the other side checks it.",

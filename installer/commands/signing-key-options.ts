@@ -14,7 +14,7 @@ export const SIGNING_KEY_OPTIONS = {
 
 export const SIGNING_KEY_DETAILS = [
   "--key K               private key file in cosign's format (`sealift key generate`)",
-  "--password-env VAR    read the key's password from this variable; else asked for on a terminal",
+  "--password-env VAR    the variable with its password; else COSIGN_PASSWORD, else asked for on a terminal",
   "--signer COMMAND      instead of --key: a line for sh that gets the bytes to sign on standard input and gives",
   "                      the ECDSA signature over their SHA-256 (DER, or r and s), e.g. of a PKCS #11 token;",
   "--public-key PUB      the public key file of that signer's key (P-256)",

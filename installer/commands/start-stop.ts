@@ -45,7 +45,7 @@ function command({ name, summary, progress: what, event, plan, act }: Verb): Com
     usage: "[--plan] [--state DIR]",
     details: [
       "--plan      say what would happen, and change nothing",
-      "needs no authorization: it moves the site nowhere",
+      "Needs root and no operator: it moves the site nowhere.",
     ],
     options: { plan: { type: "boolean" }, ...STATE_OPTION },
     run: async (invocation) => {

@@ -34,7 +34,7 @@ export const trustInit: Command = {
     ...IDENTITY_DETAILS,
     "--threshold ROLE=M        how many keys of the role must sign a release (default 1)",
     "--appliance NAME          the only appliance that the roles may sign for (default: any)",
-    "--password-env VAR        the password of the private root keys",
+    "--password-env VAR        the variable with the private root keys' password; else COSIGN_PASSWORD, else asked for",
   ],
   options: {
     out: { type: "string" },

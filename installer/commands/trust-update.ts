@@ -42,7 +42,7 @@ export const UPDATE_DETAILS = [
   "--threshold ROLE=M        how many keys of the role must sign a release from now on",
   "--key K…                  private root keys that sign at once; others sign later with `sealift trust sign`",
   "--out DIR                 write the new version there and leave the old directory as it is",
-  "--password-env VAR        the password of the private keys",
+  "--password-env VAR        the variable with the private keys' password; else COSIGN_PASSWORD, else asked for",
   "What is not said stays. The keys in force before must sign, and new root keys too.",
 ] as const;
 
