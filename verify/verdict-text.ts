@@ -26,12 +26,20 @@ export function renderVerdictText(verdict: Verdict): string[] {
     ...new Set(ofRelease.map(signatureLine)),
     "",
     ...wrong.map(findingLine),
-    ...(wrong.length > 0 ? [""] : []),
+    ...(wrong.length > 0 ? [...explainers(wrong), ""] : []),
     ...findings.filter(({ status }) => status === "pass").map(findingLine),
     ...unmade.map(findingLine),
     "",
     `${counts.wrong} wrong, ${counts.passed} passed, ${counts.unmade} not checked`,
   ];
+}
+
+const EXPLAINED_MAX = 3;
+
+/** What to type to know what a code means; of many the first are enough to begin with. */
+function explainers(wrong: readonly Finding[]): string[] {
+  const codes = new Set(wrong.map(({ code }) => code).filter((code) => code !== ""));
+  return [...codes].slice(0, EXPLAINED_MAX).map((code) => `  what it means: sealift help ${plain(code)}`);
 }
 
 function signatureLine({ role, holder, key, certificate }: VerdictSignature): string {

@@ -92,6 +92,8 @@ test("the text names signer, trust, time and clock, and lets no character act", 
   const lines = renderVerdictText(verdict);
   const text = lines.join("\n");
   assert.match(text, /^DENIED/);
+  assert.match(text, /^ {2}FAIL .*\[([A-Z_]+)\]\n(?:.*\n)*? {2}what it means: sealift help \1\n/m);
+  assert.doesNotMatch(renderVerdictText(good).join("\n"), /sealift help/);
   assert.match(text, /trust {5}root 1, targets 2/);
   assert.match(text, /2026-06-01T00:00:00.000Z \(this machine's clock\)/);
   assert.match(text, new RegExp(`signed {4}release .*key ${"cd".repeat(32)}`));
