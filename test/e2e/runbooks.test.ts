@@ -150,6 +150,7 @@ function suite(store: ImageStore): void {
       run("recover", "committed");
       const { stdout } = spawnSync(join(ROOT, "sealift"), ["status"], { env: environment, encoding: "utf8" });
       assert.match(stdout, /healthy\n {2}sealift-gateway 1\.1\.0 in /);
+      run("recover", "whole");
     });
 
     it("brings a release back whose copy in the store is damaged", elsewhere, async () => {
