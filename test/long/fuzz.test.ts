@@ -20,7 +20,7 @@ const EVIDENCE = join(ROOT, "test/evidence/fuzz.json");
 const SEED = Number(process.env["SEALIFT_TEST_SEED"] ?? 1);
 const ONLY = process.env["SEALIFT_FUZZ"];
 const SITTING_MS = 1_000 * Number(process.env["SEALIFT_TEST_SECONDS"] ?? Number.POSITIVE_INFINITY);
-const [TURN_SECONDS, SECONDS_EACH] = [25, 60];
+const [TURN_SECONDS, SECONDS_EACH] = [40, 60];
 /** One input may not take longer, nor the fuzzer with all that it knows more memory. */
 const [INPUT_MAX_SECONDS, MEGABYTES_MAX, INPUT_MAX_BYTES] = [10, 1024, 65_536];
 /** What is instrumented, by a part of its path. */
