@@ -27,7 +27,7 @@ const SMALL_MAX_BYTES = 1024 * 1024;
 const SEARCH_BYTES = 1024 * 1024;
 /** Kept of all packets that are no recovery blocks: a set of most parts and blocks has 2 MiB. */
 const KEPT_MAX_BYTES = 16 * 1024 * 1024;
-/** Whole packets that are looked at: there are at most 65,535 recovery blocks and 999 parts. */
+/** Kept of all packets: there are at most 65,535 recovery blocks and 999 parts. */
 const PACKETS_MAX = 2 ** 17;
 const SETS_MAX = 16;
 /** How often all of a file may be hashed in vain. A damaged packet costs its length, and what follows it is whole. */
@@ -40,7 +40,7 @@ export interface ParityFound {
   /** Whole recovery blocks by exponent. */
   readonly recovery: ReadonlyMap<number, Block>;
   /** By path of a parity file, the exponents of its whole blocks. */
-  readonly exponents: ReadonlyMap<string, readonly number[]>;
+  readonly exponents: ReadonlyMap<string, ReadonlySet<number>>;
   close(): void;
 }
 
@@ -50,26 +50,34 @@ class SetPackets {
   readonly files = new Map<string, Buffer>();
   readonly blocks = new Map<string, Buffer>();
   readonly recovery = new Map<number, Block>();
-  readonly exponents = new Map<string, number[]>();
+  readonly exponents = new Map<string, Set<number>>();
 }
 
-/** All packets that were found, up to bounds that no set reaches: what a hostile file has beyond them is passed over. */
+/**
+ * All packets that were found, each once, up to bounds that no set reaches: what a hostile file has beyond them is
+ * passed over.
+ */
 class Found {
   readonly sets = new Map<string, SetPackets>();
   #packets = 0;
   #bytes = 0;
 
-  /** Where a packet of the set with this id belongs, of whose body `keptBytes` stay in memory. */
-  roomFor(id: Buffer, keptBytes: number): SetPackets | undefined {
+  /** The set with this id; undefined if it is one too many. */
+  set(id: Buffer): SetPackets | undefined {
     const key = id.toString("hex");
-    const set = this.sets.get(key);
-    if (this.#packets >= PACKETS_MAX || this.#bytes + keptBytes > KEPT_MAX_BYTES) return undefined;
-    if (!set && this.sets.size >= SETS_MAX) return undefined;
+    const known = this.sets.get(key);
+    if (known || this.sets.size >= SETS_MAX) return known;
+    const set = new SetPackets();
+    this.sets.set(key, set);
+    return set;
+  }
+
+  /** Whether one more packet may be kept, of which `bytes` stay in memory. Counts it if so. */
+  takes(bytes: number): boolean {
+    if (this.#packets >= PACKETS_MAX || this.#bytes + bytes > KEPT_MAX_BYTES) return false;
     this.#packets += 1;
-    this.#bytes += keptBytes;
-    const own = set ?? new SetPackets();
-    this.sets.set(key, own);
-    return own;
+    this.#bytes += bytes;
+    return true;
   }
 }
 
@@ -174,9 +182,12 @@ function readPacket(
   if (bytes) readAt(fd, bytes, position);
   const hash = bytes ? md5(bytes.subarray(32)) : hashOfOpen(fd, "md5", position + 32, length - 32);
   if (!hash.equals(packet.hash)) return { length, isWhole: false };
-  const set = found.roomFor(packet.set, bytes ? length : 0);
-  if (set && bytes) addSmall(set, packet, bytes.subarray(HEADER_BYTES));
-  else if (set) addRecovery(set, fd, position, length, header.readUInt32LE(HEADER_BYTES), file);
+  const set = found.set(packet.set);
+  if (set && bytes) addSmall(set, packet, bytes.subarray(HEADER_BYTES), found);
+  else if (set) {
+    const block = { fd, position: position + RECOVERY_HEADER_BYTES, length: length - RECOVERY_HEADER_BYTES };
+    addRecovery(set, block, header.readUInt32LE(HEADER_BYTES), file, found);
+  }
   return { length, isWhole: true };
 }
 
@@ -184,27 +195,22 @@ function addSmall(
   set: SetPackets,
   { type, set: id }: { readonly type: string; readonly set: Buffer },
   body: Buffer,
+  found: Found,
 ): void {
+  if (type === PACKET_TYPES.main) {
+    if (!set.main && md5(body).equals(id) && found.takes(body.length)) set.main = body;
+    return;
+  }
+  const bodies = type === PACKET_TYPES.file ? set.files : type === PACKET_TYPES.blocks ? set.blocks : undefined;
   const file = body.subarray(0, 16).toString("hex");
-  if (type === PACKET_TYPES.main && md5(body).equals(id)) set.main = body;
-  if (type === PACKET_TYPES.file) set.files.set(file, body);
-  if (type === PACKET_TYPES.blocks) set.blocks.set(file, body);
+  if (bodies && !bodies.has(file) && found.takes(body.length)) bodies.set(file, body);
 }
 
-function addRecovery(
-  set: SetPackets,
-  fd: number,
-  position: number,
-  length: number,
-  exponent: number,
-  { path }: FoundFile,
-): void {
-  if (exponent >= GROUP_ORDER) return;
-  const block = { fd, position: position + RECOVERY_HEADER_BYTES, length: length - RECOVERY_HEADER_BYTES };
+function addRecovery(set: SetPackets, block: Block, exponent: number, { path }: FoundFile, found: Found): void {
+  const exponents = set.exponents.get(path) ?? new Set();
+  if (exponent >= GROUP_ORDER || exponents.has(exponent) || !found.takes(0)) return;
   set.recovery.set(exponent, block);
-  const exponents = set.exponents.get(path) ?? [];
-  exponents.push(exponent);
-  set.exponents.set(path, exponents);
+  set.exponents.set(path, exponents.add(exponent));
 }
 
 /** What was read last of a file, so that looking for packets reads it once. */

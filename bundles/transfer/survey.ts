@@ -217,7 +217,7 @@ function isParityWhole(
   if (!here) return false;
   const wanted = hashes.get(name.toLowerCase())?.sha256;
   if (wanted !== undefined && hashOf(here.path) === wanted) return true;
-  const there = new Set(parity.exponents.get(here.path));
-  const hasAll = Array.from({ length: count }, (_, i) => there.has(first + i)).every(Boolean);
+  const there = parity.exponents.get(here.path);
+  const hasAll = Array.from({ length: count }, (_, i) => there?.has(first + i)).every(Boolean);
   return wanted === undefined && hasAll;
 }
