@@ -53,9 +53,11 @@ export function piiInspector(peer: Pick<Peer, "post">, signer: PrincipalSigner):
   };
   const pump = async (): Promise<void> => {
     underWay += 1;
-    // What this turn of the event loop brings goes together.
-    await setImmediate();
-    while (waiting.length > 0) await ask(takeBatch(waiting));
+    while (waiting.length > 0) {
+      // What this turn of the event loop brings comes along; the other pump may have taken it.
+      await setImmediate();
+      if (waiting.length > 0) await ask(takeBatch(waiting));
+    }
     underWay -= 1;
   };
   return {

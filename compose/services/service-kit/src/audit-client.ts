@@ -50,8 +50,6 @@ export interface AuditClient {
 const EVENT_VERSION = 1;
 const HOLD_MS = 10_000;
 const RETRY_MS = 50;
-/** One is made durable while the next one travels; what comes meanwhile makes the one after it large. */
-const UNDER_WAY_MAX = 2;
 const BATCH_MAX = 256;
 /** Far below what the audit service reads in one request. */
 const BATCH_MAX_BYTES = 512 * 1024;
@@ -73,7 +71,9 @@ interface Waiting {
 
 export function openAuditClient({ peer, service, signer, holdMs = HOLD_MS }: AuditClientOptions): AuditClient {
   const queue: Waiting[] = [];
-  let underWay = 0;
+  // One batch at a time: what comes meanwhile makes the next one large, and a batch costs both sides much more
+  // than an event.
+  let isSending = false;
 
   const send = async (batch: readonly Waiting[]): Promise<void> => {
     try {
@@ -86,11 +86,13 @@ export function openAuditClient({ peer, service, signer, holdMs = HOLD_MS }: Aud
     }
   };
   const pump = async (): Promise<void> => {
-    underWay += 1;
-    // What this turn of the event loop brings goes together: a batch costs both sides much more than an event.
-    await setImmediate();
-    while (queue.length > 0) await send(takeBatch(queue));
-    underWay -= 1;
+    isSending = true;
+    while (queue.length > 0) {
+      // What this turn of the event loop brings comes along.
+      await setImmediate();
+      await send(takeBatch(queue));
+    }
+    isSending = false;
   };
   return {
     append: (given, principal) =>
@@ -101,7 +103,7 @@ export function openAuditClient({ peer, service, signer, holdMs = HOLD_MS }: Aud
         const json = JSON.stringify({ ...given, ts, v: EVENT_VERSION, id, service });
         const deadline = performance.now() + holdMs;
         queue.push({ id, requestId: given.requestId, json, principal, deadline, resolve, reject });
-        if (underWay < UNDER_WAY_MAX) void pump();
+        if (!isSending) void pump();
       }),
   };
 }
