@@ -97,7 +97,7 @@ export async function assemble(options: AssembleOptions): Promise<Assembled> {
   }
   const { directory } = options;
   const lock = options.lock ?? (await readLock(directory));
-  const inputs = lockedImages(directory, lock.platforms[options.platform], options.platform);
+  const inputs = lockedImages(directory, lock.platforms, options.platform);
   const context: SourceContext = {
     root: directory.root,
     platform: options.platform,
@@ -190,11 +190,18 @@ export async function assemble(options: AssembleOptions): Promise<Assembled> {
 /** The lock's inputs for each image of the appliance file, sorted by name. @throws LOCK_STALE */
 function lockedImages(
   directory: ApplianceDirectory,
-  locked: Readonly<Record<string, ImageLock>> | undefined,
+  platforms: ApplianceLock["platforms"],
   platform: string,
 ): [string, ImageLock][] {
+  const locked = Object.hasOwn(platforms, platform) ? platforms[platform] : undefined;
+  if (!locked) {
+    const known = JSON.stringify(Object.keys(platforms).sort());
+    throw assembleError("LOCK_STALE", `lock: got platform ${JSON.stringify(platform)}, want one of ${known}`, {
+      hints: ["build for one of those, or name the platform in the appliance file and run sealift bundle lock"],
+    });
+  }
   const names = Object.keys(directory.appliance.images).sort();
-  const have = Object.keys(locked ?? {}).sort();
+  const have = Object.keys(locked).sort();
   if (names.join() !== have.join()) {
     throw assembleError(
       "LOCK_STALE",
@@ -202,7 +209,7 @@ function lockedImages(
       { hints: [`sealift bundle lock --appliance ${directory.path}`] },
     );
   }
-  return names.map((name) => [name, (locked as Record<string, ImageLock>)[name] as ImageLock]);
+  return names.map((name) => [name, locked[name] as ImageLock]);
 }
 
 interface ReleaseFileSource {

@@ -54,7 +54,7 @@ export const recover: Command = {
   summary: "end an operation that was cut off: back before its commit, forward after it",
   usage: "[--plan] [--bundle BUNDLE] [--db FILE] [--damaged-journal] [--state DIR]",
   details: [
-    "needs no authorization: it only ends what was authorized. Run it again if it was cut off itself.",
+    "Needs root, and no operator: it only ends what was authorized. Run it again if it was cut off itself.",
     "",
     "--plan                say which operation is open and what would be taken back or completed; change nothing",
     "--bundle BUNDLE       first verify it and copy it into the site's store, where its copy is damaged or lost;",

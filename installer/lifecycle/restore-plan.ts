@@ -193,7 +193,7 @@ export function planRestoreSite(
         ...(log
           ? [
               `audit log: closed at its ${log.size} entries, root ${log.root}; epoch ${epoch} begins and commits to it`,
-              "what the old log wrote behind that is lost, and nobody here can say what it was",
+              "what the old log wrote after that is lost, and nobody here can say what it was",
             ]
           : []),
         ...subject.details,

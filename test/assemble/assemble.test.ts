@@ -218,6 +218,14 @@ test("needs a lock, one for these images, and one for this platform", async (t) 
   const { root, path } = await appliance(t);
   await assert.rejects(build(path, root), coded("LOCK_MISSING"));
   await lock(path, root);
+  const written = await readFile(join(root, "appliance.lock.json"), "utf8");
+  await writeFile(join(root, "appliance.lock.json"), written.replace('"linux/amd64":', '"linux/arm64":'));
+  const otherPlatform = {
+    code: "LOCK_STALE",
+    message: 'lock: got platform "linux/amd64", want one of ["linux/arm64"]',
+  };
+  await assert.rejects(build(path, root), otherPlatform);
+  await writeFile(join(root, "appliance.lock.json"), written);
   await writeFile(path, JSON.stringify({ ...APPLIANCE, images: { gateway: APPLIANCE.images.gateway } }));
   await assert.rejects(build(path, root), coded("LOCK_STALE"));
   await writeFile(join(root, "appliance.lock.json"), '{"schemaVersion":1}');
