@@ -160,7 +160,7 @@ test("checkpoints are, byte for byte, those of the Go implementation", () => {
 test("openssl verifies a checkpoint's signature, as runbooks/audit-log.md says", async (t) => {
   const directory = await scratch(t);
   const runbook = await readFile(join(import.meta.dirname, "../../../../runbooks/audit-log.md"), "utf8");
-  const [, commands = ""] = /```\n(head [^`]*)```/.exec(runbook) ?? [];
+  const [, commands = ""] = /```sh\n(head [^`]*)```/.exec(runbook) ?? [];
   const run = () => spawnSync("sh", ["-e", "-c", commands], { cwd: directory, encoding: "utf8" });
   const note = signCheckpoint({ origin: ORIGIN, privateKey: testKey }, { size: 12, root: EMPTY_ROOT });
   const publicKey = createPublicKey(testKey.export({ format: "pem", type: "pkcs8" }));
