@@ -1,4 +1,4 @@
-/** `sealift`: from arguments to one verb, and from any error to its line and exit code. The only process.exit. */
+/** `sealift`: from arguments to one verb, and from any error to its line and exit code. */
 import { plainJson } from "../bundles/model/plain-text.ts";
 import { reasonOf, SealiftError } from "../bundles/model/sealift-error.ts";
 import type { Command, OptionValue } from "./commands/command.ts";
