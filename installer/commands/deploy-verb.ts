@@ -15,12 +15,12 @@ import { type PlanSubject, spendAuthorization } from "../lifecycle/authorization
 import { DEPLOY_KINDS } from "../lifecycle/deploy.ts";
 import type { DeployContext } from "../lifecycle/deploy-context.ts";
 import type { DeployPlan, PlanFacts } from "../lifecycle/deploy-plan.ts";
-import { renderedFile } from "../lifecycle/deploy-steps.ts";
 import { configOf } from "../lifecycle/deployed-config.ts";
 import { execute } from "../lifecycle/execute.ts";
 import { clientAddress, clientUrl } from "../lifecycle/front.ts";
 import { planLines } from "../lifecycle/plan-text.ts";
 import { type Prepared, requirePreconditions } from "../lifecycle/preconditions.ts";
+import { renderedFile } from "../lifecycle/rendered-file.ts";
 import type { Site } from "../lifecycle/site.ts";
 import { openCurrentRelease, verifyForSite } from "../lifecycle/site-verify.ts";
 import { NOT_COMPARED } from "../lifecycle/software-change.ts";

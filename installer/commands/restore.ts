@@ -9,7 +9,7 @@ import { SPOOL } from "../backup/spool.ts";
 import { requireAttested } from "../lifecycle/attested.ts";
 import { type Authorization, spendAuthorization } from "../lifecycle/authorization.ts";
 import type { DeployContext } from "../lifecycle/deploy-context.ts";
-import { renderedFile } from "../lifecycle/deploy-steps.ts";
+import { renderedFile } from "../lifecycle/rendered-file.ts";
 import { execute } from "../lifecycle/execute.ts";
 import { clientAddress, clientUrl } from "../lifecycle/front.ts";
 import { appendEntry } from "../lifecycle/ledger.ts";

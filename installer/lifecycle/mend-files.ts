@@ -8,9 +8,9 @@ import { digestOf } from "../../bundles/model/digest.ts";
 import { CONFIG_MAX_BYTES, readConfigBytes } from "../site/config.ts";
 import { type Deployment, deploymentPaths, readDeployments } from "../site/deployment.ts";
 import { readStateFile, writeWhole } from "../site/disk.ts";
-import { RENDERED_MAX_BYTES } from "./deploy-steps.ts";
 import { lifecycleError } from "./error.ts";
 import { readSwitch, writeSwitch } from "./front.ts";
+import { RENDERED_MAX_BYTES } from "./rendered-file.ts";
 import type { Site } from "./site.ts";
 import { renderFor, withStoredRelease } from "./stored-release.ts";
 

@@ -15,10 +15,10 @@ import { requireStoreRoom } from "../site/store.ts";
 import { databaseBytes } from "./backup.ts";
 import { baseProject, type DeployParameters } from "./deploy-context.ts";
 import type { PlanFacts } from "./deploy-plan.ts";
-import { renderedFile } from "./deploy-steps.ts";
 import { lifecycleError } from "./error.ts";
 import { clientAddress } from "./front.ts";
 import type { ProbeTarget } from "./probe.ts";
+import { renderedFile } from "./rendered-file.ts";
 import { requireSecretsHere } from "./secrets-here.ts";
 import { type ReleaseParts, renderFor } from "./stored-release.ts";
 

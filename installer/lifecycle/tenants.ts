@@ -13,8 +13,8 @@ import { type Deployment, deploymentSchema, readDeployments } from "../site/depl
 import type { PlanSubject } from "./authorization.ts";
 import { colourProject, type DeployContext, type SiteNames } from "./deploy-context.ts";
 import { requireInstalled } from "./deploy-plan.ts";
-import { renderedFile } from "./deploy-steps.ts";
 import { lifecycleError } from "./error.ts";
+import { renderedFile } from "./rendered-file.ts";
 import { type NewStep, reported } from "./reported-step.ts";
 import type { OperationKind, Parameters } from "./step.ts";
 import { withStoredRelease } from "./stored-release.ts";

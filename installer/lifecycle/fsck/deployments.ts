@@ -1,9 +1,9 @@
 /** The files by which the site runs, and the one that tells the front where to send connections. */
 import { lstatSync } from "node:fs";
 import { join } from "node:path";
-import { renderedFile } from "../deploy-steps.ts";
 import { configOf } from "../deployed-config.ts";
 import { readSwitch } from "../front.ts";
+import { renderedFile } from "../rendered-file.ts";
 import type { CheckLog } from "./check-log.ts";
 import { fsckError } from "./error.ts";
 import { type FsckGround, installed } from "./ground.ts";
