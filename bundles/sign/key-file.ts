@@ -18,10 +18,9 @@ import { requireP256 } from "../model/public-key.ts";
 import { type JsonSchema, schemaProblem } from "../model/schema.ts";
 import { reasonOf } from "../model/sealift-error.ts";
 import { signError } from "./error.ts";
-import { readKeyText } from "./public-key-file.ts";
+import { type PublicKey, readKeyText } from "./public-key-file.ts";
 
 export type PrivateKey = KeyObject;
-export type PublicKey = KeyObject;
 
 const PEM_LABEL = "ENCRYPTED SIGSTORE PRIVATE KEY";
 /** The label before cosign 2. */

@@ -1,11 +1,13 @@
 /** Public keys as files. Apart from key-file.ts, so that who only verifies loads nothing that opens private ones. */
+import type { KeyObject } from "node:crypto";
 import { parsePublicKey } from "../model/public-key.ts";
 import { reasonOf } from "../model/sealift-error.ts";
 import { signError } from "./error.ts";
-import type { PublicKey } from "./key-file.ts";
 
 // Not imported, as in installer/host/read-file.ts: that would load Node's streams.
 const { closeSync, openSync, readSync } = process.getBuiltinModule("node:fs");
+
+export type PublicKey = KeyObject;
 
 const KEY_FILE_MAX_BYTES = 16 * 1024;
 

@@ -10,7 +10,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { p256 } from "@noble/curves/nist.js";
 import { signError } from "./error.ts";
-import type { PrivateKey, PublicKey } from "./key-file.ts";
+import type { PrivateKey } from "./key-file.ts";
+import type { PublicKey } from "./public-key-file.ts";
 
 /** A key that only `command` can use. */
 export interface ExternalKey {

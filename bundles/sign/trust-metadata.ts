@@ -40,7 +40,8 @@ import { NO_REVOCATIONS, REVOKED_MEMBER, type Revocations } from "../model/revoc
 import { reasonOf, SealiftError } from "../model/sealift-error.ts";
 import { ROLES, type Role } from "../model/signing-roles.ts";
 import { signError } from "./error.ts";
-import { type PublicKey, publicKeyPem } from "./key-file.ts";
+import { publicKeyPem } from "./key-file.ts";
+import type { PublicKey } from "./public-key-file.ts";
 import { hintedKey, type SigningKey, signBytes } from "./signing-key.ts";
 
 /** What verify/trust/trust.ts reads them by. */

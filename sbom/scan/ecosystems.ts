@@ -3,7 +3,7 @@ import { compareDebianVersions, parseDebianVersion } from "../debian-version.ts"
 import { compareRpmVersions } from "../rpm-version.ts";
 import { type CompareVersions, type Judgement, judgeVersion } from "./affected.ts";
 import type { OsvAffected } from "./osv-record.ts";
-import { judgeRpmVersion } from "./rpm-errata.ts";
+import { judgeRpmVersion } from "./rpm-modules.ts";
 import { compareApkVersions } from "./version/apk.ts";
 import { compareMavenVersions } from "./version/maven.ts";
 import { comparePythonVersions } from "./version/python.ts";

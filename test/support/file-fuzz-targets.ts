@@ -19,7 +19,7 @@ import { readRpmDatabase } from "../../sbom/generate/rpm-database.ts";
 import { readRpmHeader } from "../../sbom/generate/rpm-header.ts";
 import { compareRpmVersions } from "../../sbom/rpm-version.ts";
 import { parseOsvRecord } from "../../sbom/scan/osv-record.ts";
-import { judgeRpmVersion } from "../../sbom/scan/rpm-errata.ts";
+import { judgeRpmVersion } from "../../sbom/scan/rpm-modules.ts";
 import { accepted, acceptedLater, codes, type FuzzTarget } from "./fuzz-target.ts";
 import { file, layer, pax, symlink } from "./layer-tar.ts";
 import { recoveryOf } from "./par2-packets.ts";
