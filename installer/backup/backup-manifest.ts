@@ -18,6 +18,12 @@ export const AUDIT_LOG = "audit-log";
 /** As an appliance's rules have them (bundles/model/appliance-rules.ts). */
 export const DATABASE_PATTERN = "^[a-z][a-z0-9_]{0,62}$";
 
+/** All of a site that cannot be made again. */
+export const WHOLE = "sealift-backup";
+/** The same but for the audit log, for a site whose log cannot be read or does not hold. */
+export const WITHOUT_LOG = "sealift-backup-without-audit-log";
+const KINDS = [WHOLE, WITHOUT_LOG] as const;
+
 export interface BackupFile {
   readonly path: string;
   readonly size: number;
@@ -38,7 +44,7 @@ export interface BackupLog {
 
 export interface BackupManifest {
   readonly schemaVersion: 1;
-  readonly kind: "sealift-backup";
+  readonly kind: (typeof KINDS)[number];
   /** The version of Sealift that made it. */
   readonly sealift: string;
   readonly siteId: string;
@@ -52,7 +58,7 @@ export interface BackupManifest {
   readonly databaseBytes: number;
   /** In their order in the tar. */
   readonly files: readonly BackupFile[];
-  /** The present epoch first; none of an appliance without an audit log. */
+  /** The present epoch first; none of an appliance without an audit log, or where it was left out. */
   readonly logs: readonly BackupLog[];
   /** Of the tar behind this member. */
   readonly restBytes: number;
@@ -70,7 +76,7 @@ const closed = (properties: Readonly<Record<string, unknown>>): object => ({
 
 export const backupManifestSchema: JsonSchema = closed({
   schemaVersion: { const: MANIFEST_VERSION },
-  kind: { const: "sealift-backup" },
+  kind: { enum: KINDS },
   sealift: { type: "string", maxLength: 64 },
   siteId: { type: "string", pattern: SITE_ID_PATTERN },
   created: { type: "string", pattern: TIME_PATTERN },
@@ -101,7 +107,7 @@ export const backupManifestSchema: JsonSchema = closed({
 export function parseBackupManifest(bytes: Buffer): BackupManifest {
   const value = parseCanonicalJson(bytes) as { schemaVersion?: unknown; kind?: unknown } | undefined;
   const version = value?.schemaVersion;
-  if (value?.kind === "sealift-backup" && typeof version === "number" && version > MANIFEST_VERSION) {
+  if (KINDS.some((kind) => kind === value?.kind) && typeof version === "number" && version > MANIFEST_VERSION) {
     throw backupError("BACKUP_TOO_NEW", `backup: got schema version ${version}, want at most ${MANIFEST_VERSION}`, {
       hints: ["use the Sealift version that made it, or a newer one"],
     });

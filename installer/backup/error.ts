@@ -12,5 +12,6 @@ export const backupError = errorArea({
   BACKUP_TOO_NEW: 4,
   BACKUP_OTHER_SITE: 3,
   BACKUP_OTHER_HISTORY: 3,
+  BACKUP_WITHOUT_LOG: 4,
   BACKUP_WRITE_FAILED: 5,
 });

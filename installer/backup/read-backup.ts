@@ -15,6 +15,7 @@ import {
   MANIFEST_MAX_BYTES,
   MANIFEST_PATH,
   parseBackupManifest,
+  WITHOUT_LOG,
 } from "./backup-manifest.ts";
 import { backupError } from "./error.ts";
 import { isLogMember } from "./log-members.ts";
@@ -81,8 +82,11 @@ function requireWhole(path: string, got: number | undefined, want: number): void
   throw backupError("BACKUP_MALFORMED", `${name}: got ${got} bytes inside, want ${want}`, { hints });
 }
 
-/** The manifest names no path twice, none outside, and no log without its parts. */
-function requireClosed({ files, logs }: BackupManifest): void {
+/** The manifest names no path twice, none outside, no log without its parts, and none where it says that there is none. */
+function requireClosed({ kind, files, logs }: BackupManifest): void {
+  if (kind === WITHOUT_LOG && logs.length > 0) {
+    throw backupError("BACKUP_MALFORMED", "the backup's manifest: an audit log in a backup without one");
+  }
   const paths = new Set<string>([MANIFEST_PATH]);
   for (const { path } of files) {
     const isTile = logs.some((log) => path.startsWith(`${log.path}/tile/`));

@@ -12,7 +12,7 @@ import { headOf } from "../lifecycle/ledger.ts";
 import type { Site } from "../lifecycle/site.ts";
 import { readDeployments } from "../site/deployment.ts";
 import { readStateFile } from "../site/disk.ts";
-import { AUDIT_LOG, type BackupLog, DATABASES, MANIFEST_VERSION } from "./backup-manifest.ts";
+import { AUDIT_LOG, type BackupLog, DATABASES, MANIFEST_VERSION, WHOLE, WITHOUT_LOG } from "./backup-manifest.ts";
 import { logMembers } from "./log-members.ts";
 import { stateFiles } from "./state-members.ts";
 import { memberBytes } from "./tar-stream.ts";
@@ -22,7 +22,7 @@ const KEY_MAX_BYTES = 4096;
 const PREDECESSOR = "predecessor";
 
 /** One epoch of the log, up to a checkpoint that holds. */
-interface LogPart {
+export interface LogPart {
   readonly log: BackupLog;
   readonly files: readonly BackupSource[];
   readonly tiles: () => Iterable<BackupSource>;
@@ -85,12 +85,14 @@ interface Dumps {
   readonly databaseBytes: number;
 }
 
+/** `logs`: none of an appliance that has none; undefined if the audit log is left out. */
 export function siteContent(
   site: Site,
   rules: Pick<ApplianceRules, "database">,
   { directory: dumps, databaseBytes }: Dumps,
-  logs: readonly LogPart[],
+  logs: readonly LogPart[] | undefined,
 ): BackupContent {
+  const parts = logs ?? [];
   const databases = rules.database?.names ?? [];
   const ofState = stateFiles(site.paths).map((file) => fileSource(site.paths.directory, file));
   const ofDatabases = databases.map((name): BackupSource => {
@@ -99,13 +101,13 @@ export function siteContent(
     return { path: `${DATABASES}/${name}.dump`, size, mode: 0o600, uid: 0, content };
   });
   return {
-    files: [...ofState, ...ofDatabases, ...logs.flatMap(({ files }) => files)],
+    files: [...ofState, ...ofDatabases, ...parts.flatMap(({ files }) => files)],
     tiles: function* () {
-      for (const { tiles } of logs) yield* tiles();
+      for (const { tiles } of parts) yield* tiles();
     },
     about: {
       schemaVersion: MANIFEST_VERSION,
-      kind: "sealift-backup",
+      kind: logs ? WHOLE : WITHOUT_LOG,
       sealift: sealiftVersion(),
       siteId: site.siteId,
       created: site.clock().now.toISOString(),
@@ -114,7 +116,7 @@ export function siteContent(
       deployments: readDeployments(site.paths),
       databases: [...databases],
       databaseBytes,
-      logs: logs.map(({ log }) => log),
+      logs: parts.map(({ log }) => log),
     },
   };
 }

@@ -7,7 +7,13 @@ import { type Digest, digestFromHex } from "../../bundles/model/digest.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import { type Disk, hostDisk } from "../site/disk.ts";
 import { sealed } from "./age-file.ts";
-import { type BackupFile, type BackupManifest, MANIFEST_PATH, parseBackupManifest } from "./backup-manifest.ts";
+import {
+  type BackupFile,
+  type BackupManifest,
+  MANIFEST_PATH,
+  parseBackupManifest,
+  WITHOUT_LOG,
+} from "./backup-manifest.ts";
 import { backupError } from "./error.ts";
 import { END_BYTES, memberBytes, tarEnd, tarMember } from "./tar-stream.ts";
 
@@ -70,13 +76,17 @@ function prefixOf(siteId: string): string {
   return `sealift-${siteId}-`;
 }
 
-/** `sealift-<site>-20261121T180500Z.tar.age`: by their names they are in the order of their times. */
-export function backupName(siteId: string, created: string): string {
+/**
+ * `sealift-<site>-20261121T180500Z.tar.age`: by their names they are in the order of their times. One without an audit
+ * log is called otherwise, so that nobody and no `--keep` takes it for the newest whole one.
+ */
+export function backupName({ siteId, created, kind }: Pick<BackupManifest, "siteId" | "created" | "kind">): string {
   const time = `${created.slice(0, 19).replaceAll(/[-:]/g, "")}Z`;
-  return `${prefixOf(siteId)}${time}${SUFFIX}`;
+  const name = `${prefixOf(siteId)}${time}${SUFFIX}`;
+  return kind === WITHOUT_LOG ? `without-audit-log-${name}` : name;
 }
 
-/** Names of this site's backups in `directory`, newest first. */
+/** Names of this site's whole backups in `directory`, newest first. */
 export function backupsIn(directory: string, siteId: string): string[] {
   const time = /^\d{8}T\d{6}Z$/;
   return readdirSync(directory)
@@ -122,9 +132,9 @@ export async function writeBackup(
   content: BackupContent,
   options: WriteOptions,
 ): Promise<WrittenBackup> {
-  const { siteId, created } = content.about;
+  const { siteId } = content.about;
   const { disk = hostDisk } = options;
-  const name = backupName(siteId, created);
+  const name = backupName(content.about);
   const path = join(directory, name);
   guarded(directory, () => removeUnfinished(disk, directory, siteId));
   if (readdirSync(directory).includes(name)) {
@@ -226,7 +236,7 @@ async function writeSealed(
 
 function removeUnfinished(disk: Disk, directory: string, siteId: string): void {
   const left = readdirSync(directory).filter(
-    (name) => name.startsWith(`.${prefixOf(siteId)}`) && name.endsWith(`${SUFFIX}${UNFINISHED}`),
+    (name) => name.startsWith(".") && name.includes(prefixOf(siteId)) && name.endsWith(`${SUFFIX}${UNFINISHED}`),
   );
   for (const name of left) disk.unlink(join(directory, name));
 }

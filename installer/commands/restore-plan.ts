@@ -4,10 +4,10 @@ import { join } from "node:path";
 import type { Engine } from "../../compose/engine/engine.ts";
 import { siteLogs } from "../audit/site-log.ts";
 import { identitiesIn, KEY_FILE_MAX_BYTES } from "../backup/age-file.ts";
-import { AUDIT_LOG, type BackupManifest } from "../backup/backup-manifest.ts";
+import { type BackupManifest, WITHOUT_LOG } from "../backup/backup-manifest.ts";
 import { makeBeside, requireExchangeable } from "../backup/beside-state.ts";
 import { placeSite } from "../backup/place-site.ts";
-import { openBackup } from "../backup/read-backup.ts";
+import { openBackup, unpackedLog } from "../backup/read-backup.ts";
 import { SPOOL, spoolDirectory } from "../backup/spool.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import type { PlanSubject } from "../lifecycle/authorization.ts";
@@ -25,6 +25,7 @@ import {
   type RestoreDataPlan,
   type RestoreSitePlan,
   releaseNeeded,
+  requireAuditLog,
   requireOwnBackup,
 } from "../lifecycle/restore-plan.ts";
 import { requireSecretsHere } from "../lifecycle/secrets-here.ts";
@@ -123,13 +124,19 @@ export async function dataPlan(
       await databaseBytes(engine, project, database);
       await requireNoneAside({ engine, project, service: database.service }, database.names);
     }
-    const isLogged = audit !== undefined && manifest.logs.length > 0;
-    const entries = isLogged ? await presentEntries(invocation, site, engine, join(directory, AUDIT_LOG)) : 0;
+    const ofBackup = unpackedLog(directory, manifest);
+    const isLogged = audit !== undefined && (ofBackup !== undefined || manifest.kind === WITHOUT_LOG);
+    const entries = isLogged ? await presentEntries(invocation, site, engine, ofBackup) : 0;
     return planRestoreData(site, current, parts, manifest, entries);
   });
 }
 
-async function presentEntries({ terminal }: Invocation, site: Site, engine: Engine, ofBackup: string): Promise<number> {
+async function presentEntries(
+  { terminal }: Invocation,
+  site: Site,
+  engine: Engine,
+  ofBackup: string | undefined,
+): Promise<number> {
   const [place] = await siteLogs(engine, site);
   const progress = terminal.progress("checking the audit log");
   const entries = entriesSince(place, ofBackup, (done, all) => progress.update(`${done} of ${all} entries`));
@@ -147,13 +154,14 @@ export interface EmptyPlace {
   readonly isNewHost: boolean;
 }
 
-/** Prints why and returns undefined if the release is denied. @throws as `planRestoreSite` */
+/** Prints why and returns undefined if the release is denied. @throws BACKUP_WITHOUT_LOG and as `planRestoreSite` */
 export async function withSitePlan<Value>(
   invocation: Invocation,
   { site, paths, unpacked, isNewHost }: EmptyPlace,
   work: (prepared: Prepared, plan: RestoreSitePlan) => Promise<Value>,
 ): Promise<Value | undefined> {
   const { manifest, directory } = unpacked;
+  requireAuditLog(manifest);
   const was = deploymentIn(manifest);
   const isStored = storedReleases(site.paths.directory).includes(was.release);
   const bundle = optionalOption(invocation, "bundle") ?? (isStored ? storedBundle(site, was.release) : undefined);

@@ -9,12 +9,12 @@ import { SPOOL } from "../backup/spool.ts";
 import { requireAttested } from "../lifecycle/attested.ts";
 import { type Authorization, spendAuthorization } from "../lifecycle/authorization.ts";
 import type { DeployContext } from "../lifecycle/deploy-context.ts";
-import { renderedFile } from "../lifecycle/rendered-file.ts";
 import { execute } from "../lifecycle/execute.ts";
 import { clientAddress, clientUrl } from "../lifecycle/front.ts";
 import { appendEntry } from "../lifecycle/ledger.ts";
 import { SITE_RESTORED } from "../lifecycle/ledger-deployments.ts";
 import { type Prepared, requirePreconditions, requireRoom } from "../lifecycle/preconditions.ts";
+import { renderedFile } from "../lifecycle/rendered-file.ts";
 import { restoreDataKind } from "../lifecycle/restore-data.ts";
 import { type RestoreDataPlan, type RestoreSitePlan, requireOwnBackup } from "../lifecycle/restore-plan.ts";
 import { restoreSiteKind } from "../lifecycle/restore-site.ts";
@@ -113,9 +113,12 @@ function tellData(
 ): void {
   const { backup, at, gap } = parameters;
   terminal.result(`${at.appliance} ${at.version} runs on the data of ${backup.created}`);
-  if (gap["entriesAtBackup"] !== undefined) {
-    const lost = (gap["entriesAtRestore"] ?? 0) - gap["entriesAtBackup"];
-    terminal.result(`The audit log goes on; the data of its ${lost} entries from ${gap["entriesAtBackup"]} on is lost`);
+  const { entriesAtBackup, entriesAtRestore } = gap;
+  if (entriesAtBackup !== undefined) {
+    const lost = (entriesAtRestore ?? 0) - entriesAtBackup;
+    terminal.result(`The audit log goes on; the data of its ${lost} entries from ${entriesAtBackup} on is lost`);
+  } else if (entriesAtRestore !== undefined) {
+    terminal.result("The audit log goes on; the backup had none, so nothing says from which entry on data is lost");
   }
   terminal.result("Next: sealift status; sealift audit verify; sealift backup --out DIR");
   terminal.document({ restored: backup, gap, plan: subject, approvals });

@@ -94,24 +94,24 @@ export function requireEpoch(directory: string, logs: readonly BackupLog[]): voi
 
 /**
  * How many entries the log in `place` has, under a checkpoint or not. All of it must hold, and continue that of the
- * backup in `ofBackup` (the unpacked `audit-log`): what a restore says of the gap is said of this log, and one that does
- * not hold is evidence. Reads only. @throws AUDIT_… with what a person can do then
+ * backup in `ofBackup` (the unpacked `audit-log`; undefined if the backup has none): what a restore says of the gap is
+ * said of this log, and one that does not hold is evidence. Reads only. @throws AUDIT_… with what a person can do then
  */
 export function entriesSince(
   place: SiteLog | undefined,
-  ofBackup: string,
+  ofBackup: string | undefined,
   onProgress: (done: number, all: number) => void = () => {},
 ): number {
   try {
     const key = place?.publicKey === undefined ? undefined : readStateFile(place.publicKey, KEY_MAX_BYTES);
-    const note = readStateFile(join(ofBackup, "checkpoint"), CHECKPOINT_MAX_BYTES);
-    if (!place || !key || !note) {
+    const note = ofBackup === undefined ? undefined : readStateFile(join(ofBackup, "checkpoint"), CHECKPOINT_MAX_BYTES);
+    if (!place || !key || (ofBackup !== undefined && !note)) {
       const what = place ? "the key of this site's audit log" : "this site's audit log, or its checkpoint,";
       throw auditError("AUDIT_LOG_NOT_FOUND", `${what} is not there`);
     }
     const log = verifyEpochs(place.directory, {
       key: parseLogKey(key.toString("utf8"), place.publicKey ?? ""),
-      from: { note, name: "of the backup" },
+      ...(note && { from: { note, name: "of the backup" } }),
       onProgress,
     });
     return log.entries + log.behindCheckpoint;
@@ -124,7 +124,8 @@ export function entriesSince(
 
 const LOST = [
   "the data is not restored beside a log that does not hold: first copy the log's volume away, it is evidence",
-  "then sealift uninstall --purge-data, and sealift restore FILE --bundle BUNDLE: the log of the backup is continued",
+  "sealift backup --out DIR --without-audit-log saves the data of now",
+  "then sealift uninstall --purge-data, and sealift restore FILE --bundle BUNDLE, a whole one: its log is continued; last, the one of now",
 ];
 
 /** Whoever has the log's directory may put a link in the way meanwhile: nothing that is there already is taken. */

@@ -1,7 +1,7 @@
 /** What a restore would do, in words that operators sign, and as what `execute` and `recover` go by. */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { type BackupManifest, manifestDigest } from "../backup/backup-manifest.ts";
+import { type BackupManifest, manifestDigest, WITHOUT_LOG } from "../backup/backup-manifest.ts";
 import { backupError } from "../backup/error.ts";
 import type { Config } from "../site/config.ts";
 import type { Deployment } from "../site/deployment.ts";
@@ -41,6 +41,17 @@ export function requireOwnBackup({ siteId, ledger }: Site, manifest: BackupManif
   );
 }
 
+/** A site whose audit log began anew would have a shorter one: whoever wants that had only to damage it. @throws BACKUP_WITHOUT_LOG */
+export function requireAuditLog({ kind, created }: Pick<BackupManifest, "kind" | "created">): void {
+  if (kind !== WITHOUT_LOG) return;
+  throw backupError("BACKUP_WITHOUT_LOG", `backup: that of ${created} has no audit log, and makes no site`, {
+    hints: [
+      "restore the newest whole backup first: its audit log is continued; then this one brings its databases there",
+      "age -d -i KEY FILE | tar -x opens it without Sealift",
+    ],
+  });
+}
+
 function restoredBackup(manifest: BackupManifest): RestoredBackup {
   const { release, version } = deploymentIn(manifest);
   return { manifest: manifestDigest(manifest), created: manifest.created, release, version };
@@ -60,6 +71,7 @@ function backupLines(site: Site | undefined, manifest: BackupManifest): string[]
             : "NOT IN THIS SITE'S LEDGER: nothing here says who made it",
         ]
       : []),
+    ...(manifest.kind === WITHOUT_LOG ? ["IT HAS NO AUDIT LOG: that was left out when it was made"] : []),
     `databases: ${manifest.databases.join(", ") || "none"}`,
     `WHAT WAS STORED AFTER ${manifest.created} IS LOST`,
   ];
@@ -71,7 +83,8 @@ export interface RestoreDataPlan {
 }
 
 /**
- * The data of a site that has a release installed. `entriesNow` is what the audit log has.
+ * The data of a site that has a release installed. `entriesNow` is what the audit log has; where the backup has none,
+ * nothing says from which of them on the data is lost.
  * @throws BACKUP_OTHER_SITE | BACKUP_OTHER_HISTORY | RELEASE_OTHER_APPLIANCE | UPGRADE_NOT_ALLOWED | ROLLBACK_NOT_ALLOWED
  */
 export function planRestoreData(
@@ -93,13 +106,17 @@ export function planRestoreData(
     );
   }
   const [log] = manifest.logs;
+  const isWithoutLog = manifest.kind === WITHOUT_LOG;
   return {
     parameters: {
       id: randomBytes(16).toString("hex"),
       at,
       backup: restoredBackup(manifest),
       databases: manifest.databases,
-      gap: log ? { entriesAtBackup: log.size, entriesAtRestore: entriesNow } : {},
+      gap: {
+        ...(log && { entriesAtBackup: log.size }),
+        ...((log ?? isWithoutLog) && { entriesAtRestore: entriesNow }),
+      },
     },
     subject: {
       action: "restore",
@@ -111,6 +128,7 @@ export function planRestoreData(
       details: [
         ...backupLines(site, manifest),
         ...(log ? [`audit log: goes on; of its entries from number ${log.size} on the data is lost`] : []),
+        ...(isWithoutLog ? ["audit log: goes on; nothing here says from which entry on the data is lost"] : []),
         ...(wrote.version === at.version ? [] : [`its schema is of ${wrote.version} and is brought to ${at.version}`]),
         "kept as they are: operators, trust, ledger, audit log, secrets, configuration, releases",
         `predicted pause: clients get no answers while ${megabytes(manifest.databaseBytes)} are restored`,

@@ -51,7 +51,10 @@ async function place(t: TestContext, init: Record<string, OptionValue> = {}): Pr
 }
 
 /** As if a release ran, of which a backup is made; nothing of it is in an engine. */
-async function madeBackup({ at, recipient }: Pick<Place, "at" | "recipient">): Promise<string> {
+async function madeBackup(
+  { at, recipient }: Pick<Place, "at" | "recipient">,
+  { withoutLog = false } = {},
+): Promise<string> {
   const site = openSiteForChange(at("state"));
   const config = canonicalJson({});
   const current: Deployment = {
@@ -63,7 +66,8 @@ async function madeBackup({ at, recipient }: Pick<Place, "at" | "recipient">): P
   writeDeployments(site.disk, site.paths, deployments);
   mkdirSync(at(`state/deployments/${current.id}`));
   writeFileSync(at(`state/deployments/${current.id}/config.json`), config);
-  const content = siteContent(openSiteForChange(at("state")), {}, { directory: "", databaseBytes: 0 }, []);
+  const logs = withoutLog ? undefined : [];
+  const content = siteContent(openSiteForChange(at("state")), {}, { directory: "", databaseBytes: 0 }, logs);
   mkdirSync(at("out"));
   return (await writeBackup(at("out"), content, { recipients: [recipient] })).path;
 }
@@ -99,6 +103,8 @@ test("no backup without a key for it, without a release, or into nowhere", async
     await assert.rejects(run(backup, [], { out: at("out"), keep }), coded("USAGE"));
   }
   await assert.rejects(run(backup), coded("USAGE"));
+  const both = { out: at("out"), keep: "3", "without-audit-log": true };
+  await assert.rejects(run(backup, [], both), coded("USAGE"));
   assert.deepEqual(readdirSync(at("out")), []);
 });
 
@@ -148,6 +154,26 @@ test("a new host gets no site without the release that ran, and nothing is left 
     coded("RESTORE_RELEASE_NEEDED"),
   );
   assert.deepEqual([left(), readdirSync(mine.at("new")), existsSync(mine.at("r"))], [["new"], [], false]);
+});
+
+test("a backup without an audit log makes no site, here or on a new host, and nothing is left", async (t) => {
+  const mine = await place(t);
+  const file = await madeBackup(mine, { withoutLog: true });
+  const wish = { identity: mine.at("safe.key"), bundle: mine.at("none") };
+  const into = { ...wish, "new-host": true, state: mine.at("new") };
+  await assert.rejects(runVerb(restore, [file], into), coded("BACKUP_WITHOUT_LOG"));
+  await assert.rejects(
+    runVerb(authorize, ["restore", file], { ...into, out: mine.at("r") }),
+    coded("BACKUP_WITHOUT_LOG"),
+  );
+  const site = openSiteForChange(mine.at("state"));
+  writeDeployments(site.disk, site.paths, NOTHING_DEPLOYED);
+  appendEntry(site.disk, site.paths.ledger, "operation", { deployments: NOTHING_DEPLOYED }, site.clock());
+  await assert.rejects(mine.run(restore, [file], wish), coded("BACKUP_WITHOUT_LOG"));
+  assert.deepEqual(
+    readdirSync(mine.at(".")).filter((name) => /^\.?new|^r$/.test(name)),
+    [],
+  );
 });
 
 test("a backup that somebody put together of two sites becomes none", async (t) => {

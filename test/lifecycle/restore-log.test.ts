@@ -61,6 +61,15 @@ test("a whole log that continues the backup's is counted to its end", async (t) 
   assert.ok(entriesSince(place, ofBackup) >= NOW);
 });
 
+test("beside the data of a backup without a log the present one is counted too, and has to hold", async (t) => {
+  const { place } = await logs(t);
+  assert.ok(entriesSince(place, undefined) >= NOW);
+  truncateSync(join(place.directory, "tile/entries/000"), 1000);
+  const { code, hints } = refusal(() => entriesSince(place, undefined));
+  assert.match(code, /^AUDIT_/);
+  assert.match(hints.join("\n"), /backup --out DIR --without-audit-log/);
+});
+
 const DAMAGES: Readonly<Record<string, readonly [code: RegExp, damage: (logs: Logs) => void]>> = {
   "an entry bundle is cut off": [
     /^AUDIT_/,
@@ -99,7 +108,7 @@ for (const [what, [code, damage]] of Object.entries(DAMAGES)) {
     assert.match(error.code, code);
     assert.match(
       error.hints.join("\n"),
-      /copy the log's volume away.*\n.*uninstall --purge-data.*restore FILE --bundle/,
+      /copy the log's volume away.*\n.*--without-audit-log.*\n.*uninstall --purge-data.*restore FILE --bundle/,
     );
     assert.deepEqual(content(join(made.place.directory, "..")), before);
   });

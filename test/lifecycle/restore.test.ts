@@ -18,7 +18,7 @@ import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { digestFromHex } from "../../bundles/model/digest.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { eventOf } from "../../installer/audit/ledger-events.ts";
-import { type BackupManifest, manifestDigest } from "../../installer/backup/backup-manifest.ts";
+import { type BackupManifest, manifestDigest, WITHOUT_LOG } from "../../installer/backup/backup-manifest.ts";
 import { besideState, makeBeside, removeBeside, requireExchangeable } from "../../installer/backup/beside-state.ts";
 import { nothingRunning, placeSite } from "../../installer/backup/place-site.ts";
 import { siteContent } from "../../installer/backup/site-content.ts";
@@ -33,7 +33,12 @@ import { deploymentsOfLedger, SITE_RESTORED } from "../../installer/lifecycle/le
 import { acquireLock } from "../../installer/lifecycle/lock.ts";
 import { restoreDataKind } from "../../installer/lifecycle/restore-data.ts";
 import { asideName } from "../../installer/lifecycle/restore-databases.ts";
-import { planRestoreData, releaseNeeded, requireOwnBackup } from "../../installer/lifecycle/restore-plan.ts";
+import {
+  planRestoreData,
+  releaseNeeded,
+  requireAuditLog,
+  requireOwnBackup,
+} from "../../installer/lifecycle/restore-plan.ts";
 import { logKeyFiles, restoreSiteKind, secretsToRestore } from "../../installer/lifecycle/restore-site.ts";
 import type { Site } from "../../installer/lifecycle/site.ts";
 import { type Deployment, NOTHING_DEPLOYED } from "../../installer/site/deployment.ts";
@@ -122,6 +127,21 @@ test("the plan says which backup it is, what is lost, and whether the site knows
   const known = planRestoreData(made1.open(), AT, parts(), manifest, 130);
   assert.match(known.subject.details.join("\n"), /made by this site: entry 2 of its ledger/);
   assert.deepEqual(planRestoreData(site, AT, parts(), { ...manifest, logs: [] }, 0).parameters.gap, {});
+});
+
+test("a backup without the audit log gives its databases, says what it cannot say, and makes no site", async (t) => {
+  const { site } = await made(t);
+  const whole = manifestOf(site, { logs: [] });
+  const manifest: BackupManifest = { ...whole, kind: WITHOUT_LOG };
+  const { subject, parameters } = planRestoreData(site, AT, parts(), manifest, 130);
+  assert.deepEqual(parameters.gap, { entriesAtRestore: 130 });
+  const text = subject.details.join("\n");
+  assert.match(text, /IT HAS NO AUDIT LOG/);
+  assert.match(text, /audit log: goes on; nothing here says from which entry on the data is lost/);
+  assert.doesNotMatch(planRestoreData(site, AT, parts(), whole, 0).subject.details.join("\n"), /NO AUDIT LOG/);
+  const error = throwsCode("BACKUP_WITHOUT_LOG", () => requireAuditLog(manifest));
+  assert.match(error.hints.join(), /restore the newest whole backup first/);
+  requireAuditLog(whole);
 });
 
 test("a release gets no data on which it cannot work", async (t) => {

@@ -9,7 +9,7 @@ import { canonicalJson } from "../../../bundles/model/canonical-json.ts";
 import { digestFromHex } from "../../../bundles/model/digest.ts";
 import { SealiftError } from "../../../bundles/model/sealift-error.ts";
 import { identitiesIn, makeBackupKey, recipientsIn, sealed } from "../../../installer/backup/age-file.ts";
-import { type BackupManifest, MANIFEST_PATH } from "../../../installer/backup/backup-manifest.ts";
+import { type BackupManifest, MANIFEST_PATH, WHOLE, WITHOUT_LOG } from "../../../installer/backup/backup-manifest.ts";
 import { isLogMember, logMembers } from "../../../installer/backup/log-members.ts";
 import { openBackup } from "../../../installer/backup/read-backup.ts";
 import { logParts, siteContent } from "../../../installer/backup/site-content.ts";
@@ -381,6 +381,35 @@ describe("a backup file", () => {
     assert.deepEqual(backupsIn(out, siteId), [path.slice(out.length + 1)]);
     assert.deepEqual((await readdir(out)).filter((one) => foreign.includes(one)).length, 3);
     await rejectsCode("BACKUP_WRITE_FAILED", () => writeBackup(out, content, { recipients: [key.recipient] }));
+  });
+
+  test("one without the audit log says so, is told from whole ones by its name, and --keep neither counts nor removes it", async () => {
+    const out = await mkdtemp(join(directory, "without-"));
+    const dumps = { directory: join(directory, "dumps"), databaseBytes: 8_000_000 };
+    const rest = siteContent(site.open(), RULES, dumps, undefined);
+    const whole = await writeBackup(out, content, { recipients: [key.recipient] });
+    const without = await writeBackup(out, rest, { recipients: [key.recipient] });
+    assert.equal(without.path, join(out, `without-audit-log-${whole.path.slice(out.length + 1)}`));
+    assert.deepEqual([whole.manifest.kind, whole.manifest.logs.length], [WHOLE, 1]);
+    assert.deepEqual([without.manifest.kind, without.manifest.logs], [WITHOUT_LOG, []]);
+    const into = await unpacked(without.path);
+    assert.deepEqual((await readdir(into)).sort(), ["databases", "ledger", "secrets", "site", "trust"]);
+    assert.deepEqual(removeOldBackups(whole, 1), []);
+    assert.equal((await readdir(out)).length, 2);
+    // Cut off, both are swept alike.
+    await writeFile(join(out, `.${without.path.slice(out.length + 1)}.new`), "half");
+    await rm(whole.path);
+    await writeBackup(out, content, { recipients: [key.recipient] });
+    assert.deepEqual(
+      (await readdir(out)).filter((name) => name.startsWith(".")),
+      [],
+    );
+    const forged = { ...without.manifest, files: [], databases: [], restBytes: 1024, logs: written.manifest.logs };
+    const error = await rejectsCode("BACKUP_MALFORMED", async () => unpacked(await made(forged, [])));
+    assert.match(error.message, /an audit log in a backup without one/);
+    const later = { ...without.manifest, files: [], databases: [], restBytes: 1024, schemaVersion: 2 };
+    await rejectsCode("BACKUP_TOO_NEW", async () => unpacked(await made(later, [])));
+    await rejectsCode("BACKUP_MALFORMED", async () => unpacked(await made({ ...later, kind: "other" }, [])));
   });
 
   test("a header that does not end is not read into memory", async () => {
