@@ -55,6 +55,7 @@ function suite(): void {
   let apiKey = "";
   let backups: string;
   let made = "";
+  let withoutLog = "";
   let atBackup = 0;
 
   before(async () => {
@@ -193,6 +194,22 @@ function suite(): void {
     assert.match(await readFile(join(log, "checkpoint"), "utf8"), /^audit\.sealift\.internal/);
   });
 
+  it("is made of all but the audit log where that does not hold, and says so", async () => {
+    const whole = readdirSync(backups);
+    const damage = join(await logDirectory(), "epochs");
+    await mkdir(damage);
+    const refused = await site.run("backup", "--out", backups);
+    assert.match(refused.stderr, /\[AUDIT_EPOCH_DIFFERS\][\s\S]*hint: sealift backup --out DIR --without-audit-log/);
+    const { stdout } = succeeds(await site.run("backup", "--out", backups, "--without-audit-log"));
+    assert.match(stdout, /audit log: NOT IN IT/);
+    rmSync(damage, { recursive: true });
+    const added = readdirSync(backups).filter((name) => !whole.includes(name));
+    assert.match(added.join(), /^without-audit-log-sealift-\S+\.tar\.age$/);
+    withoutLog = join(backups, added.join());
+    const planned = succeeds(await site.run("restore", withoutLog, "--identity", identity(), "--plan"));
+    assert.match(planned.stdout, /IT HAS NO AUDIT LOG/);
+  });
+
   it(`cut off in its middle the data is that of now or that of the backup, as the ledger says, seed ${SEED}`, async (t) => {
     const { plan } = JSON.parse((await site.run("restore", ...opened("--plan", "--json"))).stdout) as { plan: unknown };
     assert.ok(plan);
@@ -206,7 +223,9 @@ function suite(): void {
     for (const [i, point] of points.entries()) {
       const name = `now-${i}`;
       await site.change("tenant", "add", name);
-      const killed = await runKilledAt(site.signed("restore", ...opened()), point);
+      // The one that is carried out to its end is of all but the audit log.
+      const given = i === points.length - 1 ? [withoutLog, "--identity", identity()] : opened();
+      const killed = await runKilledAt(site.signed("restore", ...given), point);
       assert.ok(killed.wasKilled, killed.stdout + killed.stderr);
       const { result } = JSON.parse(succeeds(await site.run("recover", "--json")).stdout) as { result: string };
       t.diagnostic(`${JSON.stringify(point)}: ${result}`);
