@@ -17,8 +17,8 @@ unit() {
 }
 e2e() {
   sh test/support/peers.sh
-  # Two at a time: most of them wait for containers. Each that starts some has a machine of its own.
-  find test/e2e -name '*.test.ts' | sort | xargs "$node" --test --test-concurrency=2 --test-reporter=spec
+  # Each that starts containers has a machine of its own.
+  find test/e2e -name '*.test.ts' | sort | xargs "$node" test/support/run-e2e.ts
 }
 # Hours; may be stopped and goes on where it was. What it found is in test/evidence.
 long() {
