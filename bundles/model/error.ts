@@ -9,4 +9,5 @@ export const modelError = errorArea({
   ATTEST_OVMF_MALFORMED: 3,
   KEY_MALFORMED: 2,
   KEY_NOT_P256: 2,
+  FILE_EXISTS: 4,
 });

@@ -3,7 +3,6 @@ import { errorArea } from "../model/sealift-error.ts";
 export const signError = errorArea({
   KEY_NOT_FOUND: 4,
   KEY_UNREADABLE: 5,
-  KEY_EXISTS: 4,
   KEY_NOT_ENCRYPTED: 4,
   KEY_WRITE_FAILED: 5,
   KEY_PASSWORD_MISSING: 2,

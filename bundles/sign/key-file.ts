@@ -14,6 +14,7 @@ import {
 import { closeSync, constants, existsSync, fsyncSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { xsalsa20poly1305 } from "@noble/ciphers/salsa.js";
 import { modelError } from "../model/error.ts";
+import { fileExists } from "../model/file-exists.ts";
 import { requireP256 } from "../model/public-key.ts";
 import { type JsonSchema, schemaProblem } from "../model/schema.ts";
 import { reasonOf } from "../model/sealift-error.ts";
@@ -102,13 +103,13 @@ export function encryptPrivateKey(key: PrivateKey, password: string): string {
 
 /**
  * Writes PREFIX.key (0600) and PREFIX.pub, neither of which may exist; if the second cannot be written,
- * the first goes too. @throws KEY_EXISTS | KEY_WRITE_FAILED
+ * the first goes too. @throws FILE_EXISTS | KEY_WRITE_FAILED
  */
 export function generateKeyFiles(prefix: string, password: string): { readonly publicKey: PublicKey } {
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const [keyPath, pubPath] = [`${prefix}.key`, `${prefix}.pub`];
   // Before the key's file is made, so that an old .pub does not cost the new .key a write and a removal.
-  if (existsSync(pubPath)) throw keyExists(pubPath);
+  if (existsSync(pubPath)) throw fileExists(pubPath);
   writeNew(keyPath, encryptPrivateKey(privateKey, password), 0o600);
   try {
     writeNew(pubPath, publicKeyPem(publicKey), 0o644);
@@ -119,18 +120,12 @@ export function generateKeyFiles(prefix: string, password: string): { readonly p
   return { publicKey };
 }
 
-function keyExists(path: string): Error {
-  return signError("KEY_EXISTS", `${JSON.stringify(path)} is there already`, {
-    hints: ["choose another --out; a key is never overwritten"],
-  });
-}
-
 function writeNew(path: string, text: string, mode: number): void {
   let fd: number;
   try {
     fd = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, mode);
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === "EEXIST") throw keyExists(path);
+    if ((cause as NodeJS.ErrnoException).code === "EEXIST") throw fileExists(path, undefined, cause);
     throw signError("KEY_WRITE_FAILED", `${JSON.stringify(path)}: ${reasonOf(cause)}`, { cause });
   }
   try {

@@ -4,6 +4,7 @@ import { accessSync, constants, createReadStream, readdirSync, statSync } from "
 import { basename, dirname, join } from "node:path";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { type Digest, digestFromHex } from "../../bundles/model/digest.ts";
+import { fileExists } from "../../bundles/model/file-exists.ts";
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import { type Disk, hostDisk } from "../site/disk.ts";
 import { sealed } from "./age-file.ts";
@@ -124,7 +125,7 @@ export function removeOldBackups(
 
 /**
  * Writes `content` as a new file in `directory`. Whatever goes wrong nothing of it is left; what a killed run left
- * of this site's is removed first. @throws BACKUP_WRITE_FAILED, also if a backup of this second is there, and what
+ * of this site's is removed first. @throws FILE_EXISTS for a backup of this second | BACKUP_WRITE_FAILED, and what
  * reading `content` throws
  */
 export async function writeBackup(
@@ -137,9 +138,7 @@ export async function writeBackup(
   const name = backupName(content.about);
   const path = join(directory, name);
   guarded(directory, () => removeUnfinished(disk, directory, siteId));
-  if (readdirSync(directory).includes(name)) {
-    throw backupError("BACKUP_WRITE_FAILED", `${JSON.stringify(path)} is there already`);
-  }
+  if (readdirSync(directory).includes(name)) throw fileExists(path);
   const unfinished = join(directory, `.${name}${UNFINISHED}`);
   const manifest: BackupManifest = {
     ...content.about,

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileExists } from "../../bundles/model/file-exists.ts";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { CHALLENGE_MAX_BYTES } from "../../verify/attestation/challenge.ts";
 import type { CollectedReport } from "../../verify/attestation/collect-evidence.ts";
@@ -71,13 +72,10 @@ export const attestSimulate: Command = {
   },
 };
 
-/** @throws FILE_WRITE_FAILED, also if something is there */
+/** @throws FILE_EXISTS | FILE_WRITE_FAILED */
 async function makeDirectories(directory: string): Promise<void> {
   const there = await readdir(directory).catch(() => []);
-  if (there.length > 0) {
-    const problem = `destination ${JSON.stringify(directory)}: it is not empty`;
-    throw installerError("FILE_WRITE_FAILED", problem, { hints: ["choose another --out"] });
-  }
+  if (there.length > 0) throw fileExists(directory, "is not empty");
   await mkdir(join(directory, "collateral"), { recursive: true }).catch((cause: unknown) => {
     throw installerError("FILE_WRITE_FAILED", `destination ${JSON.stringify(directory)}: ${reasonOf(cause)}`, {
       cause,

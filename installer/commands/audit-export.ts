@@ -1,5 +1,6 @@
 import { closeSync, fsyncSync, openSync, unlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { fileExists } from "../../bundles/model/file-exists.ts";
 import { plain } from "../../bundles/model/plain-text.ts";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { CHECKPOINT_MAX_BYTES, parseCheckpoint, parseLogKey } from "../audit/checkpoint.ts";
@@ -133,7 +134,7 @@ class GrowingFile {
   readonly #fd: number;
   #waiting = "";
 
-  /** @throws FILE_WRITE_FAILED, also if it exists */
+  /** @throws FILE_EXISTS | FILE_WRITE_FAILED */
   constructor(path: string) {
     this.#path = path;
     this.#fd = this.#guard(() => openSync(path, "wx", 0o600));
@@ -174,6 +175,7 @@ class GrowingFile {
     try {
       return work();
     } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === "EEXIST") throw fileExists(this.#path, undefined, cause);
       const reason = reasonOf(cause);
       throw installerError("FILE_WRITE_FAILED", `destination ${JSON.stringify(this.#path)}: ${reason}`, { cause });
     }

@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
+import { fileExists } from "../../bundles/model/file-exists.ts";
 import { plain } from "../../bundles/model/plain-text.ts";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { POLICY_MAX_BYTES } from "../../verify/policy.ts";
@@ -47,7 +48,6 @@ import { rollbackTarget } from "./rollback.ts";
 import { planRotateOf, rotationWish } from "./rotate.ts";
 import { withSiteEngine } from "./site-engine.ts";
 import {
-  existsError,
   missingApprovals,
   REQUEST_DETAILS,
   REQUEST_OPTIONS,
@@ -96,7 +96,7 @@ export const authorize: Command = {
     const { site, subject } = await asks(invocation);
     if (!subject) return 3;
     const request = makeRequest(site, subject, requestOptions(invocation, NAME));
-    if (existsSync(out)) throw existsError(out);
+    if (existsSync(out)) throw fileExists(out);
     const keys = repeatedOption(invocation, "key");
     const signatures: Buffer[] = [];
     for (const key of keys) signatures.push(await signWithSshKeygen(request, key, terminal.interactive));

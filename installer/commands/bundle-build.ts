@@ -6,9 +6,9 @@ import { groupBlobs, readLayoutIndex, readRelease } from "../../bundles/layout/c
 import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
 import { isSignatureEntry } from "../../bundles/layout/signature-object.ts";
 import type { Digest } from "../../bundles/model/digest.ts";
+import { fileExists } from "../../bundles/model/file-exists.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { INVENTORY_MAX_BYTES, parseInventory } from "../../bundles/transfer/inventory.ts";
-import { installerError } from "../error.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { cacheDirectory, hostPlatform, sealiftVersion } from "../host/this-host.ts";
 import { megabytes } from "./bundle-split.ts";
@@ -87,11 +87,10 @@ export const bundleBuild: Command = {
   },
 };
 
-/** Signatures may have been made on machines that are far away. @throws FILE_WRITE_FAILED */
+/** Signatures may have been made on machines that are far away. @throws FILE_EXISTS */
 function requireReplaceable(out: string): void {
   if (!existsSync(out) || isUnsignedBundle(out)) return;
-  const problem = `destination ${JSON.stringify(out)}: what is there is no unsigned bundle, and only that is replaced`;
-  throw installerError("FILE_WRITE_FAILED", problem, { hints: ["choose another --out, or move it away"] });
+  throw fileExists(out, "what is there is no unsigned bundle, and only that is replaced");
 }
 
 function isUnsignedBundle(path: string): boolean {

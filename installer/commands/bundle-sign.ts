@@ -1,4 +1,3 @@
-import { writeFile } from "node:fs/promises";
 import { readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
 import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
 import { isSignatureEntry, readSignatureObject } from "../../bundles/layout/signature-object.ts";
@@ -13,8 +12,8 @@ import {
   signRelease,
   signReleaseKeyless,
 } from "../../bundles/sign/sign-release.ts";
-import { installerError } from "../error.ts";
 import { ownBuilder } from "../host/own-source.ts";
+import { writeNew } from "../host/write-new.ts";
 import { type Command, optionalOption, positionals, requiredOption, usageError } from "./command.ts";
 import { KEYLESS_DETAILS, KEYLESS_OPTIONS, type KeylessSigner, readKeylessSigner } from "./keyless-options.ts";
 import { readSigningKey, SIGNING_KEY_DETAILS, SIGNING_KEY_OPTIONS } from "./signing-key-options.ts";
@@ -62,9 +61,7 @@ export const bundleSign: Command = {
       const signature = keyless
         ? await signWithCertificate(keyless, releaseStatement(digest))
         : signDigest(await readSigningKey(invocation, NAME), digest);
-      await writeFile(out, signature, { flag: "wx" }).catch((cause: unknown) => {
-        throw installerError("FILE_WRITE_FAILED", `${JSON.stringify(out)}: ${String(cause)}`, { cause });
-      });
+      await writeNew(out, signature);
       terminal.result(`signed ${digest} into ${plain(out)}`);
       terminal.result(`Next, where the bundle is: sealift bundle attach BUNDLE ${plain(out)}`);
       terminal.document({ digest, out });

@@ -1,7 +1,7 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { plain, plainJson } from "../../bundles/model/plain-text.ts";
-import { installerError } from "../error.ts";
 import { readBoundedFile } from "../host/read-file.ts";
+import { writeOver } from "../host/write-new.ts";
 import { planConfig, requireInstalled } from "../lifecycle/deploy-plan.ts";
 import { configOf } from "../lifecycle/deployed-config.ts";
 import { openSite } from "../lifecycle/site.ts";
@@ -57,9 +57,7 @@ export const configSet: Command = {
       }
       return completeConfig(configSchema, changed);
     });
-    await writeFile(file, `${JSON.stringify(config, null, 2)}\n`).catch((cause: unknown) => {
-      throw installerError("FILE_WRITE_FAILED", `${JSON.stringify(file)}: ${String(cause)}`, { cause });
-    });
+    await writeOver(file, `${JSON.stringify(config, null, 2)}\n`);
     terminal.result(`Next: sealift config apply ${plain(file)}`);
     terminal.document(config);
     return 0;

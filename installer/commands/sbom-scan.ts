@@ -1,11 +1,9 @@
 import { existsSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
 import type { Layout } from "../../bundles/layout/layout.ts";
 import { digestOf } from "../../bundles/model/digest.ts";
-import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { sbomError } from "../../sbom/error.ts";
 import { carriedSnapshot } from "../../sbom/scan/carried-records.ts";
 import { reportLines } from "../../sbom/scan/report-text.ts";
@@ -19,9 +17,9 @@ import { BLOB_BUNDLE_MAX_BYTES } from "../../verify/signature/message.ts";
 import { signersOfBlob } from "../../verify/signature/role-blob.ts";
 import { loadTrust, type TrustRole } from "../../verify/trust/trust.ts";
 import { readTrustDirectory } from "../../verify/trust/trust-directory.ts";
-import { installerError } from "../error.ts";
 import { readBoundedFile } from "../host/read-file.ts";
 import { sealiftVersion } from "../host/this-host.ts";
+import { writeNew } from "../host/write-new.ts";
 import { type Command, type Invocation, optionalOption, positionals, repeatedOption, usageError } from "./command.ts";
 import { withSbomInputs } from "./sbom-inputs.ts";
 
@@ -172,10 +170,4 @@ async function readClaims(
     waivers,
     problems: vex.flatMap(({ problems }) => problems),
   };
-}
-
-async function writeNew(path: string, bytes: Buffer): Promise<void> {
-  await writeFile(path, bytes, { flag: "wx" }).catch((cause: unknown) => {
-    throw installerError("FILE_WRITE_FAILED", `${JSON.stringify(path)}: ${reasonOf(cause)}`, { cause });
-  });
 }

@@ -12,7 +12,6 @@ import {
   type RequestOptions,
   type SignatureFile,
 } from "../lifecycle/authorization.ts";
-import { lifecycleError } from "../lifecycle/error.ts";
 import { acquireLock } from "../lifecycle/lock.ts";
 import { openSiteForChange, type Site } from "../lifecycle/site.ts";
 import { signWithSshKeygen } from "../lifecycle/ssh-keygen.ts";
@@ -189,11 +188,4 @@ export function missingApprovals(site: Site, subject: PlanSubject): string {
   return `needs ${site.authority.document.thresholds[subject.action]} of ${
     new Set(site.authority.operators.map(({ principal }) => principal)).size
   } operators`;
-}
-
-/** @throws AUTHORIZATION_EXISTS */
-export function existsError(path: string): Error {
-  return lifecycleError("AUTHORIZATION_EXISTS", `${JSON.stringify(path)} exists already`, {
-    hints: ["choose another --out; a request is never written over"],
-  });
 }

@@ -1,11 +1,12 @@
 /** Files that a person asked for: whole, or not there. */
 import { lstat, open, rename, rm, writeFile } from "node:fs/promises";
+import { fileExists } from "../../bundles/model/file-exists.ts";
 import { reasonOf } from "../../bundles/model/sealift-error.ts";
 import { installerError } from "../error.ts";
 
 /**
  * Never replaces another. Readable by all unless `mode` says otherwise, and on the disk when this returns; whole or not there.
- * @throws FILE_WRITE_FAILED, also if it exists
+ * @throws FILE_EXISTS | FILE_WRITE_FAILED
  */
 export async function writeNew(path: string, bytes: Uint8Array, mode = 0o644): Promise<void> {
   try {
@@ -20,11 +21,8 @@ export async function writeNew(path: string, bytes: Uint8Array, mode = 0o644): P
       await file.close();
     }
   } catch (cause) {
-    const exists = (cause as NodeJS.ErrnoException).code === "EEXIST";
-    throw installerError("FILE_WRITE_FAILED", `destination ${JSON.stringify(path)}: ${reasonOf(cause)}`, {
-      cause,
-      hints: exists ? ["choose another name: what is there is never written over"] : [],
-    });
+    if ((cause as NodeJS.ErrnoException).code === "EEXIST") throw fileExists(path, undefined, cause);
+    throw installerError("FILE_WRITE_FAILED", `destination ${JSON.stringify(path)}: ${reasonOf(cause)}`, { cause });
   }
 }
 

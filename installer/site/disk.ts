@@ -64,26 +64,41 @@ export function systemCode(cause: unknown): string | undefined {
   return (cause as NodeJS.ErrnoException | undefined)?.code;
 }
 
-const refused = (cause: unknown): string[] =>
-  ["EACCES", "EPERM"].includes(systemCode(cause) ?? "") ? ["the site's state belongs to root: run this as root"] : [];
+const FULL = ["ENOSPC", "EDQUOT"];
+const REFUSED = ["EACCES", "EPERM"];
 
-/** Runs `work`; a system error becomes STATE_DISK_FULL or STATE_WRITE_FAILED and names `path`. */
+/** Root is refused by a disk, anybody else by whom the state belongs to. */
+function isOthers(cause: unknown): boolean {
+  return REFUSED.includes(systemCode(cause) ?? "") && process.geteuid?.() !== 0;
+}
+
+function notRoot(what: string, cause: unknown): SealiftError {
+  const hints = ["the site's state belongs to root: run this as root"];
+  return siteError("STATE_NOT_ROOT", `${what}: ${reasonOf(cause)}`, { cause, hints });
+}
+
+/** What a system error is that came of reading `path`: STATE_NOT_ROOT or STATE_UNREADABLE. */
+export function unreadable(path: string, cause: unknown): SealiftError {
+  const what = `source ${JSON.stringify(path)}`;
+  if (isOthers(cause)) return notRoot(what, cause);
+  return siteError("STATE_UNREADABLE", `${what}: ${reasonOf(cause)}`, { cause });
+}
+
+/** Runs `work`; a system error becomes STATE_NOT_ROOT, STATE_DISK_FULL or STATE_WRITE_FAILED and names `path`. */
 function guard<Value>(path: string, work: () => Value): Value {
   try {
     return work();
   } catch (cause) {
     if (cause instanceof SealiftError || !systemCode(cause)) throw cause;
-    const full = ["ENOSPC", "EDQUOT"].includes(systemCode(cause) as string);
-    throw siteError(
-      full ? "STATE_DISK_FULL" : "STATE_WRITE_FAILED",
-      `destination ${JSON.stringify(path)}: ${reasonOf(cause)}`,
-      {
-        cause,
-        hints: full
-          ? ["make room on the state directory's filesystem, then run the same command again"]
-          : refused(cause),
-      },
-    );
+    const what = `destination ${JSON.stringify(path)}`;
+    if (isOthers(cause)) throw notRoot(what, cause);
+    if (!FULL.includes(systemCode(cause) as string)) {
+      throw siteError("STATE_WRITE_FAILED", `${what}: ${reasonOf(cause)}`, { cause });
+    }
+    throw siteError("STATE_DISK_FULL", `${what}: ${reasonOf(cause)}`, {
+      cause,
+      hints: ["make room on the state directory's filesystem, then run the same command again"],
+    });
   }
 }
 
@@ -353,7 +368,7 @@ export class AppendFile {
 
 /**
  * The bytes of a file of the state, or undefined if there is none. Follows no link and reads regular files
- * only. @throws STATE_UNREADABLE, also for more than `maxBytes` bytes
+ * only. @throws STATE_NOT_ROOT | STATE_UNREADABLE, also for more than `maxBytes` bytes
  */
 export function readStateFile(path: string, maxBytes: number): Buffer | undefined {
   let fd: number | undefined;
@@ -370,10 +385,7 @@ export function readStateFile(path: string, maxBytes: number): Buffer | undefine
     return bytes.subarray(0, filled);
   } catch (cause) {
     if (systemCode(cause) === "ENOENT") return undefined;
-    throw siteError("STATE_UNREADABLE", `source ${JSON.stringify(path)}: ${reasonOf(cause)}`, {
-      cause,
-      hints: systemCode(cause) === "EACCES" ? ["the site's state belongs to root: run this as root"] : [],
-    });
+    throw unreadable(path, cause);
   } finally {
     if (fd !== undefined) closeSync(fd);
   }

@@ -7,6 +7,7 @@ export const siteError = errorArea({
   STATE_HALF_WRITTEN: 4,
   STATE_UNSAFE: 4,
   STATE_TOO_NEW: 4,
+  STATE_NOT_ROOT: 4,
   STATE_UNREADABLE: 5,
   STATE_WRITE_FAILED: 5,
   STATE_DISK_FULL: 5,

@@ -9,8 +9,7 @@ import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject,
 import { lstatSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { SecretFiles, SecretRule } from "../../bundles/model/appliance-rules.ts";
-import { reasonOf } from "../../bundles/model/sealift-error.ts";
-import { type Disk, makeDirectory, readStateFile, syncNames, systemCode, writeWhole } from "./disk.ts";
+import { type Disk, makeDirectory, readStateFile, syncNames, systemCode, unreadable, writeWhole } from "./disk.ts";
 import { siteError } from "./error.ts";
 import type { SecretFile } from "./identities.ts";
 
@@ -174,9 +173,6 @@ function isThere(path: string): boolean {
     return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
   } catch (cause) {
     if (systemCode(cause) === "ENOTDIR") return false;
-    throw siteError("STATE_UNREADABLE", `source ${JSON.stringify(path)}: ${reasonOf(cause)}`, {
-      cause,
-      hints: systemCode(cause) === "EACCES" ? ["the site's secrets belong to root: run this as root"] : [],
-    });
+    throw unreadable(path, cause);
   }
 }

@@ -14,8 +14,8 @@ import { existsSync, lstatSync, readdirSync, realpathSync, statSync } from "node
 import { dirname, join } from "node:path";
 import { canonicalJson, parseCanonicalJson } from "../../bundles/model/canonical-json.ts";
 import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
-import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
-import { type Disk, makeDirectory, readStateFile, systemCode, writeWhole } from "./disk.ts";
+import { SealiftError } from "../../bundles/model/sealift-error.ts";
+import { type Disk, makeDirectory, readStateFile, systemCode, unreadable, writeWhole } from "./disk.ts";
 import { siteError } from "./error.ts";
 
 export const DEFAULT_STATE = "/var/lib/sealift";
@@ -159,10 +159,7 @@ export function surveyState(directory: string): "absent" | "empty" | "half-writt
   } catch (cause) {
     if (systemCode(cause) === "ENOENT") return "absent";
     if (cause instanceof SealiftError || !systemCode(cause)) throw cause;
-    throw siteError("STATE_UNREADABLE", `source ${JSON.stringify(directory)}: ${reasonOf(cause)}`, {
-      cause,
-      hints: systemCode(cause) === "EACCES" ? ["the site's state belongs to root: run this as root"] : [],
-    });
+    throw unreadable(directory, cause);
   }
   return existsSync(statePaths(directory).site) ? "whole" : "half-written";
 }

@@ -29,6 +29,7 @@ import {
   renameDurably,
   syncNames,
   systemCode,
+  unreadable,
   writeStreamed,
   writeWhole,
 } from "./disk.ts";
@@ -443,11 +444,4 @@ function names(directory: string): string[] {
     if (systemCode(cause) === "ENOENT") return [];
     throw unreadable(store, cause);
   }
-}
-
-function unreadable(path: string, cause: unknown): Error {
-  return siteError("STATE_UNREADABLE", `source ${JSON.stringify(path)}: ${reasonOf(cause)}`, {
-    cause,
-    hints: systemCode(cause) === "EACCES" ? ["the site's state belongs to root: run this as root"] : [],
-  });
 }

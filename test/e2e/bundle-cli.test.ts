@@ -57,7 +57,7 @@ test("lock, build, sign in three roles, verify, rebuild", async (t) => {
 
   for (const name of ["root", "builder", "security", "release"])
     await json(0, "key", "generate", "--out", join(root, name));
-  assert.equal(errorOf(await json(4, "key", "generate", "--out", join(root, "root"))), "KEY_EXISTS");
+  assert.equal(errorOf(await json(4, "key", "generate", "--out", join(root, "root"))), "FILE_EXISTS");
   const trust = join(root, "trust");
   const roles = ["builder", "security", "release"].flatMap((role) => ["--role", `${role}=${join(root, role)}.pub`]);
   await json(0, "trust", "init", "--out", trust, "--root-key", join(root, "root.key"), ...roles);
@@ -87,7 +87,7 @@ test("lock, build, sign in three roles, verify, rebuild", async (t) => {
   const before = await hash();
   await json(0, "bundle", "attach", bundle, signature);
   assert.equal(await hash(), before, "the same signature twice changes nothing");
-  assert.equal(errorOf(await json(5, ...build)), "FILE_WRITE_FAILED");
+  assert.equal(errorOf(await json(4, ...build)), "FILE_EXISTS");
   assert.equal(await hash(), before, "signatures are not built over");
   const verdict = await json(0, "verify", bundle, "--trust", trust);
   assert.equal(verdict["decision"], "allow");

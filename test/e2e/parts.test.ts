@@ -226,7 +226,7 @@ test("a thin bundle is the same release, verifies where the rest is, and is deni
   const inventory = join(root, "site.inventory");
   const written = await json(0, "inventory", "--out", inventory, "--state", state);
   assert.ok(Number(written["blobs"]) > 0);
-  await refused(5, "FILE_WRITE_FAILED", [], "inventory", "--out", inventory, "--state", state);
+  await refused(4, "FILE_EXISTS", [], "inventory", "--out", inventory, "--state", state);
   const steered = await build("1.1.0", "steered.tar", "--inventory", inventory);
   assert.deepEqual([steered["digest"], steered["leftOut"]], [thin["digest"], thin["leftOut"]]);
   await writeFile(join(root, "no.inventory"), "{}");

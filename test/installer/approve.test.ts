@@ -66,6 +66,6 @@ test("approve verifies by the site's trust, then signs what was verified, once, 
     predicate.inputAttestations.map(({ digest }) => `sha256:${digest.sha256}`),
     bundle.objects.map(({ descriptor }) => descriptor.digest).sort(),
   );
-  await assert.rejects(run(approve, [at("bundle")], options), coded("FILE_WRITE_FAILED"));
+  await assert.rejects(run(approve, [at("bundle")], options), coded("FILE_EXISTS"));
   await assert.rejects(run(approve, [at("foreign")], options), coded("APPROVE_DENIED"));
 });

@@ -20,7 +20,7 @@ test("a backup key is private, opens as age's, and is never written over", async
   assert.equal((JSON.parse(made.stdout) as { recipient: string }).recipient, recipient);
   assert.ok(!made.stdout.includes("AGE-SECRET"));
   const again = await sealift(["key", "generate", "--backup", "--out", prefix]);
-  assert.match(again.stderr, /\[FILE_WRITE_FAILED\]/);
+  assert.match(again.stderr, /\[FILE_EXISTS\]/);
   assert.equal(await readFile(`${prefix}.key`, "utf8"), identity);
   const mixed = await sealift(["key", "generate", "--backup", "--password-env", "X", "--out", `${prefix}2`]);
   assert.equal(mixed.exit, 2, mixed.stderr);
@@ -30,7 +30,7 @@ test("a backup key whose public half is there already leaves no private half beh
   const directory = await scratch(t);
   await writeFile(join(directory, "backup.pub"), "another's\n");
   const refused = await sealift(["key", "generate", "--backup", "--out", join(directory, "backup")]);
-  assert.equal(refused.exit, 5, refused.stderr);
-  assert.match(refused.stderr, /\[FILE_WRITE_FAILED\].*\n {2}hint: choose another name/);
+  assert.equal(refused.exit, 4, refused.stderr);
+  assert.match(refused.stderr, /\[FILE_EXISTS\].*\n {2}hint: choose another name/);
   assert.deepEqual(await readdir(directory), ["backup.pub"]);
 });

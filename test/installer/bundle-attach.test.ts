@@ -58,6 +58,6 @@ test("a rebuilder's statement goes beside the bundle, once, and not through a li
   rmSync(at(beside));
   writeFileSync(at("precious"), "precious");
   symlinkSync(at("precious"), at(beside));
-  await assert.rejects(attach(), coded("FILE_WRITE_FAILED"));
+  await assert.rejects(attach(), coded("FILE_EXISTS"));
   assert.equal(readFileSync(at("precious"), "utf8"), "precious");
 });

@@ -35,7 +35,7 @@ test("support-bundle lists what is in it, replaces nothing, and works where ther
   assert.deepEqual([manifest.file, manifest.bytes, statSync(out).mode & 0o777], [out, statSync(out).size, 0o600]);
   const again = await sealift(["support-bundle", "--out", out, "--state", state]);
   assert.equal(again.exit, 4);
-  assert.match(again.stderr, /\[SUPPORT_FILE_EXISTS\]/);
+  assert.match(again.stderr, /\[FILE_EXISTS\]/);
   assert.equal((await sealift(["support-bundle"])).exit, 2);
   const elsewhere = join(directory, "elsewhere.tar");
   const none = await sealift(["support-bundle", "--out", elsewhere, "--state", join(directory, "nowhere")]);

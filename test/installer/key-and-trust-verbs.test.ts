@@ -51,7 +51,7 @@ test("key generate makes a pair with the password of the named variable, and say
   const { exit, document } = await run(keyGenerate, [], { out });
   assert.equal(exit, 0);
   assert.match(String(document["fingerprint"]), /^[0-9a-f]{64}$/);
-  await assert.rejects(run(keyGenerate, [], { out }), coded("KEY_EXISTS"));
+  await assert.rejects(run(keyGenerate, [], { out }), coded("FILE_EXISTS"));
 });
 
 test("without a terminal a password must come from a variable", async (t) => {

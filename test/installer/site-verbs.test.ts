@@ -53,10 +53,7 @@ test("two operators let a third in with a request and two signatures, and the le
   assert.ok(planned.lines.some((line) => line.startsWith("  - add operator carol ")));
   const out = at("add.request");
   await run(authorize, ["operator", "add", at("carol.signers")], { out, key: [at("alice")], reason: "a colleague" });
-  await assert.rejects(
-    run(authorize, ["operator", "add", at("carol.signers")], { out }),
-    coded("AUTHORIZATION_EXISTS"),
-  );
+  await assert.rejects(run(authorize, ["operator", "add", at("carol.signers")], { out }), coded("FILE_EXISTS"));
   const bob = execFileSync("ssh-keygen", ["-Y", "sign", "-n", "sealift-authorization", "-f", at("bob")], {
     input: readFileSync(out),
     stdio: ["pipe", "pipe", "ignore"],

@@ -43,8 +43,8 @@ test("never overwrites a key, neither half", async (t) => {
   const directory = await scratch(t);
   await writeFile(join(directory, "a.key"), "mine");
   await writeFile(join(directory, "b.pub"), "mine");
-  assert.throws(() => generateKeyFiles(join(directory, "a"), ""), coded("KEY_EXISTS"));
-  assert.throws(() => generateKeyFiles(join(directory, "b"), ""), coded("KEY_EXISTS"));
+  assert.throws(() => generateKeyFiles(join(directory, "a"), ""), coded("FILE_EXISTS"));
+  assert.throws(() => generateKeyFiles(join(directory, "b"), ""), coded("FILE_EXISTS"));
   assert.equal(await readFile(join(directory, "a.key"), "utf8"), "mine");
   await assert.rejects(stat(join(directory, "b.key")));
 });

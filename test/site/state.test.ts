@@ -11,8 +11,10 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
+import type { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { createSite, openSite, openSiteForChange } from "../../installer/lifecycle/site.ts";
 import { makeAuthority } from "../../installer/site/authority.ts";
+import { type Disk, hostDisk, unreadable, writeWhole } from "../../installer/site/disk.ts";
 import { openState, statePaths } from "../../installer/site/state.ts";
 import { type Fault, FaultyDisk, PowerCut } from "../support/faulty-disk.ts";
 import { scratch } from "../support/scratch.ts";
@@ -145,4 +147,23 @@ test("site init that was cut anywhere leaves no site or a whole one, and can be 
     }
   }
   assert.deepEqual([...ends].sort(), ["STATE_HALF_WRITTEN", "STATE_NOT_FOUND", "whole"]);
+});
+
+test("who is not root is told so, of reading and of writing, with the code of what is not met; root is told of the disk", (t) => {
+  const denied = Object.assign(new Error("EACCES: permission denied"), { code: "EACCES" });
+  const disk: Disk = {
+    ...hostDisk,
+    open: () => {
+      throw denied;
+    },
+  };
+  const read = (): SealiftError => unreadable("/site/ledger", denied);
+  const write = (): void => writeWhole(disk, "/site/ledger", Buffer.from("x"));
+  const user = t.mock.method(process as { geteuid: () => number }, "geteuid", () => 1000);
+  assert.deepEqual([read().code, read().exit], ["STATE_NOT_ROOT", 4]);
+  assert.match(read().hints.join(), /run this as root/);
+  assert.throws(write, coded("STATE_NOT_ROOT"));
+  user.mock.mockImplementation(() => 0);
+  assert.deepEqual([read().code, read().exit, read().hints], ["STATE_UNREADABLE", 5, []]);
+  assert.throws(write, coded("STATE_WRITE_FAILED"));
 });

@@ -6,6 +6,7 @@
 import { existsSync } from "node:fs";
 import { paddedSize, renderEnd, renderHeader } from "../../../bundles/layout/tar-format.ts";
 import { type Digest, digestOf } from "../../../bundles/model/digest.ts";
+import { fileExists } from "../../../bundles/model/file-exists.ts";
 import { reasonOf, SealiftError } from "../../../bundles/model/sealift-error.ts";
 import type { Engine } from "../../../compose/engine/engine.ts";
 import { installerError } from "../../error.ts";
@@ -14,7 +15,6 @@ import { sealiftVersion } from "../../host/this-host.ts";
 import type { Clock } from "../../site/clock.ts";
 import { type Disk, systemCode, writeWhole } from "../../site/disk.ts";
 import { type StatePaths, statePaths } from "../../site/state.ts";
-import { supportError } from "./error.ts";
 import { PARTS, type Part } from "./parts.ts";
 import { secretSearch } from "./secret-values.ts";
 
@@ -156,13 +156,9 @@ function tarOf(files: readonly (readonly [string, Buffer])[]): Buffer {
   return Buffer.concat([...parts, renderEnd()]);
 }
 
-/** Mode 0600, whole or not at all, in place of nothing. @throws SUPPORT_FILE_EXISTS | FILE_WRITE_FAILED */
+/** Mode 0600, whole or not at all, in place of nothing. @throws FILE_EXISTS | FILE_WRITE_FAILED */
 export function writeSupport(disk: Disk, path: string, tar: Buffer): void {
-  if (existsSync(path)) {
-    throw supportError("SUPPORT_FILE_EXISTS", `${JSON.stringify(path)} exists already`, {
-      hints: ["choose another --out; a file is never written over"],
-    });
-  }
+  if (existsSync(path)) throw fileExists(path);
   try {
     writeWhole(disk, path, tar);
   } catch (cause) {

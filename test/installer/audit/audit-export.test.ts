@@ -98,8 +98,8 @@ test("an export of all entries gives the root of the checkpoint beside it", asyn
   assert.equal(checkpoint.size, ENTRIES);
   assert.ok(rootOf(lines.map(({ leafHash }) => Buffer.from(leafHash, "base64"))).equals(checkpoint.root));
   const again = await sealift(["audit", "export", directory, "--out", out]);
-  assert.equal(again.exit, 5, "a file is never written over");
-  assert.match(again.stderr, /\[FILE_WRITE_FAILED\]/);
+  assert.equal(again.exit, 4, "a file is never written over");
+  assert.match(again.stderr, /\[FILE_EXISTS\]/);
 });
 
 const MEMBER_OF: Readonly<Record<string, string>> = { request: "requestId" };

@@ -380,7 +380,7 @@ describe("a backup file", () => {
     assert.deepEqual(removeOldBackups({ path, manifest }, 1), [future, old[2]]);
     assert.deepEqual(backupsIn(out, siteId), [path.slice(out.length + 1)]);
     assert.deepEqual((await readdir(out)).filter((one) => foreign.includes(one)).length, 3);
-    await rejectsCode("BACKUP_WRITE_FAILED", () => writeBackup(out, content, { recipients: [key.recipient] }));
+    await rejectsCode("FILE_EXISTS", () => writeBackup(out, content, { recipients: [key.recipient] }));
   });
 
   test("one without the audit log says so, is told from whole ones by its name, and --keep neither counts nor removes it", async () => {

@@ -9,9 +9,9 @@ import { coded } from "../../support/test-trust.ts";
 test("a new file never replaces another, and the hint says so", async (t) => {
   const path = join(await scratch(t), "file");
   await writeNew(path, Buffer.from("one"));
-  await assert.rejects(writeNew(path, Buffer.from("two")), coded("FILE_WRITE_FAILED"));
+  await assert.rejects(writeNew(path, Buffer.from("two")), coded("FILE_EXISTS"));
   await assert.rejects(writeNew(path, Buffer.from("two")), {
-    hints: ["choose another name: what is there is never written over"],
+    hints: ["choose another name, or move it away: what is there is never written over"],
   });
   assert.equal(await readFile(path, "utf8"), "one");
 });

@@ -282,7 +282,7 @@ test("it is written for its owner alone, whole, and in place of nothing", async 
   assert.equal(statSync(path).mode & 0o777, 0o600);
   assert.ok(readFileSync(path).equals(tar));
   assert.match(execFileSync("tar", ["-tf", path], { encoding: "utf8" }), /^README\.txt\nmanifest\.json\n/);
-  assert.throws(() => writeSupport(hostDisk, path, tar), coded("SUPPORT_FILE_EXISTS"));
+  assert.throws(() => writeSupport(hostDisk, path, tar), coded("FILE_EXISTS"));
   assert.throws(() => writeSupport(hostDisk, join(directory, "no/x"), tar), coded("FILE_WRITE_FAILED"));
   assert.deepEqual(
     readdirSync(directory).map((name) => relative(directory, join(directory, name))),
