@@ -1,7 +1,6 @@
 /** Targets of the fuzzer (fuzz-targets.ts): what lies in files that an image, a medium or another machine brought. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { findParts, listName, parityName, partName, readLists } from "../../bundles/layout/parts.ts";
 import type { ReadAt } from "../../bundles/layout/tar-format.ts";
@@ -20,7 +19,7 @@ import { readRpmHeader } from "../../sbom/generate/rpm-header.ts";
 import { compareRpmVersions } from "../../sbom/rpm-version.ts";
 import { parseOsvRecord } from "../../sbom/scan/osv-record.ts";
 import { judgeRpmVersion } from "../../sbom/scan/rpm-modules.ts";
-import { accepted, acceptedLater, codes, type FuzzTarget } from "./fuzz-target.ts";
+import { accepted, acceptedLater, codes, type FuzzTarget, fuzzDirectory } from "./fuzz-target.ts";
 import { file, layer, pax, symlink } from "./layer-tar.ts";
 import { recoveryOf } from "./par2-packets.ts";
 import { rpmDatabase, rpmPackage } from "./rpm-database.ts";
@@ -43,17 +42,6 @@ const parity = ((): Buffer => {
   const set = { blockBytes: 4, files: [{ name: PART, ...whole, blocks }] };
   return Buffer.concat([renderSet(set), recoveryOf(setId(set), 0, Buffer.alloc(4))]);
 })();
-
-let made: string | undefined;
-/** A directory of this process, for readers that want files. */
-function directory(): string {
-  if (made === undefined) {
-    const path = mkdtempSync(join(tmpdir(), "sealift-fuzz-"));
-    process.once("exit", () => rmSync(path, { recursive: true, force: true }));
-    made = path;
-  }
-  return made;
-}
 
 const backupManifest: BackupManifest = {
   schemaVersion: 1,
@@ -113,7 +101,7 @@ export const fileFuzzTargets: Readonly<Record<string, FuzzTarget>> = {
     isAsync: true,
     seeds: [Buffer.from(SEALED, "base64")],
     run: async (data) => {
-      const path = join(directory(), "backup.age");
+      const path = join(fuzzDirectory(), "backup.age");
       writeFileSync(path, data);
       const opened = await acceptedLater(() => openSealed(path, [IDENTITY]));
       const plain = opened && (await acceptedLater(() => bytesOf(opened.plain)));
@@ -132,10 +120,10 @@ export const fileFuzzTargets: Readonly<Record<string, FuzzTarget>> = {
   "PAR2 file": {
     seeds: [parity],
     run: (data) => {
-      const at = (name: string): string => join(directory(), name);
+      const at = (name: string): string => join(fuzzDirectory(), name);
       writeFileSync(at(PART), PART_BYTES);
       writeFileSync(at(PARITY), data);
-      const looking = { path: directory(), checkOnly: true, onProgress: (): void => {} };
+      const looking = { path: fuzzDirectory(), checkOnly: true, onProgress: (): void => {} };
       accepted(() => repairParts(looking));
       writeFileSync(at(PART), PART_BYTES.subarray(0, 60));
       accepted(() => repairParts(looking));
@@ -144,10 +132,10 @@ export const fileFuzzTargets: Readonly<Record<string, FuzzTarget>> = {
   "list of media parts": {
     seeds: [Buffer.from(`${"0".repeat(64)}  ${PART}\n${"1".repeat(64)} *${PARITY}\n`)],
     run: (data) => {
-      const path = join(directory(), listName(NAME));
+      const path = join(fuzzDirectory(), listName(NAME));
       writeFileSync(path, data);
-      writeFileSync(join(directory(), PART), PART_BYTES);
-      const found = findParts(join(directory(), PART));
+      writeFileSync(join(fuzzDirectory(), PART), PART_BYTES);
+      const found = findParts(join(fuzzDirectory(), PART));
       for (const { name } of found ? readLists(found).values() : []) assert.match(name, /^[\w.+-]+$/);
       rmSync(path);
     },

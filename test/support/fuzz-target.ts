@@ -1,4 +1,7 @@
 /** What a target of the fuzzer is, and what the targets have in common. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 
 export interface FuzzTarget {
@@ -10,8 +13,10 @@ export interface FuzzTarget {
   readonly isAsync?: true;
 }
 
+type ErrorKind = new (...args: never[]) => Error;
+
 /** What `work` returns; undefined if it refuses with an error of `kinds`. Anything else that it throws is a finding. */
-export function accepted<T>(work: () => T, ...kinds: readonly (new (...args: never[]) => Error)[]): T | undefined {
+export function accepted<T>(work: () => T, ...kinds: readonly ErrorKind[]): T | undefined {
   try {
     return work();
   } catch (cause) {
@@ -20,15 +25,15 @@ export function accepted<T>(work: () => T, ...kinds: readonly (new (...args: nev
 }
 
 /** As `accepted`, of a promise. */
-export async function acceptedLater<T>(work: () => Promise<T>): Promise<T | undefined> {
+export async function acceptedLater<T>(work: () => Promise<T>, ...kinds: readonly ErrorKind[]): Promise<T | undefined> {
   try {
     return await work();
   } catch (cause) {
-    return requireRefusal(cause, []);
+    return requireRefusal(cause, kinds);
   }
 }
 
-function requireRefusal(cause: unknown, kinds: readonly (new (...args: never[]) => Error)[]): undefined {
+function requireRefusal(cause: unknown, kinds: readonly ErrorKind[]): undefined {
   if (![SealiftError, ...kinds].some((kind) => cause instanceof kind)) throw cause;
 }
 
@@ -39,3 +44,14 @@ export const codes = (parse: (data: Buffer) => unknown, ...seeds: readonly Buffe
     accepted(() => parse(data));
   },
 });
+
+let made: string | undefined;
+/** A directory of this process, for readers that want files. */
+export function fuzzDirectory(): string {
+  if (made === undefined) {
+    const path = mkdtempSync(join(tmpdir(), "sealift-fuzz-"));
+    process.once("exit", () => rmSync(path, { recursive: true, force: true }));
+    made = path;
+  }
+  return made;
+}

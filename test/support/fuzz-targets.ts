@@ -81,7 +81,9 @@ import { filesFrom, intelAnswers, kitOf } from "./collateral-servers.ts";
 import { fileFuzzTargets } from "./file-fuzz-targets.ts";
 import { accepted, codes, type FuzzTarget } from "./fuzz-target.ts";
 import { file, layer, OS_RELEASE, pax, symlink } from "./layer-tar.ts";
+import { sbomFuzzTargets } from "./sbom-fuzz-targets.ts";
 import { osvRecord, sbomWith } from "./scan-inputs.ts";
+import { serviceFuzzTargets } from "./service-fuzz-targets.ts";
 import { makeSigners, type Signer, SMALL_NOW, signedBundle, signedFiles, smallTrust } from "./signed-bundle.ts";
 import { renderTar, SMALL_BUILDER } from "./small-bundle.ts";
 import { smallTdvf } from "./small-tdvf.ts";
@@ -199,6 +201,8 @@ const par2File = { name: "a.part01-of-01", size: 8, md5: md5(), md5OfStart: md5(
 
 export const fuzzTargets: Readonly<Record<string, FuzzTarget>> = {
   ...fileFuzzTargets,
+  ...sbomFuzzTargets,
+  ...serviceFuzzTargets,
   inventory: codes((data) => parseInventory(data, "x"), renderInventory([digestOf("a"), digestOf("b")])),
   "PAR2 packet": { seeds: [renderSet({ blockBytes: 8, files: [par2File] })], run: par2 },
   "sigstore bundle": {

@@ -2,6 +2,7 @@
 import type { Principal } from "@sealift/service-kit/principal.ts";
 import type { Findings } from "./call.ts";
 import { addFindings, type InspectedText, type Inspector } from "./inspector.ts";
+import { isTooDeep } from "./json-depth.ts";
 import { textPlaces } from "./text-places.ts";
 
 type Json = Record<string, unknown>;
@@ -65,7 +66,8 @@ const MODEL = /^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$/;
 function parseAnswer(text: string): Json {
   try {
     const parsed: unknown = JSON.parse(text);
-    if (isObject(parsed) && Array.isArray(parsed["choices"]) && parsed["choices"].every(isObject)) return parsed;
+    const isAnswer = isObject(parsed) && Array.isArray(parsed["choices"]) && parsed["choices"].every(isObject);
+    if (isAnswer && !isTooDeep(parsed)) return parsed;
   } catch {
     // Same as any other thing that is no answer.
   }

@@ -4,6 +4,7 @@
  * beyond a double, a member that only the model knows.
  */
 import type { Problem } from "@sealift/service-kit/problem.ts";
+import { isTooDeep } from "./json-depth.ts";
 import { GATEWAY_PROBLEMS } from "./problems.ts";
 import { type TextPlace, textPlaces } from "./text-places.ts";
 
@@ -62,7 +63,6 @@ const KNOWN_NAMES = new Set([
   "id",
 ]);
 const MODEL = /^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$/;
-const DEPTH_MAX = 32;
 const TEXTS_MAX = 4_000;
 
 /** A problem's `detail` names members, which are the client's own words: for the answer only. */
@@ -109,12 +109,7 @@ function parseObject(bytes: Buffer): Json | undefined {
   } catch {
     return undefined;
   }
-  return isObject(parsed) && !deeperThan(parsed, DEPTH_MAX) ? parsed : undefined;
-}
-
-function deeperThan(value: unknown, levels: number): boolean {
-  if (typeof value !== "object" || value === null) return false;
-  return levels === 0 || Object.values(value).some((inner) => deeperThan(inner, levels - 1));
+  return isObject(parsed) && !isTooDeep(parsed) ? parsed : undefined;
 }
 
 function wrongMember(parsed: Json): Wrong | undefined {

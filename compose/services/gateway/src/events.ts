@@ -11,6 +11,9 @@ export class StreamError extends Error {
 }
 
 const EVENT_MAX_CHARACTERS = 256 * 1024;
+/** An empty line; line ends are either `\n` or `\r\n`. */
+const END_OF_EVENT = /\n\r?\n/;
+const END_MAX_CHARACTERS = 3;
 
 /**
  * The payloads of the events, those of a chunk together, up to `[DONE]`; what comes behind it is not read.
@@ -19,14 +22,18 @@ const EVENT_MAX_CHARACTERS = 256 * 1024;
  */
 export async function* eventPayloads(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<readonly string[]> {
   const decoder = new TextDecoder("utf-8", { fatal: true });
+  const end = new RegExp(END_OF_EVENT, "g");
   let rest = "";
   for await (const chunk of chunks) {
+    const seen = rest.length;
     rest += decode(decoder, chunk);
     const payloads: string[] = [];
     let from = 0;
-    for (let end = endOfEvent(rest, from); end; end = endOfEvent(rest, from)) {
-      const payload = payloadOf(rest.slice(from, end.at));
-      from = end.next;
+    // Nothing is looked at twice but what may begin an end that goes on in this chunk.
+    end.lastIndex = Math.max(0, seen - END_MAX_CHARACTERS);
+    for (let found = end.exec(rest); found; found = end.exec(rest)) {
+      const payload = payloadOf(rest.slice(from, found.index));
+      from = end.lastIndex;
       if (payload === "[DONE]") {
         if (payloads.length > 0) yield payloads;
         return;
@@ -46,16 +53,6 @@ function decode(decoder: TextDecoder, chunk: Uint8Array): string {
   } catch {
     throw new StreamError("STREAM_MALFORMED");
   }
-}
-
-/** Events end with an empty line; its line ends are either `\n` or `\r\n`. */
-function endOfEvent(text: string, from: number): { readonly at: number; readonly next: number } | undefined {
-  const plain = text.indexOf("\n\n", from);
-  const carriage = text.indexOf("\n\r\n", from);
-  if (plain === -1 && carriage === -1) return undefined;
-  return carriage === -1 || (plain !== -1 && plain < carriage)
-    ? { at: plain, next: plain + 2 }
-    : { at: carriage, next: carriage + 3 };
 }
 
 function payloadOf(event: string): string | undefined {

@@ -112,7 +112,9 @@ function parse(bytes: Buffer): Record<string, unknown> {
 
 async function refusalOf(answer: IncomingMessage, call: Call): Promise<Problem> {
   const { statusCode: status = 0 } = answer;
-  const words = await collect(answer, REFUSAL_MAX_BYTES, call).then(messageOf, () => undefined);
+  const words = await collect(answer, REFUSAL_MAX_BYTES, call)
+    .then(messageOf)
+    .catch(() => undefined);
   // While llama.cpp loads its model it says 503.
   if (status === 429 || status === 503) return GATEWAY_PROBLEMS.noModel;
   if (status < 400 || status > 499) return GATEWAY_PROBLEMS.modelFailed;

@@ -1,6 +1,11 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { type AnswerFacts, AnswerStream, noFacts } from "../../../../compose/services/gateway/src/chat-answer.ts";
+import {
+  type AnswerFacts,
+  AnswerStream,
+  inspectAnswer,
+  noFacts,
+} from "../../../../compose/services/gateway/src/chat-answer.ts";
 import { eventPayloads, StreamError } from "../../../../compose/services/gateway/src/events.ts";
 import type { Inspection, Inspector, Question } from "../../../../compose/services/gateway/src/inspector.ts";
 import { piiInspector } from "../../../../compose/services/gateway/src/pii-inspector.ts";
@@ -51,6 +56,18 @@ test("refuses a stream without its end, one event that is too large, and bytes t
   const large = Array.from({ length: 6 }, () => Buffer.alloc(65_536, "x"));
   await assert.rejects(payloadsOf(large), code("STREAM_EVENT_TOO_LARGE"));
   await assert.rejects(payloadsOf([Buffer.from([0x64, 0xff, 0xfe])]), code("STREAM_MALFORMED"));
+});
+
+// One chunk of them held the event loop for minutes: each end was looked for to the end of the chunk.
+test("reads a stream of nothing but empty events as fast as any other", { timeout: 60_000 }, async () => {
+  const empty = Array.from({ length: 8 }, () => Buffer.alloc(256 * 1024, "\n\n"));
+  assert.deepEqual(await payloadsOf([...empty, Buffer.from("data: 1\n\ndata: [DONE]\n\n")]), ["1"]);
+});
+
+test("refuses an answer in which arrays lie deeper in each other than anything can walk", async () => {
+  const deep = `{"choices":[{"message":{"odd":${"[".repeat(20_000)}${"]".repeat(20_000)}}}]}`;
+  const context = { principal: PRINCIPAL, inspector: inspector({ questions: 0 }), facts: noFacts() };
+  await assert.rejects(inspectAnswer(Buffer.from(deep), context), { code: "ANSWER_MALFORMED" });
 });
 
 /** Replaces `secret`, holds back what could be its beginning, and asserts that windows are what the service takes. */

@@ -216,6 +216,8 @@ test("says what became of the model", async (t) => {
       400,
       "model-refused",
     ],
+    ["loading, in words", { model: (_, response) => void response.writeHead(503).end("Loading") }, 503, "no-model"],
+    ["refusing in words", { model: (_, response) => void response.writeHead(400).end("no") }, 400, "model-refused"],
     ["broken", { model: (_, response) => void response.writeHead(500).end("stack trace") }, 502, "model-failed"],
     [
       "no JSON",
