@@ -29,6 +29,7 @@ import {
 } from "../layout/signature-object.ts";
 import type { Descriptor } from "../model/descriptor.ts";
 import type { Digest } from "../model/digest.ts";
+import { PREDICATE_COSIGN_SIGN } from "../model/media-types.ts";
 import { statementOf } from "./detached-file.ts";
 import { signError } from "./error.ts";
 
@@ -70,6 +71,32 @@ export function objectsFrom(
     }
     return renderSigstoreReferrer(descriptor, statement.predicateType, bundle);
   });
+}
+
+/** What to say where `signsAgain`. */
+export const SIGNED_AGAIN =
+  "note: this key has signed the release already; no key serves two roles, and a threshold counts holders, so it counts once: another role, or another of this one, takes another holder's key";
+
+/**
+ * Whether a key of `added` has another signature over the release among `present`, by the keys' hints alone: nothing
+ * is verified. A signature does not say for which role it was made.
+ */
+export function signsAgain(
+  { descriptor }: BundleRelease,
+  present: readonly SignatureObject[],
+  added: readonly SignatureObject[],
+): boolean {
+  const hinted = (objects: readonly SignatureObject[]): (readonly [hint: string, object: Digest])[] =>
+    objects.flatMap((object) =>
+      object.signatures.flatMap((signature) => {
+        if (signature.kind !== "sigstore-bundle" || object.subject !== descriptor.digest) return [];
+        if (statementOf(signature.bundle)?.predicateType !== PREDICATE_COSIGN_SIGN) return [];
+        const hint = readKeyBundle(signature.bundle)?.hint;
+        return hint === undefined ? [] : [[hint, object.descriptor.digest] as const];
+      }),
+    );
+  const before = hinted(present);
+  return hinted(added).some(([hint, object]) => before.some(([other, its]) => other === hint && its !== object));
 }
 
 /**

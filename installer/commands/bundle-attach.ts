@@ -19,7 +19,14 @@ import {
 import { MANIFEST_MAX_BYTES, parseIndex, parseManifest } from "../../bundles/model/oci.ts";
 import { plain } from "../../bundles/model/plain-text.ts";
 import { REBUILD_TYPE } from "../../bundles/model/rebuild.ts";
-import { mergeSignatures, objectsFrom, signableSubjects, writeSignatures } from "../../bundles/sign/attach.ts";
+import {
+  mergeSignatures,
+  objectsFrom,
+  SIGNED_AGAIN,
+  signableSubjects,
+  signsAgain,
+  writeSignatures,
+} from "../../bundles/sign/attach.ts";
 import { parseDetachedFile, statementOf } from "../../bundles/sign/detached-file.ts";
 import { statementPath } from "../../verify/approval-files.ts";
 import { readRegularFile } from "../../verify/regular-file.ts";
@@ -57,6 +64,7 @@ export const bundleAttach: Command = {
         else beside.push(written);
       }
       for (const file of beside) terminal.result(`put beside the bundle: ${plain(file)}`);
+      if (signsAgain(release, present, added)) terminal.note(SIGNED_AGAIN);
       const merged = mergeSignatures(layout, present, added);
       await writeSignatures(layout, release, merged);
       terminal.result(`attached ${added.length} signature objects to release ${release.descriptor.digest}`);

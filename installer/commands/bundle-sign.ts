@@ -4,7 +4,7 @@ import { isSignatureEntry, readSignatureObject } from "../../bundles/layout/sign
 import { parseDigest } from "../../bundles/model/digest.ts";
 import { plain } from "../../bundles/model/plain-text.ts";
 import { ROLES, type Role } from "../../bundles/model/signing-roles.ts";
-import { mergeSignatures, writeSignatures } from "../../bundles/sign/attach.ts";
+import { mergeSignatures, SIGNED_AGAIN, signsAgain, writeSignatures } from "../../bundles/sign/attach.ts";
 import {
   releaseStatement,
   requireOwnBuild,
@@ -88,6 +88,7 @@ export const bundleSign: Command = {
             (statement) => signWithCertificate(keyless as KeylessSigner, statement),
             builder,
           );
+      if (signsAgain(release, present, added)) terminal.note(SIGNED_AGAIN);
       await writeSignatures(layout, release, mergeSignatures(layout, present, added));
       progress.done(`${added.length} signature objects`);
       terminal.result(`${role} signed release ${release.descriptor.digest}`);
