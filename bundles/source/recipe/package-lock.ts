@@ -78,6 +78,7 @@ export function workspaceClosure(
 ): WorkspaceClosure {
   const malformed = (what: string, cause?: unknown): Error =>
     recipeError("RECIPE_MALFORMED", `package-lock.json: ${what}`, { cause });
+  const leadsOut = (): Error => malformed("a path in it leads out of its directory");
   let value: unknown;
   try {
     value = JSON.parse(bytes.toString("utf8"));
@@ -96,6 +97,7 @@ export function workspaceClosure(
   while (pending.length > 0) {
     const location = pending.pop() as string;
     if (seen.has(location)) continue;
+    if (!isPlainPath(location) && (location !== "" || workspace !== "")) throw leadsOut();
     seen.add(location);
     const entry = entries.get(location) as LockEntry;
     if (isInstalled(location)) {
@@ -132,9 +134,7 @@ export function workspaceClosure(
       }
     }
   }
-  const paths = [...workspaces, ...links.keys(), ...packages.keys()];
-  const safe = paths.every((path) => isPlainPath(path) || (path === "" && workspace === ""));
-  if (!safe) throw malformed("a path in it leads out of its directory");
+  if (![...links.keys()].every(isPlainPath)) throw leadsOut();
   return { workspaces: [...workspaces].sort(), links, packages };
 }
 
