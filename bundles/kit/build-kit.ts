@@ -159,6 +159,7 @@ async function writeKit(
   { out, key }: Pick<KitOptions, "out" | "key">,
 ): Promise<WrittenKit> {
   const partial = `${out}.partial`;
+  const written: string[] = [];
   const hash = createHash("sha256");
   const signer = key && createSign("sha256");
   try {
@@ -171,17 +172,20 @@ async function writeKit(
     const digest = digestFromHex(hash.digest("hex"));
     const signed = signer && key && { signature: signer.sign(key), key, provenance };
     const beside = besideFiles(basename(out), digest, signed);
-    for (const [suffix, content] of beside) await writeFile(`${out}${suffix}`, content, { flush: true, mode: 0o644 });
+    for (const [suffix, content] of beside) {
+      written.push(`${out}${suffix}`);
+      await writeFile(`${out}${suffix}`, content, { flush: true, mode: 0o644 });
+    }
     await rename(partial, out);
     const directory = await open(dirname(out), "r");
     await directory.sync().finally(() => directory.close());
     return {
       digest,
       bytes,
-      written: [out, ...beside.map(([suffix]) => `${out}${suffix}`)],
+      written: [out, ...written],
     };
   } catch (cause) {
-    await rm(partial, { force: true });
+    for (const path of [partial, ...written]) await rm(path, { force: true });
     if (cause instanceof Error && cause.name === "SealiftError") throw cause;
     const full = (cause as NodeJS.ErrnoException).code === "ENOSPC";
     throw kitError("KIT_WRITE_FAILED", `kit ${JSON.stringify(out)}: ${reasonOf(cause)}`, {

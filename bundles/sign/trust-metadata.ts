@@ -6,7 +6,7 @@
  * would protect nothing. Snapshot and timestamp are there because TUF clients expect them; they expire
  * first, so a site that gets no newer trust for a year says so.
  */
-import { mkdir, open, readdir, rename } from "node:fs/promises";
+import { open, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { canonicalize } from "@tufjs/canonical-json";
 import {
@@ -24,6 +24,7 @@ import {
 import { Delegations } from "@tufjs/models/dist/delegations.js";
 import { DelegatedRole, Role as TufRole } from "@tufjs/models/dist/role.js";
 import type { JSONValue } from "@tufjs/models/dist/utils/index.js";
+import { makeDirectories } from "../layout/new-directory.ts";
 import {
   type CertificateIdentity,
   IDENTITY_KEY_SCHEME,
@@ -353,10 +354,26 @@ export function parseTrustMetadata(files: ReadonlyMap<string, Buffer>): Map<stri
   return parsed;
 }
 
+async function writeWhole(path: string, content: string | Buffer): Promise<void> {
+  try {
+    const file = await open(`${path}.new`, "w", 0o644);
+    try {
+      await file.writeFile(content);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(`${path}.new`, path);
+  } catch (cause) {
+    await rm(`${path}.new`, { force: true }).catch(() => undefined);
+    throw cause;
+  }
+}
+
 /**
  * Writes the files, each whole or not at all. With `isNew` the directory must hold no metadata yet, and
  * the root comes last, so that an interrupted `trust init` leaves nothing that looks like a trust. `targets`
- * are other files, by their names, that the metadata speaks of.
+ * are other files, by their names, that the metadata speaks of. A new one that cannot be written whole is not there.
  * @throws TRUST_EXISTS | TRUST_WRITE_FAILED
  */
 export async function writeTrustMetadata(
@@ -365,8 +382,10 @@ export async function writeTrustMetadata(
   isNew: boolean,
   targets: ReadonlyMap<string, Buffer> = new Map(),
 ): Promise<void> {
+  const written: string[] = [];
+  let takeBack = (): void => {};
   try {
-    await mkdir(directory, { recursive: true });
+    takeBack = makeDirectories(directory);
     if (isNew && (await readdir(directory)).some((name) => name.endsWith(".json"))) {
       throw signError("TRUST_EXISTS", `${JSON.stringify(directory)} holds metadata already`, {
         hints: ["choose another --out; a root is never overwritten"],
@@ -377,18 +396,15 @@ export async function writeTrustMetadata(
     const texts = sorted.map(([name, metadata]) => [name, `${JSON.stringify(metadata.toJSON(), null, 2)}\n`] as const);
     for (const [name, content] of [...targets, ...texts]) {
       const path = join(directory, name);
-      const file = await open(`${path}.new`, "w", 0o644);
-      try {
-        await file.writeFile(content);
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-      await rename(`${path}.new`, path);
+      await writeWhole(path, content);
+      written.push(path);
     }
     const handle = await open(directory, "r");
     await handle.sync().finally(() => handle.close());
   } catch (cause) {
+    // Without its root it is none, and would keep the same command from being run again.
+    if (isNew) for (const path of written) await rm(path, { force: true });
+    takeBack();
     if (cause instanceof SealiftError) throw cause;
     throw signError("TRUST_WRITE_FAILED", `release trust ${JSON.stringify(directory)}: ${reasonOf(cause)}`, { cause });
   }

@@ -3,8 +3,9 @@
  * again. Every file has its name only when it is whole and on stable storage; an interrupted split is
  * continued by the same command: what is there is compared with the bundle and kept.
  */
-import { closeSync, existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
+import { closeSync, existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { makeDirectories } from "../layout/new-directory.ts";
 import { listName, openPart, parityExponents, partOf } from "../layout/parts.ts";
 import { readAt } from "../layout/read-at.ts";
 import type { TarBytes } from "../layout/tar-bytes.ts";
@@ -51,25 +52,31 @@ export interface SplitResult {
 
 /**
  * @throws SPLIT_SIZE_UNUSABLE | PARTS_DIRECTORY_IN_USE if `out` holds other parts | PARTS_DISK_FULL, before
- * anything is written if that can be told | PARTS_WRITE_FAILED | LAYOUT_TRUNCATED
+ * anything is written if that can be told | PARTS_WRITE_FAILED | LAYOUT_TRUNCATED. Whole parts stay, for the same
+ * command to go on with; a directory without any does not.
  */
 export function splitBundle(options: SplitOptions): SplitResult {
   const { bundle, out, name, disk = hostPartsDisk, onProgress } = options;
   const plan = planSplit(name, bundle.size, options.sizeBytes, options.parity);
-  guard(out, () => mkdirSync(out, { recursive: true }));
-  requireOwnDirectory(out, plan);
-  requireRoom(out, missingBytes(out, plan));
-  const parts = copyParts(bundle, out, plan, disk, (done) => onProgress("copied", done, bundle.size));
-  const parity = makeParity(
-    out,
-    plan,
-    parts.map(({ file }) => file),
-    options,
-  );
-  const files = [...parts.map(({ sha256, file }) => ({ name: file.name, size: file.size, sha256 })), ...parity];
-  const list = join(out, listName(name));
-  writeList(disk, list, files);
-  return { parts: files.slice(0, parts.length), parity, list };
+  const takeBack = guard(out, () => makeDirectories(out));
+  try {
+    requireOwnDirectory(out, plan);
+    requireRoom(out, missingBytes(out, plan));
+    const parts = copyParts(bundle, out, plan, disk, (done) => onProgress("copied", done, bundle.size));
+    const parity = makeParity(
+      out,
+      plan,
+      parts.map(({ file }) => file),
+      options,
+    );
+    const files = [...parts.map(({ sha256, file }) => ({ name: file.name, size: file.size, sha256 })), ...parity];
+    const list = join(out, listName(name));
+    writeList(disk, list, files);
+    return { parts: files.slice(0, parts.length), parity, list };
+  } catch (cause) {
+    takeBack();
+    throw cause;
+  }
 }
 
 /** For `sha256sum -c`. @throws PARTS_WRITE_FAILED */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { createPublicKey } from "node:crypto";
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "node:test";
 import { ROLES, type Role } from "../../bundles/model/signing-roles.ts";
@@ -129,6 +129,18 @@ test("never writes over a trust, and leaves none behind that is not whole", asyn
     writeTrustMetadata(join(directory, "1.root.json"), planTrust(plan()), true),
     coded("TRUST_WRITE_FAILED"),
   );
+  // A disk that fails in the middle, as a name that it does not take does.
+  const targets = new Map([
+    ["trusted_root.json", Buffer.from("{}")],
+    ["x".repeat(300), Buffer.from("{}")],
+  ]);
+  for (const place of [join(directory, "a", "b"), join(directory, "empty")]) {
+    if (place.endsWith("empty")) await mkdir(place);
+    await assert.rejects(writeTrustMetadata(place, planTrust(plan()), true, targets), coded("TRUST_WRITE_FAILED"));
+  }
+  assert.deepEqual((await readdir(directory)).sort(), ["1.root.json", "empty"]);
+  assert.deepEqual(await readdir(join(directory, "empty")), []);
+  await writeTrustMetadata(join(directory, "empty"), planTrust(plan()), true);
   const order: string[] = [];
   const watched = new Map(
     [...planTrust(plan())].map(([name, value]) => {

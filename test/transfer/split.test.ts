@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
 import { copyFile, mkdir, readdir, readFile, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "node:test";
@@ -130,11 +131,32 @@ test("whichever write fails, no half file has a part's name, and the same comman
     const { disk } = failingDisk(at, code);
     const failed = code === "ENOSPC" ? "PARTS_DISK_FULL" : "PARTS_WRITE_FAILED";
     await assert.rejects(makeParts(out, { disk }), coded(failed), `call ${at}`);
-    for (const [name, bytes] of await contents(out))
-      assert.deepEqual(bytes, want.get(name), `${name} after call ${at}`);
+    // A directory stays only for what the next run goes on with.
+    const left = existsSync(out) ? await contents(out) : undefined;
+    assert.notEqual(left?.size, 0, `an empty directory after call ${at}`);
+    for (const [name, bytes] of left ?? []) assert.deepEqual(bytes, want.get(name), `${name} after call ${at}`);
     await makeParts(out);
     assert.deepEqual(digests(await contents(out)), digests(want), `after call ${at}`);
   }
+});
+
+test("a split that cannot begin leaves no directory that was not there, and keeps one that was", async (t) => {
+  const root = await scratch(t);
+  const { disk } = failingDisk(0, "ENOSPC");
+  await assert.rejects(makeParts(join(root, "a/b/c"), { disk }), coded("PARTS_DISK_FULL"));
+  assert.deepEqual(await readdir(root), []);
+  await mkdir(join(root, "mine"));
+  await assert.rejects(
+    makeParts(join(root, "mine"), { disk: failingDisk(0, "ENOSPC").disk }),
+    coded("PARTS_DISK_FULL"),
+  );
+  await assert.rejects(
+    makeParts(join(root, "mine/a/b"), { disk: failingDisk(0, "ENOSPC").disk }),
+    coded("PARTS_DISK_FULL"),
+  );
+  assert.deepEqual([await readdir(root), await readdir(join(root, "mine"))], [["mine"], []]);
+  await assert.rejects(makeParts(join(root, "new", "x".repeat(300))), coded("PARTS_WRITE_FAILED"));
+  assert.deepEqual(await readdir(root), ["mine"]);
 });
 
 test("a destination that is a file, and a link in a part's place, are refused", async (t) => {
