@@ -162,6 +162,8 @@ export function writeSupport(disk: Disk, path: string, tar: Buffer): void {
   try {
     writeWhole(disk, path, tar);
   } catch (cause) {
-    throw installerError("FILE_WRITE_FAILED", `destination ${JSON.stringify(path)}: ${reasonOf(cause)}`, { cause });
+    // What the state's own words say of it names the path, and hints at the state.
+    const reason = reasonOf(cause instanceof SealiftError ? (cause.cause ?? cause) : cause);
+    throw installerError("FILE_WRITE_FAILED", `destination ${JSON.stringify(path)}: ${reason}`, { cause });
   }
 }
