@@ -53,7 +53,7 @@ import { parseAzureEnvelope } from "../../verify/attestation/azure-hcl.ts";
 import { readCertificates, readRevocationList } from "../../verify/attestation/certificate.ts";
 import { readCertificateTable } from "../../verify/attestation/certificate-table.ts";
 import { checkCollateral } from "../../verify/attestation/collateral-check.ts";
-import { readCollateralKit } from "../../verify/attestation/collateral-kit.ts";
+import { readCollateralKit, writeCollateralKit } from "../../verify/attestation/collateral-kit.ts";
 import { addressesOf, needsOf, VENDORS_SERVERS } from "../../verify/attestation/collateral-needs.ts";
 import { readCollateralRequest, writeCollateralRequest } from "../../verify/attestation/collateral-request.ts";
 import { readEvidence, writeCollectedEvidence } from "../../verify/attestation/evidence.ts";
@@ -76,7 +76,9 @@ import { parseTrustedRoot } from "../../verify/signature/trusted-root.ts";
 import { parseGeneralizedTime } from "../../verify/signature/witnesses.ts";
 import { loadTrust } from "../../verify/trust/trust.ts";
 import { simulator } from "../verify/attestation/evidence.ts";
+import { attestationFuzzTargets } from "./attestation-fuzz-targets.ts";
 import { AzureMachine, tpmQuote } from "./azure-machine.ts";
+import { buildFuzzTargets } from "./build-fuzz-targets.ts";
 import { filesFrom, intelAnswers, kitOf } from "./collateral-servers.ts";
 import { fileFuzzTargets } from "./file-fuzz-targets.ts";
 import { accepted, codes, type FuzzTarget } from "./fuzz-target.ts";
@@ -200,6 +202,8 @@ const par2 = (data: Buffer): void => {
 const par2File = { name: "a.part01-of-01", size: 8, md5: md5(), md5OfStart: md5(), blocks: [{ md5: md5(), crc: 0 }] };
 
 export const fuzzTargets: Readonly<Record<string, FuzzTarget>> = {
+  ...attestationFuzzTargets,
+  ...buildFuzzTargets,
   ...fileFuzzTargets,
   ...sbomFuzzTargets,
   ...serviceFuzzTargets,
@@ -466,6 +470,7 @@ export const fuzzTargets: Readonly<Record<string, FuzzTarget>> = {
     seeds: [smallKit],
     run: (data) => {
       const kit = accepted(() => readCollateralKit(data));
+      if (kit) assert.deepEqual(writeCollateralKit(kit), data, "two kits that say the same");
       if (kit) accepted(() => checkCollateral(kit.files, kit.statement.needs, new Date(kit.statement.fetched), null));
     },
   },

@@ -123,7 +123,10 @@ export function readCollateralKit(bytes: Buffer): CollateralKit {
   const named = statement.files.map((file) => `${file.name} ${file.digest}`);
   const there = files.map((file) => `${file.name} ${digestOf(file.bytes)}`);
   if (named.join("\n") !== there.join("\n")) throw malformed("its files are not those that its statement names");
-  return { statement, statementBytes, signature: Buffer.from(kit.signature, "latin1"), files };
+  const read = { statement, statementBytes, signature: Buffer.from(kit.signature, "latin1"), files };
+  // Base64 has spellings that its pattern does not tell apart, and a signature is ASCII.
+  if (!writeCollateralKit(read).equals(bytes)) throw malformed("kit: not as it was written; carry the file as it is");
+  return read;
 }
 
 function canonical(bytes: Buffer, schema: JsonSchema, what: string): unknown {

@@ -162,7 +162,10 @@ export function readReleaseFile(bytes: Buffer): ReleaseFile {
     ciphertext: Buffer.from(file.ciphertext, "base64"),
   };
   if (sealedDigest(sealed) !== receipt.sealed) throw malformed("the sealed key is not the one that the receipt names");
-  return { receipt, receiptBytes, signature: Buffer.from(file.signature, "latin1"), sealed };
+  const read = { receipt, receiptBytes, signature: Buffer.from(file.signature, "latin1"), sealed };
+  // Base64 has spellings that its pattern does not tell apart, and a signature is ASCII.
+  if (!writeReleaseFile(read).equals(bytes)) throw malformed("not as it was written; carry the file as it is");
+  return read;
 }
 
 /** @throws ATTEST_RELEASE_MALFORMED */

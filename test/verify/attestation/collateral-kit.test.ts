@@ -205,3 +205,11 @@ test("a kit whose files, names or statement are not exactly what was signed is m
   for (const one of bad) assert.throws(() => readCollateralKit(one), coded("ATTEST_COLLATERAL_MALFORMED"));
   assert.ok(readCollateralKit(change(rename("another.der"))), "a name that may be is none of the reasons");
 });
+
+test("a kit has one spelling: another one of the same bytes is refused", () => {
+  const kit = JSON.parse(kitOf(makeSigner(), tdxNeeds, TDX_FROM, tdxFiles).toString()) as {
+    readonly signature: string;
+  };
+  const other = canonicalJson({ ...kit, signature: kit.signature.replace("S", "\u0153") });
+  assert.throws(() => readCollateralKit(other), { code: "ATTEST_COLLATERAL_MALFORMED", message: /as it was written/ });
+});

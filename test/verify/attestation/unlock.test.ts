@@ -98,6 +98,20 @@ test("an allowed machine gets the site's key, sealed for its transport key, and 
   assert.equal(read.signature.toString(), `signature of ${digestOf(read.receiptBytes)}`);
 });
 
+test("a release file has one spelling: another one of the same bytes is refused", async () => {
+  const { file } = await unlock(await answer(), { appraise: appraiseAsReal, sign });
+  const said = JSON.parse(String(file)) as Record<"signature" | "encapsulated", string>;
+  // 32 bytes leave two bits of the last character before the "=" that mean nothing; and "\u0173" ends in the byte of "s".
+  const encapsulated = said.encapsulated.replace(
+    /(.)=$/,
+    (_, last: string) => `${String.fromCharCode(last.charCodeAt(0) + 1)}=`,
+  );
+  for (const change of [{ encapsulated }, { signature: said.signature.replace("s", "\u0173") }]) {
+    const other = canonicalJson({ ...said, ...change });
+    assert.throws(() => readReleaseFile(other), { code: "ATTEST_RELEASE_MALFORMED", message: /as it was written/ });
+  }
+});
+
 test("the same question on another machine and at the stated time makes the receipt's verdict again", async () => {
   const question = await answer();
   const { receipt } = await unlock(question, { appraise, sign });
