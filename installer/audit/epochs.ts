@@ -95,13 +95,13 @@ function originIn(directory: string): string | undefined {
 
 /** Undefined if the log is the first epoch. @throws AUDIT_EPOCH_DIFFERS if it says so in a way that nobody would */
 function commitmentIn(entry: Buffer | undefined): Commitment | undefined {
-  let event: Partial<Record<string, unknown>>;
+  let event: Partial<Record<string, unknown>> | null;
   try {
-    event = JSON.parse(entry?.toString("utf8") ?? "{}") as Partial<Record<string, unknown>>;
+    event = JSON.parse(entry?.toString("utf8") ?? "null") as Partial<Record<string, unknown>> | null;
   } catch {
     return undefined;
   }
-  if (event["type"] !== "log.epoch" || event["service"] !== "audit") return undefined;
+  if (event?.["type"] !== "log.epoch" || event["service"] !== "audit") return undefined;
   const counts = (event["counts"] ?? {}) as Partial<Record<string, unknown>>;
   const { epoch, entries: size } = counts;
   const { predecessor: origin, predecessorRoot: root } = event;

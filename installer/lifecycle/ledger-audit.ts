@@ -203,8 +203,8 @@ export interface LedgerHead {
  * Undefined if the file is none of these. @throws LEDGER_DAMAGED for an exported ledger whose chain breaks
  */
 export function parseWitness(bytes: Buffer, name: string): LedgerWitness | undefined {
-  const value = parseCanonicalJson(trimmed(bytes)) as Record<string, unknown> | undefined;
-  if (value !== undefined && isDigest(value["ledgerHead"])) {
+  const value = parseCanonicalJson(trimmed(bytes)) as Record<string, unknown> | null | undefined;
+  if (value && isDigest(value["ledgerHead"])) {
     const { siteId, ledgerHead, ledgerLength } = value;
     if (typeof siteId !== "string" || !Number.isSafeInteger(ledgerLength) || Number(ledgerLength) < 1) return undefined;
     return { name, siteId, head: ledgerHead, length: Number(ledgerLength) };

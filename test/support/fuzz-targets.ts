@@ -87,11 +87,13 @@ import { sbomFuzzTargets } from "./sbom-fuzz-targets.ts";
 import { osvRecord, sbomWith } from "./scan-inputs.ts";
 import { serviceFuzzTargets } from "./service-fuzz-targets.ts";
 import { makeSigners, type Signer, SMALL_NOW, signedBundle, signedFiles, smallTrust } from "./signed-bundle.ts";
+import { siteFuzzTargets } from "./site-fuzz-targets.ts";
 import { renderTar, SMALL_BUILDER } from "./small-bundle.ts";
 import { smallTdvf } from "./small-tdvf.ts";
 import { makeSigner, sshSign } from "./ssh-signer.ts";
 import { TDX_FROM, TdxPlatform } from "./tdx-platform.ts";
 import { makeKey, trustKeyOf } from "./test-trust.ts";
+import { verifyFuzzTargets } from "./verify-fuzz-targets.ts";
 import { zipFile } from "./zip-file.ts";
 
 const text = (data: Buffer): string => data.toString("utf8");
@@ -207,6 +209,8 @@ export const fuzzTargets: Readonly<Record<string, FuzzTarget>> = {
   ...fileFuzzTargets,
   ...sbomFuzzTargets,
   ...serviceFuzzTargets,
+  ...siteFuzzTargets,
+  ...verifyFuzzTargets,
   inventory: codes((data) => parseInventory(data, "x"), renderInventory([digestOf("a"), digestOf("b")])),
   "PAR2 packet": { seeds: [renderSet({ blockBytes: 8, files: [par2File] })], run: par2 },
   "sigstore bundle": {

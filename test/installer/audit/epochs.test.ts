@@ -90,6 +90,14 @@ async function twoEpochs(t: TestContext): Promise<{ first: OneLog; second: OneLo
   return { first, second, directory };
 }
 
+test("a log whose first entry is JSON and no event is a first epoch", async (t) => {
+  const log = newLog(await scratch(t), "odd");
+  const opened = await open(log);
+  await opened.append([Buffer.from("null")]);
+  await opened.close();
+  assert.deepEqual([verifyEpochs(log.directory).epoch, verifyEpochs(log.directory).entries], [1, 1]);
+});
+
 test("a restored log begins with the checkpoint of the one before, and both hold", async (t) => {
   const { first, second, directory } = await twoEpochs(t);
   const seen = new Map<number, number>();
