@@ -8,8 +8,8 @@ import { sbomError } from "./error.ts";
 
 export interface RandomAccess {
   readonly size: number;
-  /** Exactly `length` bytes; the caller asks for none beyond `size`. */
-  read(offset: number, length: number): Buffer;
+  /** Exactly `length` bytes, in `room` or elsewhere; the caller asks for none beyond `size`. */
+  read(offset: number, length: number, room?: Buffer): Buffer;
 }
 
 export interface ZipMember {
@@ -31,7 +31,7 @@ const LOCAL_BYTES = 30;
 const COMMENT_MAX_BYTES = 65_535;
 /** As zlib has it. */
 const CHUNK_MIN_BYTES = 64;
-const DIRECTORY_MAX_BYTES = 512 * 1024 * 1024;
+const WINDOW_BYTES = 64 * 1024;
 const ABSENT_32 = 0xffff_ffff;
 const ABSENT_16 = 0xffff;
 
@@ -39,24 +39,46 @@ export function bufferAccess(bytes: Buffer): RandomAccess {
   return { size: bytes.length, read: (offset, length) => bytes.subarray(offset, offset + length) };
 }
 
+/**
+ * For many small reads near each other: fewer of the underlying ones, and no buffer of their own for the garbage
+ * collector. What a read gives lasts until the next one.
+ */
+export function readAhead(zip: RandomAccess): RandomAccess {
+  const room = Buffer.allocUnsafeSlow(Math.min(WINDOW_BYTES, zip.size));
+  let start = 0;
+  let window: Buffer = room.subarray(0, 0);
+  return {
+    size: zip.size,
+    read: (offset, length) => {
+      if (length > room.length) return zip.read(offset, length);
+      if (offset < start || offset + length > start + window.length) {
+        start = offset;
+        window = zip.read(offset, Math.min(room.length, zip.size - offset), room);
+      }
+      return window.subarray(offset - start, offset - start + length);
+    },
+  };
+}
+
 /** The members in the central directory's order. @throws SBOM_ZIP_MALFORMED */
 export function* zipMembers(zip: RandomAccess): Generator<ZipMember> {
   const { count, offset, size } = endOfDirectory(zip);
-  const directory = slice(zip, offset, size, "central directory");
+  if (offset < 0 || offset + size > zip.size) throw malformed("central directory lies outside the archive");
+  const directory = readAhead(zip);
   let at = 0;
   for (let i = 0; i < count; i++) {
-    if (at + MEMBER_BYTES > size || directory.readUInt32LE(at) !== 0x0201_4b50)
-      throw malformed(`member ${i} has no entry`);
-    const nameBytes = directory.readUInt16LE(at + 28);
-    const extraBytes = directory.readUInt16LE(at + 30);
-    const end = at + MEMBER_BYTES + nameBytes + extraBytes + directory.readUInt16LE(at + 32);
+    const fixed = at + MEMBER_BYTES > size ? undefined : directory.read(offset + at, MEMBER_BYTES);
+    if (fixed?.readUInt32LE(0) !== 0x0201_4b50) throw malformed(`member ${i} has no entry`);
+    const extraAt = MEMBER_BYTES + fixed.readUInt16LE(28);
+    const commentAt = extraAt + fixed.readUInt16LE(30);
+    const end = at + commentAt + fixed.readUInt16LE(32);
     if (end > size) throw malformed(`member ${i} ends after the central directory`);
-    const name = directory.toString("utf8", at + MEMBER_BYTES, at + MEMBER_BYTES + nameBytes);
-    if ((directory.readUInt16LE(at + 8) & 1) !== 0) throw malformed(`${JSON.stringify(name)} is encrypted`);
-    const extra = directory.subarray(at + MEMBER_BYTES + nameBytes, at + MEMBER_BYTES + nameBytes + extraBytes);
-    const wide = wideFields(extra);
+    const entry = directory.read(offset + at, commentAt);
+    const name = entry.toString("utf8", MEMBER_BYTES, extraAt);
+    if ((entry.readUInt16LE(8) & 1) !== 0) throw malformed(`${JSON.stringify(name)} is encrypted`);
+    const wide = wideFields(entry.subarray(extraAt));
     const field = (position: number): number => {
-      const value = directory.readUInt32LE(at + position);
+      const value = entry.readUInt32LE(position);
       return value === ABSENT_32 ? wide(name) : value;
     };
     // In this order, because the wide fields come in it.
@@ -66,8 +88,8 @@ export function* zipMembers(zip: RandomAccess): Generator<ZipMember> {
       name,
       size: uncompressed,
       compressedSize: compressed,
-      method: directory.readUInt16LE(at + 10),
-      crc32: directory.readUInt32LE(at + 16),
+      method: entry.readUInt16LE(10),
+      crc32: entry.readUInt32LE(16),
       offset: field(42),
     };
     at = end;
@@ -79,6 +101,8 @@ export function* zipMembers(zip: RandomAccess): Generator<ZipMember> {
 export function readZipMember(zip: RandomAccess, member: ZipMember, maxBytes: number): Buffer {
   const what = JSON.stringify(member.name.slice(0, 200));
   if (member.size > maxBytes) throw malformed(`${what}: got ${member.size} bytes, want at most ${maxBytes}`);
+  // What cannot be compressed grows by less than a thousandth.
+  if (member.compressedSize > 2 * maxBytes) throw malformed(`${what}: got ${member.compressedSize} compressed bytes`);
   const local = slice(zip, member.offset, LOCAL_BYTES, what);
   if (local.readUInt32LE(0) !== 0x0403_4b50) throw malformed(`${what} is not where the central directory says`);
   const start = member.offset + LOCAL_BYTES + local.readUInt16LE(26) + local.readUInt16LE(28);
@@ -151,8 +175,6 @@ function safe(value: bigint): number {
 }
 
 function slice(zip: RandomAccess, offset: number, length: number, what: string): Buffer {
-  if (length > DIRECTORY_MAX_BYTES)
-    throw malformed(`${what}: got ${length} bytes, want at most ${DIRECTORY_MAX_BYTES}`);
   if (offset < 0 || offset + length > zip.size) throw malformed(`${what} lies outside the archive`);
   return zip.read(offset, length);
 }

@@ -40,7 +40,7 @@ function fileAt(path: string, name: string): SnapshotFile {
   return {
     name,
     kind: snapshotKindOf(path),
-    stream: () => createReadStream(path, { highWaterMark: 1024 * 1024 }),
+    stream: () => createReadStream(path, { highWaterMark: 64 * 1024 }),
     withRandomAccess: (use) => withOpenFile(path, use),
   };
 }
@@ -53,8 +53,8 @@ async function* withOpenFile(
   try {
     yield* use({
       size: fstatSync(fd).size,
-      read: (offset, length) => {
-        const buffer = Buffer.allocUnsafe(length);
+      read: (offset, length, room) => {
+        const buffer = room?.subarray(0, length) ?? Buffer.allocUnsafe(length);
         if (readAt(fd, buffer, offset) !== length) {
           throw new RangeError("the file became shorter while it was read");
         }

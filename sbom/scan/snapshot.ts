@@ -11,7 +11,7 @@ import { type Digest, digestFromHex, digestOf } from "../../bundles/model/digest
 import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import { sbomError } from "../error.ts";
 import { TarReader } from "../generate/tar-reader.ts";
-import { type RandomAccess, readZipMember, zipMembers } from "../zip-reader.ts";
+import { type RandomAccess, readAhead, readZipMember, zipMembers } from "../zip-reader.ts";
 import { OSV_RECORD_MAX_BYTES } from "./osv-record.ts";
 import { type SnapshotKind, snapshotKindOf } from "./snapshot-kind.ts";
 
@@ -134,30 +134,36 @@ function textOf(bytes: Uint8Array): Omit<SnapshotText, "name"> {
 }
 
 async function* lineTexts(stream: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<SnapshotText> {
-  let rest: Buffer = Buffer.alloc(0);
+  let parts: Uint8Array[] = [];
+  let size = 0;
   let number = 0;
-  const line = (bytes: Buffer): SnapshotText | undefined => {
+  const line = (): SnapshotText | undefined => {
+    const bytes = Buffer.concat(parts);
+    parts = [];
+    size = 0;
     number += 1;
     if (bytes.length === 0) return undefined;
     return { name: `${name}:${number}`, ...(bytes.length > OSV_RECORD_MAX_BYTES ? TOO_LARGE : textOf(bytes)) };
   };
   for await (const chunk of stream) {
-    rest = Buffer.concat([rest, chunk]);
     let start = 0;
-    for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10, start)) {
-      const text = line(rest.subarray(start, end));
+    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
+      parts.push(chunk.subarray(start, end));
+      const text = line();
       if (text) yield text;
       start = end + 1;
     }
-    rest = rest.subarray(start);
-    if (rest.length > OSV_RECORD_MAX_BYTES) throw new RangeError(`line ${number + 1}: ${TOO_LARGE.reason}`);
+    parts.push(chunk.subarray(start));
+    size += chunk.length - start;
+    if (size > OSV_RECORD_MAX_BYTES) throw new RangeError(`line ${number + 1}: ${TOO_LARGE.reason}`);
   }
-  const last = line(rest);
+  const last = line();
   if (last) yield last;
 }
 
-async function* zipTexts(zip: RandomAccess, name: string, ignored: string[]): AsyncGenerator<SnapshotText> {
-  for (const member of zipMembers(zip)) {
+async function* zipTexts(archive: RandomAccess, name: string, ignored: string[]): AsyncGenerator<SnapshotText> {
+  const zip = readAhead(archive);
+  for (const member of zipMembers(archive)) {
     const full = `${name}/${member.name}`;
     if (member.name.endsWith("/")) continue;
     const kind = snapshotKindOf(member.name);

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { bufferAccess, readZipMember, zipMembers } from "../../sbom/zip-reader.ts";
+import { bufferAccess, readAhead, readZipMember, zipMembers } from "../../sbom/zip-reader.ts";
 import { scratch } from "../support/scratch.ts";
 import { zipFile } from "../support/zip-file.ts";
 
@@ -81,6 +81,36 @@ test("refuses an archive that is cut short, damaged, encrypted or lies about its
   for (const [name, bytes] of Object.entries(cases)) {
     assert.throws(() => contents(bytes), { code: "SBOM_ZIP_MALFORMED" }, name);
   }
+});
+
+test("of thousands of members no read takes more than one window, and each is as it was", () => {
+  const all = Array.from({ length: 4000 }, (_, i) => ({ name: `${i}-${"n".repeat(i % 90)}`, content: `content ${i}` }));
+  const zip = bufferAccess(zipFile(all));
+  const lengths: number[] = [];
+  const counted = {
+    size: zip.size,
+    read: (offset: number, length: number, room?: Buffer) => {
+      lengths.push(length);
+      const bytes = zip.read(offset, length);
+      if (room === undefined) return bytes;
+      bytes.copy(room);
+      return room.subarray(0, length);
+    },
+  };
+  const ahead = readAhead(counted);
+  const found = zipMembers(counted).map((one) => ({
+    name: one.name,
+    content: readZipMember(ahead, one, MAX).toString(),
+  }));
+  assert.deepEqual(found.toArray(), all);
+  assert.ok(Math.max(...lengths) <= 65_557, `${Math.max(...lengths)} bytes at once`);
+  assert.ok(lengths.length < 30, `${lengths.length} reads`);
+});
+
+test("reads no more compressed bytes than content of the allowed size can have", () => {
+  const lying = zipFile([{ name: "a.txt", content: "one" }]);
+  lying.writeUInt32LE(2 * MAX + 1, lying.indexOf("PK\x01\x02") + 20);
+  assert.throws(() => contents(lying), { code: "SBOM_ZIP_MALFORMED", message: /compressed bytes/ });
 });
 
 test("inflates no more than the member says, and no more than it may", () => {

@@ -304,7 +304,12 @@ test("reads the same records from a directory, a zip, a tar and their compressed
   await writeFile(join(directory, "a.json"), json);
   await writeFile(join(directory, "a.tar"), tar);
   await writeFile(join(directory, "a.tar.gz"), gzipSync(tar));
-  for (const name of ["tree", "zipped", "zipped/npm/all.zip", "a.json", "a.tar", "a.tar.gz"]) {
+  // Longer than what is read at once.
+  const long = JSON.stringify({ ...record, details: "x".repeat(200_000) });
+  await writeFile(join(directory, "a.ndjson"), `\n${long}\n`);
+  await writeFile(join(directory, "no-last-newline.ndjson"), long);
+  const lines = ["a.ndjson", "no-last-newline.ndjson"];
+  for (const name of ["tree", "zipped", "zipped/npm/all.zip", "a.json", "a.tar", "a.tar.gz", ...lines]) {
     const report = await scanOne(sbomWith([LIB]), join(directory, name));
     assert.deepEqual(found(report), [`TEST-1 ${LIB}`], name);
     assert.equal(report.database.records, 1, name);
