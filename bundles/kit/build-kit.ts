@@ -8,7 +8,7 @@
  *   key, whose fingerprint travels on paper. Only with a key.
  * - FILE.provenance.json: what it was made of, signed by the same key, as `cosign verify-blob-attestation` reads it.
  *
- * In the directory `SHA256SUMS` names every other file, so that an installed kit can be compared with what
+ * In the directory each of Sealift's Markdown files has its HTML page beside it, `SHA256SUMS` names every other file, so that an installed kit can be compared with what
  * was shipped, and `kit.cdx.json` is the kit's SBOM. The same commit gives the same bytes, whatever the
  * clock, the directory, the umask or the user.
  */
@@ -23,13 +23,14 @@ import type { ReleaseBuilder } from "../model/release-provenance.ts";
 import { reasonOf } from "../model/sealift-error.ts";
 import { type PrivateKey, publicKeyPem } from "../sign/key-file.ts";
 import { signStatement, statementFor } from "../sign/statement.ts";
-import type { Content, TreeEntry } from "../source/recipe/file-tree.ts";
+import { type Content, readContent, type TreeEntry } from "../source/recipe/file-tree.ts";
 import { tarBytes } from "../source/recipe/layer.ts";
 import type { EngineHost, KitPlatform } from "./debian-packages.ts";
 import { kitError } from "./error.ts";
 import { gatherKitFiles, type KitFile } from "./kit-files.ts";
 import { kitProvenance } from "./kit-provenance.ts";
 import { kitSbom } from "./kit-sbom.ts";
+import { runbookPages } from "./runbook-pages.ts";
 
 export const KIT_SUMS = "SHA256SUMS";
 export const KIT_SBOM = "kit.cdx.json";
@@ -73,6 +74,8 @@ export async function buildKit(options: KitOptions): Promise<BuiltKit> {
   const spool = await mkdtemp(join(tmpdir(), "sealift-kit-"));
   try {
     const kit = await gatherKitFiles({ ...options, spool });
+    options.onProgress("runbooks");
+    for (const [path, text] of await pagesOf(kit.files)) addBytes(kit.files, path, Buffer.from(text));
     options.onProgress("SBOM");
     addBytes(kit.files, KIT_SBOM, await kitSbom(kit, options.platform));
     options.onProgress("checksums");
@@ -95,6 +98,16 @@ export async function buildKit(options: KitOptions): Promise<BuiltKit> {
   } finally {
     await rm(spool, { recursive: true, force: true });
   }
+}
+
+/** Of Sealift's own Markdown; what packages bring stays as it is. */
+async function pagesOf(files: ReadonlyMap<string, KitFile>): Promise<Map<string, string>> {
+  const texts = new Map<string, string>();
+  for (const [path, file] of files) {
+    if (file.type !== "file" || !path.endsWith(".md") || path.startsWith("node_modules/")) continue;
+    texts.set(path, readContent(file.content).toString("utf8"));
+  }
+  return runbookPages(texts, new Set(files.keys()));
 }
 
 function addBytes(files: Map<string, KitFile>, path: string, bytes: Buffer): void {

@@ -166,7 +166,7 @@ function paths(tar: string): string[] {
 test("a kit holds what is committed and locked for its platform, below one directory, and nothing else", async (context) => {
   const { build, out } = await world(context, { plain: library("plain") });
   const { version, files, packages, isDirty } = await build();
-  assert.deepEqual([version, files, packages, isDirty], ["1.2.3", 22, 2, false]);
+  assert.deepEqual([version, files, packages, isDirty], ["1.2.3", 23, 2, false]);
   const top = "sealift-1.2.3-linux-amd64";
   const names = paths(out);
   assert.ok(names.every((path) => path === top || path.startsWith(`${top}/`)));
@@ -177,6 +177,7 @@ test("a kit holds what is committed and locked for its platform, below one direc
     inside.filter((path) => path !== ""),
     [
       "LICENSE",
+      "SECURITY.html",
       "SECURITY.md",
       "SHA256SUMS",
       "bundles/file.ts",
