@@ -16,6 +16,7 @@ import { errorCode, type Log } from "@sealift/service-kit/log.ts";
 import { type CheckpointSigner, readCheckpoint, signCheckpoint } from "./checkpoint.ts";
 import { hostDisk, type LogDisk, replaceFile, syncPath, writeNewFiles } from "./durable-files.ts";
 import { leafHash } from "./merkle.ts";
+import { PageMemory } from "./page-memory.ts";
 import { FRAME_BODY_MAX_BYTES, readSegment, SEGMENT_BYTES, SegmentDamagedError, SegmentWriter } from "./segment.ts";
 import { decodeEntries, encodedSize, TILE_WIDTH, tilePath } from "./tile-path.ts";
 import { type Leaf, TileTree, TreeDamagedError } from "./tile-tree.ts";
@@ -78,6 +79,7 @@ export class AuditLog {
   readonly #options: AuditLogOptions;
   readonly #disk: LogDisk;
   readonly #segments: string;
+  readonly #memory = new PageMemory();
   readonly #queue: Request[] = [];
   #queuedBytes = 0;
   /** Its files are durable; its checkpoint follows. */
@@ -267,7 +269,8 @@ export class AuditLog {
       await this.#spare;
       const first = this.size;
       const path = this.#segmentPath(first);
-      this.#segment = await SegmentWriter.begin(this.#disk, this.#sparePath, path, first, segmentBytes);
+      const place = { disk: this.#disk, memory: this.#memory, spare: this.#sparePath, path, first, size: segmentBytes };
+      this.#segment = await SegmentWriter.begin(place);
       this.#firsts.push(first);
     } finally {
       this.#spare = undefined;

@@ -1,5 +1,18 @@
 import assert from "node:assert/strict";
-import { appendFile, copyFile, cp, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import {
+  appendFile,
+  constants,
+  copyFile,
+  cp,
+  type FileHandle,
+  mkdir,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  truncate,
+  writeFile,
+} from "node:fs/promises";
 import { join } from "node:path";
 import test from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -138,6 +151,59 @@ test("after a crash every acknowledged entry is there, and the next ones follow"
   assert.equal((await again.append([entry(40)]))[0]?.index, 40);
   await again.close();
   assert.equal((await contents(again)).length, 41);
+});
+
+test("segments are written past the kernel's copy, or through it where the file system takes no such writes", async (t) => {
+  const isDirect = (flags: string | number): boolean => typeof flags === "number" && (flags & constants.O_DIRECT) !== 0;
+  const refused = (): never => {
+    throw Object.assign(new Error("not direct"), { code: "EINVAL" });
+  };
+  for (const [refusing, opened] of [
+    ["nothing", [true]],
+    ["open", [true, false]],
+    ["write", [true, false]],
+  ] as const) {
+    const directory = await scratch(t);
+    const disk = breakableDisk();
+    const ways: boolean[] = [];
+    const direct = new Set<FileHandle>();
+    const { open, write } = disk;
+    disk.open = async (path, flags) => {
+      const isSegment = path.endsWith("spare") && typeof flags === "number";
+      if (isSegment) ways.push(isDirect(flags));
+      if (refusing === "open" && isDirect(flags)) refused();
+      const file = await open(path, flags);
+      if (isDirect(flags)) direct.add(file);
+      return file;
+    };
+    disk.write = (file, ...rest) => (refusing === "write" && direct.has(file) ? refused() : write(file, ...rest));
+    const log = await openLog(directory, { disk });
+    assert.deepEqual(ways, opened, refusing);
+    await log.append([entry(0)]);
+    await log.close();
+    assert.deepEqual(await contents(log), [entry(0).toString()]);
+  }
+});
+
+test("a frame larger than any before it is whole, and the small one behind it too", async (t) => {
+  const directory = await scratch(t);
+  const log = await openLog(directory, { segmentBytes: 1024 * 1024, disk: treelessDisk() });
+  const sizes = [40, 3_000, 60_000, 20, 60_000, 40];
+  for (const [i, size] of sizes.entries())
+    await log.append([entry(i, size), entry(100 + i, size), entry(200 + i, size)]);
+  const segment = await readFile(join(directory, "segments/0000000000000000"));
+  const copy = await crashed(t, directory);
+  await log.close();
+  const again = await openLog(copy);
+  assert.deepEqual(
+    await contents(again),
+    sizes.flatMap((size, i) => [0, 100, 200].map((from) => entry(from + i, size).toString())),
+  );
+  await again.close();
+  // Of the frame before nothing is left behind the entries of a small one.
+  const last = segment.lastIndexOf("SLFR");
+  assert.equal(last % PAGE_BYTES, 0);
+  assert.ok(segment.subarray(last + 16 + 32 + segment.readUInt32BE(last + 4)).every((byte) => byte === 0));
 });
 
 test("a torn last frame is cut off wherever it was torn, and nothing before it", async (t) => {
