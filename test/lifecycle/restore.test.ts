@@ -23,12 +23,13 @@ import { besideState, makeBeside, removeBeside, requireExchangeable } from "../.
 import { nothingRunning, placeSite } from "../../installer/backup/place-site.ts";
 import { siteContent } from "../../installer/backup/site-content.ts";
 import { spoolDirectory } from "../../installer/backup/spool.ts";
+import { ledgerVerify } from "../../installer/commands/ledger.ts";
 import { recover } from "../../installer/commands/recover.ts";
 import { checkAuthorization, spendAuthorization } from "../../installer/lifecycle/authorization.ts";
 import { BACKUP_MADE } from "../../installer/lifecycle/backup-entry.ts";
 import { SILENT } from "../../installer/lifecycle/deploy-context.ts";
-import { appendEntry, headOf, readLedger } from "../../installer/lifecycle/ledger.ts";
-import { auditLedger } from "../../installer/lifecycle/ledger-audit.ts";
+import { appendEntry, compareWithWitness, headOf, readLedger } from "../../installer/lifecycle/ledger.ts";
+import { auditLedger, parseWitness } from "../../installer/lifecycle/ledger-audit.ts";
 import { deploymentsOfLedger, SITE_RESTORED } from "../../installer/lifecycle/ledger-deployments.ts";
 import { acquireLock } from "../../installer/lifecycle/lock.ts";
 import { restoreDataKind } from "../../installer/lifecycle/restore-data.ts";
@@ -40,7 +41,7 @@ import {
   requireOwnBackup,
 } from "../../installer/lifecycle/restore-plan.ts";
 import { logKeyFiles, restoreSiteKind, secretsToRestore } from "../../installer/lifecycle/restore-site.ts";
-import type { Site } from "../../installer/lifecycle/site.ts";
+import { openSite, type Site } from "../../installer/lifecycle/site.ts";
 import { type Deployment, NOTHING_DEPLOYED } from "../../installer/site/deployment.ts";
 import { hostDisk } from "../../installer/site/disk.ts";
 import { FaultyDisk } from "../support/faulty-disk.ts";
@@ -448,6 +449,51 @@ test("the ledger tells of a site that came to another host, and whether operator
     ["LEDGER_UNAUTHORIZED"],
   );
   assert.equal(readLedger(site.paths.ledger).entries.length, 3);
+});
+
+test("two hosts that run one site are told apart by whatever was kept of either since the backup, and by nothing before", async (t) => {
+  const { test: old, site, directory } = await made(t);
+  const { from, manifest } = await unpacked(site, directory);
+  const kept = parseWitness(readFileSync(site.paths.ledger), "before the backup");
+  appendEntry(site.disk, site.paths.ledger, BACKUP_MADE, { manifest: manifestDigest(manifest) }, site.clock());
+  const subject = upgradePlan({ action: "restore", details: ["a"] });
+  let bytes: Buffer | undefined;
+  const hosts = new Map<string, Site>();
+  for (const name of ["one", "two"]) {
+    old.clock.pass(60_000);
+    const into = besideState(join(directory, name));
+    await mkdir(into, { mode: 0o700 });
+    const placed = placeSite(into, from, manifest, { disk: hostDisk, clock: site.clock });
+    // One signed request is good on both: neither host can know of the other.
+    bytes ??= request(placed, subject);
+    const signature = { name: "alice", bytes: sshSign(old.alice, bytes) };
+    spendAuthorization(placed, await checkAuthorization(placed, subject, bytes, [signature]));
+    const data = { deployments: NOTHING_DEPLOYED };
+    appendEntry(hostDisk, placed.paths.ledger, SITE_RESTORED, data, site.clock());
+    hosts.set(name, openSite(into, { disk: hostDisk, clock: site.clock }));
+  }
+  hosts.set("old", old.open());
+  const first = manifest.ledgerLength + 1;
+  for (const [name, host] of hosts) {
+    const { ledger, siteId } = host;
+    assert.equal(siteId, site.siteId);
+    assert.deepEqual((await auditLedger(ledger)).findings, [], `${name} holds by itself`);
+    assert.ok(kept);
+    assert.equal(compareWithWitness(ledger, siteId, kept), undefined, name);
+    for (const [other, { paths, ledger: its }] of hosts) {
+      if (other === name) continue;
+      const witness = parseWitness(readFileSync(paths.ledger), other) ?? assert.fail(other);
+      const found = compareWithWitness(ledger, siteId, witness);
+      assert.deepEqual([found?.code, found?.entry], ["LEDGER_DIFFERS", first], `${name} and ${other}`);
+      const head = { name: other, siteId, head: headOf(its), length: its.heads.length };
+      assert.match(compareWithWitness(ledger, siteId, head)?.code ?? "", /^LEDGER_(?:DIFFERS|REWOUND)$/);
+      const theirs = { ...manifest, ledgerHead: headOf(its), ledgerLength: its.heads.length };
+      throwsCode("BACKUP_OTHER_HISTORY", () => requireOwnBackup(host, theirs));
+      const said = await runVerb(ledgerVerify, [host.paths.ledger], { against: [paths.ledger] });
+      assert.equal(said.exit, 3);
+      assert.match(said.lines.join("\n"), new RegExp(`entry ${first} \\[LEDGER_DIFFERS\\]`));
+    }
+  }
 });
 
 test("the audit log's event of a restore has the gap in numbers", async (t) => {

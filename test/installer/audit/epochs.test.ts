@@ -147,6 +147,20 @@ test("who kept a checkpoint of an older epoch is told whether all that it saw is
   throwsCode("AUDIT_LOG_FORKED", () => verifyEpochs(second.directory, { from: { note: other, name: "other" } }));
 });
 
+test("two hosts that continue one log are two logs, and each tells who kept a checkpoint of the other", async (t) => {
+  const { directory, first, second } = await twoEpochs(t);
+  const twin = newLog(directory, "twin");
+  await restored(first, twin, 10);
+  assert.deepEqual(verifyEpochs(twin.directory).closed, verifyEpochs(second.directory).closed);
+  for (const [mine, other] of [
+    [second, twin],
+    [twin, second],
+  ] as const) {
+    const note = await readFile(join(other.directory, "checkpoint"));
+    throwsCode("AUDIT_LOG_FORKED", () => verifyEpochs(mine.directory, { from: { note, name: "of the other" } }));
+  }
+});
+
 test("an epoch that is gone, shorter, longer or changed is found", async (t) => {
   const { first, second, directory } = await twoEpochs(t);
   const closed = closedEpochPath(second.directory, 1);
