@@ -3,6 +3,7 @@ import { sbomError } from "../error.ts";
 import { byText, type Catalog, type CatalogPackage, type Occurrence } from "./catalog.ts";
 import { changedFileProperties, type RecordedFile } from "./changed-files.ts";
 import { contentDigest, digestProperties } from "./content-digest.ts";
+import { DependencyCount } from "./dependency-count.ts";
 import { isPackagedPath } from "./file-digests.ts";
 import type { FileNode, FileTree } from "./file-tree.ts";
 import type { OsRelease } from "./os-release.ts";
@@ -71,7 +72,14 @@ export function catalogApk(tree: FileTree, os: OsRelease | undefined): Catalog {
   }
   const unique = [...new Map(rows.map((row) => [row.key, row])).values()].sort((a, b) => byText(a.key, b.key));
   const providers = providersOf(unique);
-  const packages = unique.map((row) => describe(row, os, providers, fileProperties.get(row.key) ?? []));
+  const count = new DependencyCount();
+  const wanted = ({ fields }: Row): Wanted =>
+    relationNames(fields.get("D")).map((name) => {
+      const keys = providers.get(name);
+      count.add(keys?.length ?? 0);
+      return keys;
+    });
+  const packages = unique.map((row) => describe(row, os, wanted(row), fileProperties.get(row.key) ?? []));
   return { packages, skipped: [], ownedFiles };
 }
 
@@ -127,29 +135,31 @@ function readDatabase(node: FileNode, location: string): Row[] {
 function providersOf(rows: readonly Row[]): ReadonlyMap<string, readonly string[]> {
   const providers = new Map<string, string[]>();
   for (const row of rows) {
-    for (const name of [row.name, ...relationNames(row.fields.get("p"))]) {
-      providers.set(name, [...(providers.get(name) ?? []), row.key]);
+    for (const name of new Set([row.name, ...relationNames(row.fields.get("p"))])) {
+      const keys = providers.get(name);
+      if (keys) keys.push(row.key);
+      else providers.set(name, [row.key]);
     }
   }
   return providers;
 }
 
-/** Names without version conditions; conflicts ("!name") are none. */
+/** Names without version conditions, each once; conflicts ("!name") are none. */
 function relationNames(text = ""): string[] {
-  return text
-    .split(/\s+/)
-    .filter((word) => word !== "" && !word.startsWith("!"))
-    .map((word) => word.replace(/[<>=~].*$/, ""));
+  const words = text.split(/\s+/).filter((word) => word !== "" && !word.startsWith("!"));
+  return [...new Set(words.map((word) => word.replace(/[<>=~].*$/, "")))];
 }
+
+/** For each dependency the keys of what satisfies it, undefined if nothing does. */
+type Wanted = readonly (readonly string[] | undefined)[];
 
 function describe(
   row: Row,
   os: OsRelease,
-  providers: ReadonlyMap<string, readonly string[]>,
+  wanted: Wanted,
   fileProperties: CatalogPackage["properties"],
 ): CatalogPackage {
   const origin = row.fields.get("o") || row.name;
-  const wanted = relationNames(row.fields.get("D")).map((name) => providers.get(name));
   const dependsOn = new Set(wanted.flatMap((keys) => keys ?? []));
   dependsOn.delete(row.key);
   const licence = row.fields.get("L");

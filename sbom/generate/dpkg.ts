@@ -12,6 +12,7 @@ import { byText, type Catalog, type CatalogPackage, type Occurrence } from "./ca
 import { changedFileProperties, type RecordedFile } from "./changed-files.ts";
 import { contentDigest, digestProperties } from "./content-digest.ts";
 import { type DebianLicences, readDebianCopyright } from "./debian-licences.ts";
+import { DependencyCount } from "./dependency-count.ts";
 import { isPackagedPath } from "./file-digests.ts";
 import type { FileNode, FileTree } from "./file-tree.ts";
 import type { OsRelease } from "./os-release.ts";
@@ -220,6 +221,7 @@ function describe(
 class Relations {
   readonly #byName = new Map<string, Installed[]>();
   readonly #providers = new Map<string, { readonly row: Installed; readonly version: string | undefined }[]>();
+  readonly #count = new DependencyCount();
 
   constructor(rows: readonly Installed[]) {
     for (const row of rows) {
@@ -248,8 +250,10 @@ class Relations {
   }
 
   #satisfying(relation: Relation, architecture: string): Installed[] {
-    const real = (this.#byName.get(relation.name) ?? []).filter((row) => isSatisfied(relation, row.version));
-    const provided = (this.#providers.get(relation.name) ?? [])
+    const [named, providing] = [this.#byName.get(relation.name) ?? [], this.#providers.get(relation.name) ?? []];
+    this.#count.add(named.length + providing.length);
+    const real = named.filter((row) => isSatisfied(relation, row.version));
+    const provided = providing
       // A provided name without a version satisfies only a relation without one.
       .filter(({ version }) => relation.operator === undefined || isSatisfied(relation, version))
       .map(({ row }) => row);

@@ -9,6 +9,7 @@ import { sbomError } from "../error.ts";
 import { byText, type Catalog, type CatalogPackage, type Occurrence } from "./catalog.ts";
 import { changedFileProperties, type RecordedFile } from "./changed-files.ts";
 import { contentDigest, digestProperties } from "./content-digest.ts";
+import { DependencyCount } from "./dependency-count.ts";
 import { type FileNode, type FileTree, pathOf, type TreeNode } from "./file-tree.ts";
 import type { OsRelease } from "./os-release.ts";
 import { renderPurl } from "./purl.ts";
@@ -61,6 +62,7 @@ export function catalogRpm(tree: FileTree, os: OsRelease | undefined): Catalog {
   const sorted = [...rows.values()].sort((a, b) => byText(a.key, b.key));
   const installed = new InstalledFiles(tree);
   const providers = providersOf(sorted);
+  const count = new DependencyCount();
   const packages = sorted.map((row) => {
     const files = installed.of(row.package);
     for (const { file } of files) ownedFiles.add(file);
@@ -68,6 +70,7 @@ export function catalogRpm(tree: FileTree, os: OsRelease | undefined): Catalog {
     const recorded = files
       .filter(({ sha256 }) => sha256 !== "")
       .map(({ name, file, sha256 }): RecordedFile => ({ path: name, file, algorithm: "sha256", digest: sha256 }));
+    for (const name of row.package.requires) count.add(providers.get(name)?.length ?? 0);
     return describe(row, os, providers, [
       ...digestProperties("files-sha256", [contentDigest(payload)]),
       ...changedFileProperties(recorded),
