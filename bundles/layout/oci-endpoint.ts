@@ -108,7 +108,9 @@ function readContents(layout: Layout): Contents {
       artifactType: manifest.artifactType ?? manifest.config.mediaType,
       ...(manifest.annotations === undefined ? {} : { annotations: manifest.annotations }),
     };
-    referrers.set(manifest.subject.digest, [...(referrers.get(manifest.subject.digest) ?? []), entry]);
+    const entries = referrers.get(manifest.subject.digest);
+    if (entries) entries.push(entry);
+    else referrers.set(manifest.subject.digest, [entry]);
   };
   const tag = (entry: Descriptor): void => {
     const name = entry.annotations?.[REF_NAME_ANNOTATION];

@@ -123,7 +123,9 @@ function packagesOf(side: DiffSide | undefined): Packages {
     const versions = packages.get(key) ?? new Map<string, SbomComponent[]>();
     packages.set(key, versions);
     const version = component.version ?? versionIn(component.purl) ?? "";
-    versions.set(version, [...(versions.get(version) ?? []), component]);
+    const same = versions.get(version);
+    if (same) same.push(component);
+    else versions.set(version, [component]);
   }
   return packages;
 }

@@ -94,7 +94,10 @@ function readMetadata(
     const match = /^([A-Za-z][A-Za-z-]*):[ \t]*(.*)$/.exec(line);
     if (!match) continue;
     const key = (match[1] as string).toLowerCase();
-    fields.set(key, [...(fields.get(key) ?? []), (match[2] as string).trim()]);
+    const value = (match[2] as string).trim();
+    const values = fields.get(key);
+    if (values) values.push(value);
+    else fields.set(key, [value]);
   }
   const [name = ""] = fields.get("name") ?? [];
   const [version = ""] = fields.get("version") ?? [];
@@ -161,11 +164,25 @@ function* recordedFiles(
   }
 }
 
+/** Name → directory → the first one of the name that lies there; the first ones first. */
+function placesOf(found: readonly Distribution[]): ReadonlyMap<string, ReadonlyMap<DirectoryNode, Distribution>> {
+  const places = new Map<string, Map<DirectoryNode, Distribution>>();
+  for (const one of found) {
+    const named = places.get(one.name) ?? new Map<DirectoryNode, Distribution>();
+    places.set(one.name, named);
+    if (!named.has(one.site)) named.set(one.site, one);
+  }
+  return places;
+}
+
 /** One package for all copies of a version; a dependency is looked for beside the package first. */
 function describeAll(found: readonly Distribution[]): CatalogPackage[] {
   const keyOf = ({ name, version }: Distribution): string => `pypi:${name}@${version}`;
-  const find = (name: string, near: Distribution): Distribution | undefined =>
-    found.find((one) => one.name === name && one.site === near.site) ?? found.find((one) => one.name === name);
+  const places = placesOf(found);
+  const find = (name: string, near: Distribution): Distribution | undefined => {
+    const named = places.get(name);
+    return named?.get(near.site) ?? named?.values().next().value;
+  };
   const groups = Map.groupBy(found, keyOf);
   return [...groups]
     .sort(([a], [b]) => byText(a, b))

@@ -1,4 +1,4 @@
-/** Images that were made so that each package offers what each needs. */
+/** Images that were made so that each package offers what each needs, or one says the same very often. */
 import assert from "node:assert/strict";
 import test from "node:test";
 import { file, layer, OS_RELEASE, sbomOf } from "../../support/layer-tar.ts";
@@ -49,4 +49,13 @@ test("apk: a package that offers and needs one thing thirty thousand times does 
   );
   const needs = sbom.dependencies.find(({ ref }) => ref.includes("/b@"));
   assert.equal(needs?.dependsOn?.length, 1);
+});
+
+test("Python: a header of sixty thousand lines is read as fast as any other", { timeout: 60_000 }, async () => {
+  const metadata = `Name: a\nVersion: 1\n${"Requires-Dist: b\n".repeat(60_000)}`;
+  const others = Array.from({ length: 50 }, (_, i) =>
+    file(`lib/b${i}-1.dist-info/METADATA`, `Name: b${i}\nVersion: 1\n`),
+  );
+  const sbom = await sbomOf(layer(file("lib/a-1.dist-info/METADATA", metadata), ...others));
+  assert.equal(sbom.components.length, 51);
 });
