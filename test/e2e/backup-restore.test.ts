@@ -54,6 +54,7 @@ function suite(): void {
   let directory: string;
   let apiKey = "";
   let backups: string;
+  let safe: string;
   let made = "";
   let withoutLog = "";
   let atBackup = 0;
@@ -65,7 +66,9 @@ function suite(): void {
       await (newHost ?? site.engine).stop();
     });
     backups = join(directory, "backups");
+    safe = join(directory, "safe");
     await mkdir(backups);
+    await mkdir(safe);
     await writeFile(join(directory, "install.json"), JSON.stringify({ clientPort: PORT }));
     const { bundle } = await realRelease("first");
     const done = await site.change("install", bundle, "--config", join(directory, "install.json"), "--json");
@@ -95,7 +98,7 @@ function suite(): void {
     const { stdout } = await sealift(["tenant", "list", "--json", "--state", state]);
     return (JSON.parse(stdout) as { tenants: { name: string }[] }).tenants.map(({ name }) => name).sort();
   };
-  const identity = (): string => join(backups, "backup-key.key");
+  const identity = (): string => join(safe, "backup-key.key");
   const opened = (...more: readonly string[]): string[] => [made, "--identity", identity(), ...more];
   /** As an operator does it, but for where things are. */
   const runbook = async (way: string | undefined, state: string): Promise<void> => {
@@ -104,7 +107,7 @@ function suite(): void {
     const { bundle } = await realRelease("first");
     const commands = [
       `sealift() { if [ "$1" = key ]; then '${process.execPath}' '${MAIN}' "$@"; else '${process.execPath}' '${MAIN}' "$@" --state '${state}'; fi; }`,
-      `BACKUPS='${backups}' KEY='${site.site.operatorKey}' BUNDLE='${bundle}'`,
+      `BACKUPS='${backups}' SAFE='${safe}' KEY='${site.site.operatorKey}' BUNDLE='${bundle}'`,
     ];
     const here = { ...where, commands: `${commands.join("\n")}\n` };
     runRunbook({ ...RUNBOOK, blocks: [here, ...rest] }, { directory, environment: { ...process.env } }, way);
@@ -132,7 +135,7 @@ function suite(): void {
       assert.equal(failedRequests(report), 0, JSON.stringify(report));
     });
     const files = readdirSync(backups).filter((name) => name.endsWith(".tar.age"));
-    assert.deepEqual(readdirSync(backups).sort(), ["backup-key.key", "backup-key.pub", ...files].sort());
+    assert.deepEqual(readdirSync(backups).sort(), ["backup-key.pub", ...files].sort(), "never the private half");
     made = join(backups, files[0] ?? "");
     assert.ok(!readdirSync(site.site.state).includes(".spool.new"), "nothing in clear is left");
     const ledger = JSON.parse(succeeds(await site.run("ledger", "show", "--json")).stdout) as unknown;
