@@ -1,7 +1,7 @@
 /** The appliance file and what lies beside it: its lock, its Compose file, its configuration schema. */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { open, readFile, rename, stat } from "node:fs/promises";
+import { open, readFile, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { parse } from "yaml";
 import { type BlobSource, blobFromFile } from "../layout/blob-source.ts";
@@ -53,18 +53,25 @@ export async function readLock(directory: ApplianceDirectory): Promise<Appliance
   }
 }
 
-/** Replaces the lock at once: a reader sees the old one or the new one. */
+/** Replaces the lock at once: a reader sees the old one or the new one. @throws LOCK_WRITE_FAILED, and the old one is there */
 export async function writeLock(directory: ApplianceDirectory, lock: ApplianceLock): Promise<string> {
   const path = lockPath(directory.path);
-  const file = await open(`${path}.new`, "w");
   try {
-    await file.writeFile(`${JSON.stringify(lock, null, 2)}\n`);
-    await file.sync();
-  } finally {
-    await file.close();
+    const file = await open(`${path}.new`, "w");
+    try {
+      await file.writeFile(`${JSON.stringify(lock, null, 2)}\n`);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(`${path}.new`, path);
+    return path;
+  } catch (cause) {
+    await rm(`${path}.new`, { force: true }).catch(() => undefined);
+    throw assembleError("LOCK_WRITE_FAILED", `lock: destination ${JSON.stringify(path)}: ${reasonOf(cause)}`, {
+      cause,
+    });
   }
-  await rename(`${path}.new`, path);
-  return path;
 }
 
 export async function readComposeFile(directory: ApplianceDirectory): Promise<unknown> {

@@ -43,10 +43,10 @@ function asPolicy(bytes: Buffer): SitePolicy {
 /** The policy in a ledger entry or in an operation's parameters. @throws STATE_DAMAGED */
 export function recorded(text: unknown): SitePolicy {
   try {
-    if (typeof text !== "string") throw new TypeError("got no text");
+    if (typeof text !== "string") throw new TypeError("policy: got no text");
     return asPolicy(Buffer.from(text, "utf8"));
   } catch (cause) {
-    throw siteError("STATE_DAMAGED", `enrolled policy: ${reasonOf(cause)}`, {
+    throw siteError("STATE_DAMAGED", `enrolled ${reasonOf(cause)}`, {
       cause,
       hints: ["use the Sealift version that enrolled it, or a newer one; sealift ledger verify"],
     });

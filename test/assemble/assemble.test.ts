@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
-import { readApplianceDirectory } from "../../bundles/assemble/appliance-directory.ts";
+import { lockPath, readApplianceDirectory } from "../../bundles/assemble/appliance-directory.ts";
 import { type Assembled, assemble } from "../../bundles/assemble/assemble.ts";
 import { refreshLock } from "../../bundles/assemble/lock.ts";
 import {
@@ -240,6 +240,22 @@ test("refuses an image that is no longer the one in the lock", async (t) => {
   await writeSmallBundle(join(root, "images.tar"), smallRelease({ created: "2027-01-01T00:00:00Z" }));
   await assert.rejects(build(path, root), (error: { code?: string }) => /^SOURCE_/.test(error.code ?? ""));
   assert.ok(!(await readdir(root)).some((name) => name.startsWith("out.tar")));
+});
+
+test("a lock that cannot be written is told, leaves the one before and nothing beside it", async (t) => {
+  const { root, path } = await appliance(t);
+  await lock(path, root);
+  const before = await readFile(lockPath(path));
+  // Stands for any failure after the new file was written.
+  await rm(lockPath(path));
+  await mkdir(join(lockPath(path), "in the way"), { recursive: true });
+  await assert.rejects(lock(path, root), coded("LOCK_WRITE_FAILED"));
+  assert.ok(!(await readdir(root)).some((name) => name.endsWith(".new")));
+  await rm(lockPath(path), { recursive: true });
+  await writeFile(lockPath(path), before);
+  await mkdir(`${lockPath(path)}.new`);
+  await assert.rejects(lock(path, root), coded("LOCK_WRITE_FAILED"));
+  assert.deepEqual(await readFile(lockPath(path)), before);
 });
 
 test("carries a file that the builder writes itself, without anything beside the appliance file", async (t) => {

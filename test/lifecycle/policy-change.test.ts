@@ -128,7 +128,12 @@ test("a policy that nobody authorized, or another than was authorized, is found 
     ["LEDGER_UNAUTHORIZED", "LEDGER_UNAUTHORIZED"],
   );
   appendEntry(disk, paths.ledger, POLICY_CHANGED, { policy: 1 }, clock.read());
-  assert.throws(() => policyOfLedger(open().ledger.entries), coded("STATE_DAMAGED"));
+  assert.throws(() => policyOfLedger(open().ledger.entries), {
+    code: "STATE_DAMAGED",
+    message: "enrolled policy: got no text",
+  });
+  appendEntry(disk, paths.ledger, POLICY_CHANGED, { policy: "{}" }, clock.read());
+  assert.throws(() => policyOfLedger(open().ledger.entries.slice(-1)), { message: /^enrolled policy: (?!policy)/ });
 });
 
 test("an enrolled policy's approvals bind the site: none, one person twice, another release's and a stranger's do not do", async (t) => {
