@@ -12,7 +12,7 @@ import { openSiteForVerify, siteStandards, verifyForSite } from "../lifecycle/si
 import { verdictSummary } from "../ui/verdict-summary.ts";
 import { type Command, optionalOption, positionals, usageError } from "./command.ts";
 import { RECORDS_OPTION, withImportedRecords } from "./records-option.ts";
-import { readSigningKey, SIGNING_KEY_DETAILS, SIGNING_KEY_OPTIONS } from "./signing-key-options.ts";
+import { readSigningKey, requireSigningKey, SIGNING_KEY_DETAILS, SIGNING_KEY_OPTIONS } from "./signing-key-options.ts";
 
 const NAME = "approve";
 const REASON_MAX_LENGTH = 1024;
@@ -41,6 +41,7 @@ export const approve: Command = {
   run: async (invocation) => {
     const [path = ""] = positionals(invocation, NAME, "BUNDLE");
     const { terminal } = invocation;
+    requireSigningKey(invocation, NAME);
     const reason = readReason(optionalOption(invocation, "reason"));
     const site = openSiteForVerify(optionalOption(invocation, "state"));
     const { policyBytes } = siteStandards(site);

@@ -20,13 +20,21 @@ export const SIGNING_KEY_DETAILS = [
   "--public-key PUB      the public key file of that signer's key (P-256)",
 ] as const;
 
+/** For a verb that has work before it signs: nobody waits for that to hear that no key is named. @throws USAGE */
+export function requireSigningKey(invocation: Invocation, command: string): void {
+  const hasSigner = optionalOption(invocation, "signer") !== undefined;
+  if (!hasSigner) requiredOption(invocation, command, "key");
+  else if (optionalOption(invocation, "key") !== undefined) throw usageError(command, "give either --key or --signer");
+  else requiredOption(invocation, command, "public-key");
+}
+
 /** @throws USAGE, and what loading a key throws */
 export async function readSigningKey(invocation: Invocation, command: string): Promise<SigningKey> {
+  requireSigningKey(invocation, command);
   const signer = optionalOption(invocation, "signer");
-  if (signer === undefined) {
-    const path = requiredOption(invocation, command, "key");
-    return loadPrivateKey(path, await keyPassword(invocation, path));
+  if (signer !== undefined) {
+    return { command: signer, publicKey: loadPublicKey(requiredOption(invocation, command, "public-key")) };
   }
-  if (optionalOption(invocation, "key") !== undefined) throw usageError(command, "give either --key or --signer");
-  return { command: signer, publicKey: loadPublicKey(requiredOption(invocation, command, "public-key")) };
+  const path = requiredOption(invocation, command, "key");
+  return loadPrivateKey(path, await keyPassword(invocation, path));
 }

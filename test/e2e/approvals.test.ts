@@ -35,6 +35,7 @@ test("a site demands two reviewers: install is denied without them, and a policy
   const fingerprint = execFileSync("sha256sum", [at("trust/1.root.json")], { encoding: "utf8" }).slice(0, 64);
   await run(0, "trust", "import", at("trust"), "--fingerprint", fingerprint, "--key", at("alice"));
   await run(0, "verify", at("medium/bundle.tar"));
+  assert.match(await run(2, "approve", at("medium/bundle.tar")), /--key is missing/);
 
   const policy = (version: number): string => {
     const reviewers = ["rita", "raul"].map((holder) => ({
