@@ -99,10 +99,10 @@ async function requestCertificate(
     credentials: { oidcIdentityToken: token },
     publicKeyRequest: { publicKey: { algorithm: "ECDSA", content: publicKey }, proofOfPossession: possession },
   });
-  const { signedCertificateEmbeddedSct } = answer as {
-    signedCertificateEmbeddedSct?: { chain?: { certificates?: readonly string[] } };
-  };
   try {
+    const { signedCertificateEmbeddedSct } = answer as {
+      signedCertificateEmbeddedSct?: { chain?: { certificates?: readonly string[] } };
+    };
     return new X509Certificate(signedCertificateEmbeddedSct?.chain?.certificates?.[0] ?? "");
   } catch (cause) {
     throw failed(url, "gave no certificate with an embedded log promise", cause);

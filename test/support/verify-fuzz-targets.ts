@@ -8,6 +8,7 @@ import { digestOf } from "../../bundles/model/digest.ts";
 import { PREDICATE_SLSA_PROVENANCE, PREDICATE_VSA } from "../../bundles/model/media-types.ts";
 import { signApproval } from "../../bundles/sign/approval.ts";
 import { signBlob } from "../../bundles/sign/blob.ts";
+import { statementOf } from "../../bundles/sign/detached-file.ts";
 import { publicKeyPem } from "../../bundles/sign/key-file.ts";
 import { signRebuild } from "../../bundles/sign/rebuild.ts";
 import { signStatement, statementFor } from "../../bundles/sign/statement.ts";
@@ -77,6 +78,7 @@ export const verifyFuzzTargets: Readonly<Record<string, FuzzTarget>> = {
     seeds: [approval, signBlob(reviewer.key, artifact.bytes)],
     run: (data) => {
       claimedPredicateType(data);
+      statementOf(data);
       isCertificateBundle(data);
       const rendered = renderCertificateBundle(data);
       if (rendered) assert.deepEqual(renderCertificateBundle(rendered), rendered);

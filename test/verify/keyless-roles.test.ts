@@ -1,5 +1,8 @@
 /** Roles of the release trust whose holders sign with certificates: by fakes of Sigstore's services on loopback. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import test, { type TestContext } from "node:test";
 import { renderCertificateBundle } from "../../bundles/layout/certificate-bundle.ts";
@@ -200,6 +203,15 @@ test("a service that refuses, answers nonsense or too much, and a token that is 
     { fulcio: "http://127.0.0.1:1" },
   ]) {
     await assert.rejects(signStatementKeyless(statement, token, { ...services, ...change }), coded("KEYLESS_FAILED"));
+  }
+  for (const answer of ["null", "7", "[]", "{}", '{"signedCertificateEmbeddedSct":{"chain":null}}', "<p>"]) {
+    const server = createServer((_, response) => void response.end(answer)).listen(0, "127.0.0.1");
+    t.after(() => server.close());
+    await once(server, "listening");
+    const odd = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    for (const change of [{ fulcio: odd }, { rekor: odd }, { timestamp: odd }]) {
+      await assert.rejects(signStatementKeyless(statement, token, { ...services, ...change }), coded("KEYLESS_FAILED"));
+    }
   }
   for (const bad of ["", "a.b.c", "a.e30.c"]) {
     await assert.rejects(signStatementKeyless(statement, bad, services), coded("KEYLESS_TOKEN_MALFORMED"));
