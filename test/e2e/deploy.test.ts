@@ -17,6 +17,7 @@ import { RunningSite } from "../support/running-site.ts";
 import { scratch } from "../support/scratch.ts";
 
 const PORT = 18443;
+const STORE = "SEALIFT_TEST_STORE";
 const BROKEN: readonly (readonly [BrokenRelease, RegExp])[] = [
   ["unhealthy", /gateway: (?:un|starting)/],
   ["wrong", /got release "9\.9\.9", want "1\.2\.0"/],
@@ -24,15 +25,20 @@ const BROKEN: readonly (readonly [BrokenRelease, RegExp])[] = [
   ["broken-migration", /"name":"broken","code":"22012"/],
 ];
 
-inOwnMachine(
-  import.meta.url,
-  "a site lives on the real engine",
-  () => {
-    suite("classic");
-    suite("containerd");
-  },
-  () => prepareReleases("first", "next", ...BROKEN.map(([name]) => name)),
-);
+for (const store of ["classic", "containerd"] as const) {
+  inOwnMachine(
+    import.meta.url,
+    `a site lives on the real engine, ${store} store`,
+    () => {
+      // Each store has a machine of its own, in which this file is run again.
+      if (process.env[STORE] === store) suite(store);
+    },
+    async () => ({
+      ...(await prepareReleases("first", "next", ...BROKEN.map(([name]) => name))),
+      [STORE]: store,
+    }),
+  );
+}
 
 function suite(store: ImageStore): void {
   describe(`the ${store} store`, { timeout: 900_000 }, () => {
