@@ -1,5 +1,5 @@
 /** Signatures of people who do not move the site: a verifier's under a receipt, and under a kit of collateral. */
-import { SealiftError } from "../../bundles/model/sealift-error.ts";
+import { reasonOf, SealiftError } from "../../bundles/model/sealift-error.ts";
 import { COLLATERAL_NAMESPACE } from "../../verify/attestation/collateral-kit.ts";
 import { attestationError } from "../../verify/attestation/error.ts";
 import { ATTESTATION_NAMESPACE } from "../../verify/attestation/release-file.ts";
@@ -99,6 +99,7 @@ function parse(
     return parseSshSignature(signature, what);
   } catch (cause) {
     if (!(cause instanceof SealiftError)) throw cause;
-    throw invalid(cause.message, cause);
+    // Without its own name for the signature, which `invalid` gives.
+    throw invalid(reasonOf(cause.cause ?? cause), cause);
   }
 }

@@ -153,8 +153,8 @@ function trustPath(directory: string, digest: Digest): string {
 /** The files of the trust in force. @throws TRUST_CHANGED, also if they cannot be read */
 export function readPinnedTrust(directory: string, { digest }: TrustPin): TrustFiles {
   const path = trustPath(directory, digest);
-  const changed = (what: string, cause?: unknown): Error =>
-    siteError("TRUST_CHANGED", `release trust ${JSON.stringify(path)}: ${what}`, {
+  const changed = (message: string, cause?: unknown): Error =>
+    siteError("TRUST_CHANGED", message, {
       cause,
       hints: [
         "somebody edited or removed the site's trust directory; keep what is there as evidence",
@@ -165,11 +165,12 @@ export function readPinnedTrust(directory: string, { digest }: TrustPin): TrustF
   try {
     files = readTrustDirectory(path);
   } catch (cause) {
+    // It says of what.
     throw changed(reasonOf(cause), cause);
   }
   const got = trustDigest(files);
   if (got === digest) return files;
-  throw changed(`got ${got}`);
+  throw changed(`release trust ${JSON.stringify(path)}: got ${got}`);
 }
 
 export function isTrustPlaced(directory: string, digest: Digest): boolean {

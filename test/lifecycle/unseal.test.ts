@@ -181,6 +181,7 @@ test("only a verifier of the site signs a receipt, for this purpose, and over th
   await refused(site, writeReleaseFile({ receiptBytes: other, signature, sealed }), "ATTEST_RECEIPT_SIGNATURE");
   const none = writeReleaseFile({ receiptBytes, signature: Buffer.from("no signature"), sealed });
   await refused(site, none, "ATTEST_RECEIPT_SIGNATURE");
+  await assert.rejects(open(site, none), { message: 'receipt\'s signature: not one block "SSH SIGNATURE"' });
 });
 
 test("a simulated release is spent and recorded as what it is: no key, and the gate stays closed", {

@@ -65,6 +65,6 @@ export async function unpackDeb(file: string, input: DebianInput, spool: string)
 async function dpkgDeb(verb: string, file: string, toFile: string, maxBytes: number, what: string): Promise<void> {
   const { status, stderr } = await runTool("dpkg-deb", [verb, file], { toFile, maxBytes, from: "dpkg" });
   if (status !== 0) {
-    throw recipeError("RECIPE_PACKAGE_MALFORMED", `${what}: dpkg-deb: ${stderr.trim().split("\n")[0] ?? ""}`);
+    throw recipeError("RECIPE_PACKAGE_MALFORMED", `${what}: ${stderr.trim().split("\n")[0] || "dpkg-deb failed"}`);
   }
 }
