@@ -3,6 +3,7 @@ import { readSync } from "node:fs";
 import type { BundleRelease } from "../../bundles/layout/contents.ts";
 import type { Layout } from "../../bundles/layout/layout.ts";
 import type { Digest } from "../../bundles/model/digest.ts";
+import type { ImageStore } from "./engine.ts";
 
 export interface DiskNeed {
   /** Of the layers as they are carried. */
@@ -22,9 +23,12 @@ export interface DiskNeed {
 const UNKNOWN_FACTOR = 4;
 const HEADER_BYTES = 18;
 
-/** Counts each layer once, also if several images share it. Reads only the first bytes of each layer, unverified. */
-export function diskNeed(layout: Layout, release: BundleRelease): DiskNeed {
-  const seen = new Set<Digest>();
+/**
+ * Counts each layer once, also if several images share it, and none of `present`. Reads only the first bytes of each
+ * layer, unverified.
+ */
+export function diskNeed(layout: Layout, release: BundleRelease, present: Iterable<Digest> = []): DiskNeed {
+  const seen = new Set<Digest>(present);
   let [compressedBytes, unpackedBytes, guessed] = [0, 0, 0];
   for (const { manifest } of release.images.values()) {
     for (const layer of manifest.layers) {
@@ -37,6 +41,11 @@ export function diskNeed(layout: Layout, release: BundleRelease): DiskNeed {
     }
   }
   return { compressedBytes, unpackedBytes, guessed, peakBytes: Math.ceil((compressedBytes + unpackedBytes) * 1.1) };
+}
+
+/** What stays of that on the engine's disk: the containerd store keeps layers as they are carried, too. */
+export function keptBytes({ compressedBytes, unpackedBytes }: DiskNeed, store: ImageStore): number {
+  return store === "containerd" ? compressedBytes + unpackedBytes : unpackedBytes;
 }
 
 function firstBytes(layout: Layout, digest: Digest): Buffer {

@@ -16,6 +16,7 @@ import { DEPLOY_KINDS } from "../lifecycle/deploy.ts";
 import type { DeployContext } from "../lifecycle/deploy-context.ts";
 import type { DeployPlan, PlanFacts } from "../lifecycle/deploy-plan.ts";
 import { configOf } from "../lifecycle/deployed-config.ts";
+import { diskUse } from "../lifecycle/disk-use.ts";
 import { execute } from "../lifecycle/execute.ts";
 import { clientAddress, clientUrl } from "../lifecycle/front.ts";
 import { planLines } from "../lifecycle/plan-text.ts";
@@ -117,6 +118,7 @@ async function gatherFacts(
     sealiftVersion: sealiftVersion(),
     hostPlatform: hostPlatform(),
     current,
+    disk: diskUse(next, current, engine.facts.store),
     software: isSame || !current ? undefined : (software ?? NOT_COMPARED),
     certificate: presentCertificate(site.paths, next.rules.secrets, config, {
       hostName: hostname(),

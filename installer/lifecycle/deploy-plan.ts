@@ -16,6 +16,7 @@ import { storedPath } from "../site/store.ts";
 import type { PlanSubject } from "./authorization.ts";
 import { type CertificateWish, certificateWayBack, planCertificate } from "./certificate-change.ts";
 import type { DeployAction, DeployParameters, SiteNames } from "./deploy-context.ts";
+import { type DiskUse, diskLine } from "./disk-use.ts";
 import { lifecycleError } from "./error.ts";
 import { type PlannedRotation, planRotation, type Rotation, type RotationWish } from "./rotation.ts";
 import { softwareLines } from "./software-change.ts";
@@ -39,6 +40,8 @@ export interface PlanFacts {
   readonly current: ReleaseParts | undefined;
   /** What the next release changes in the software (software-change.ts); undefined if it is the same, or the first. */
   readonly software?: Comparison | undefined;
+  /** What the next release adds to the disks, if it is not the one that runs. */
+  readonly disk: DiskUse;
   /** What clients see; undefined if there is none yet. */
   readonly certificate?: PresentCertificate | undefined;
 }
@@ -345,6 +348,7 @@ function detailsOf(
     ...imageLines(manifest, old),
     ...(facts.software ? softwareLines(facts.software) : []),
     `configuration: ${config}`,
+    diskLine(parts.stage ? facts.disk : undefined, parts.backup),
   ];
   if (newSecrets.length > 0) lines.push(`new secrets: ${newSecrets.join(", ")}`);
   lines.push(...secretDetails);

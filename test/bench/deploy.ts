@@ -18,11 +18,12 @@ import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { readLayoutIndex, readRelease } from "../../bundles/layout/contents.ts";
 import { closeStore, openLayout } from "../../bundles/layout/layout.ts";
-import { diskNeed } from "../../compose/engine/disk-need.ts";
+import { diskNeed, keptBytes } from "../../compose/engine/disk-need.ts";
 import { composeCall, dockerCall, type ImageStore } from "../../compose/engine/engine.ts";
 import { runCall } from "../../compose/engine/run-call.ts";
 import { readDeployments } from "../../installer/site/deployment.ts";
 import { statePaths } from "../../installer/site/state.ts";
+import { engineDiskBytes } from "../support/engine-disk.ts";
 import { inOwnMachine } from "../support/own-engine.ts";
 import { prepareReleases, realRelease } from "../support/real-release.ts";
 import { RunningSite } from "../support/running-site.ts";
@@ -112,18 +113,13 @@ async function measure(
   const next = (await realRelease("next")).bundle;
   const installs: Install[] = [];
   const [peerSeconds, rollbackToHealthySeconds]: [number[], number[]] = [[], []];
-  // Volumes hold what the database has written, not images.
-  const used = (): number => {
-    const { rootDirectory } = engine.facts;
-    return directoryBytes(rootDirectory) - directoryBytes(join(rootDirectory, "volumes"));
-  };
   let usedBytes = 0;
   let peer: { readonly archive: string; readonly base: string; readonly colour: string } | undefined;
   for (let i = 0; i <= ROUNDS; i += 1) {
-    const before = i === 0 ? used() : 0;
+    const before = i === 0 ? engineDiskBytes(engine) : 0;
     const done = await install(site, first);
     if (i === 0) {
-      usedBytes = used() - before;
+      usedBytes = engineDiskBytes(engine) - before;
       await site.change("upgrade", next);
       peer = await makePeer(site, directory, docker);
       await site.change("rollback");
@@ -272,17 +268,10 @@ async function compose(site: RunningSite, file: string, ...args: string[]): Prom
   if (status !== 0) throw new Error(`compose ${args.join(" ")}: ${stderr}`);
 }
 
-function directoryBytes(path: string): number {
-  // Not what containers see: those are mounts of the same files.
-  const du = ["--summarize", "--one-file-system", "--block-size=1", path];
-  return Number(execFileSync("du", du).toString().split("\t")[0]);
-}
-
 function predicted(bundle: string, store: ImageStore): number {
   const { layout, store: files } = openLayout(bundle);
   try {
-    const { compressedBytes, unpackedBytes } = diskNeed(layout, readRelease(layout, readLayoutIndex(layout).release));
-    return store === "containerd" ? compressedBytes + unpackedBytes : unpackedBytes;
+    return keptBytes(diskNeed(layout, readRelease(layout, readLayoutIndex(layout).release)), store);
   } finally {
     closeStore(files);
   }

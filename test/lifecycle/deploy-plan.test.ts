@@ -112,6 +112,7 @@ function facts(deployments: Deployments, current?: ReleaseParts, changed: Partia
     engineId: "the engine",
     sealiftVersion: "0.1.0",
     hostPlatform: "linux/amd64",
+    disk: { engineBytes: 306_800_001, storeBytes: 91_000_000 },
     current,
     ...changed,
   };
@@ -224,6 +225,19 @@ test("an upgrade goes to the other colour and remembers where it came from", () 
   });
   assert.ok(subject.details.some((line) => line.startsWith("predicted pause: none")));
   assert.ok(subject.details.includes("way back: sealift rollback returns to 1.0.0, without a medium"));
+});
+
+test("each plan says what it takes on the disks", () => {
+  const disk = ({ subject }: DeployPlan): string[] => subject.details.filter((line) => line.startsWith("disk: "));
+  const [first, next] = [release("1.0.0"), release("1.1.0")];
+  const release307 = "disk: 307 MB for images in the engine, 91 MB in the site's store";
+  assert.deepEqual(disk(planInstall(facts(EMPTY), first, {})), [release307]);
+  const upgrade = planUpgrade(installed(first), next, defaults);
+  assert.deepEqual(disk(upgrade), [
+    `${release307}; and the databases twice: their backup, and a copy until the rehearsal is over`,
+  ]);
+  const back = planRollback(after(upgrade, next), first, defaults);
+  assert.match(disk(back).join(), /^disk: nothing more;/);
 });
 
 test("the same site and the same wish give the same plan to sign", () => {
