@@ -16,6 +16,10 @@ export interface FakeEngineContent {
   }[];
   /** By every name that they have, as `GET /images/{name}/json` has them. */
   readonly images?: ReadonlyMap<string, object>;
+  /** Told the name of each image that is removed; those that containers use are not. */
+  readonly onRemoved?: (image: string) => void;
+  /** Names of images that a container uses. */
+  readonly usedImages?: readonly string[];
   /** By its Id, as `GET /containers/{id}/json` has it. */
   readonly inspected?: ReadonlyMap<string, object>;
   /** As `GET /info` has it. */
@@ -30,11 +34,18 @@ export interface FakeEngineContent {
 /** Ends with the test. There is no Compose, and a docker client only for `log`. */
 export async function fakeEngine(t: Pick<TestContext, "after">, content: FakeEngineContent): Promise<Engine> {
   const { containers = [], images = new Map(), mountpoints = [], rootDirectory = "/" } = content;
-  const { inspected = new Map(), info, log } = content;
+  const { inspected = new Map(), info, log, onRemoved, usedImages = [] } = content;
   const directory = await scratch(t as TestContext);
   const server = createServer((request, response) => {
     const { pathname, searchParams } = new URL(request.url ?? "", "http://engine");
     const [, image] = /\/images\/(.+)\/json$/.exec(decodeURIComponent(pathname)) ?? [];
+    if (request.method === "DELETE") {
+      const [, removed = ""] = /\/images\/(.+)$/.exec(decodeURIComponent(pathname)) ?? [];
+      const status = usedImages.includes(removed) ? 409 : images.has(removed) ? 200 : 404;
+      if (status === 200) onRemoved?.(removed);
+      response.writeHead(status, { "content-type": "application/json" }).end("[]");
+      return;
+    }
     const [, id] = /\/containers\/([^/]+)\/json$/.exec(pathname) ?? [];
     let answer: unknown;
     if (pathname.endsWith("/containers/json")) {

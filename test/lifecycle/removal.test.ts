@@ -1,0 +1,112 @@
+/** What prune takes, and what it leaves, on a site that has gone through three releases. */
+import assert from "node:assert/strict";
+import { mkdirSync, readdirSync, utimesSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import test, { type TestContext } from "node:test";
+import { digestOf, hexOf } from "../../bundles/model/digest.ts";
+import { protectiveTag } from "../../compose/engine/load-images.ts";
+import { imageReference } from "../../compose/image-reference.ts";
+import { backupDirectory } from "../../installer/lifecycle/backup.ts";
+import { type DeployContext, SILENT } from "../../installer/lifecycle/deploy-context.ts";
+import { execute } from "../../installer/lifecycle/execute.ts";
+import { planPrune, pruneKind } from "../../installer/lifecycle/removal.ts";
+import { type Deployment, NOTHING_DEPLOYED, writeDeployments } from "../../installer/site/deployment.ts";
+import { hostDisk } from "../../installer/site/disk.ts";
+import { storedPath } from "../../installer/site/store.ts";
+import { fakeEngine } from "../support/fake-engine.ts";
+import { scratch } from "../support/scratch.ts";
+import { bundleFiles, type SmallRelease, smallRelease, writeDirectory } from "../support/small-bundle.ts";
+import { makeTestSite } from "../support/test-site.ts";
+
+/** Each release has a gateway of its own; all have the same audit. */
+const [first, second, third] = ["1.0.0", "1.1.0", "1.2.0"].map((version) =>
+  smallRelease({ version, images: [{ name: "gateway", layers: [{ "app/main.js": version }] }, { name: "audit" }] }),
+) as [SmallRelease, SmallRelease, SmallRelease];
+/** From the oldest to the newest. */
+const BACKUPS = ["a", "b", "c"].map((digit) => digit.repeat(32));
+
+const deployment = ({ release }: SmallRelease): Deployment => ({
+  id: "0".repeat(32),
+  release: release.descriptor.digest,
+  appliance: release.manifest.appliance,
+  version: release.manifest.version,
+  colour: "blue",
+  config: digestOf("config"),
+  base: digestOf("base"),
+  containers: digestOf("containers"),
+});
+
+/** Both names by which the engine knows an image of a release. */
+function namesOf({ release: { manifest } }: SmallRelease, image: string): string[] {
+  const { digest } = manifest.images.find(({ name }) => name === image) ?? assert.fail(image);
+  const { repo, tag } = protectiveTag(manifest.appliance, image, digest);
+  return [`${repo}:${tag}`, imageReference(manifest.appliance, `${image}@${digest}`)];
+}
+
+const ALL_NAMES = [first, second, third].flatMap((one) => ["gateway", "audit"].flatMap((image) => namesOf(one, image)));
+
+async function siteOfThree(t: TestContext) {
+  const { directory, open } = makeTestSite(await scratch(t));
+  for (const one of [first, second, third]) {
+    await writeDirectory(storedPath(directory, one.release.descriptor.digest), bundleFiles(one));
+  }
+  const site = open();
+  const previous = deployment(second);
+  writeDeployments(hostDisk, site.paths, { ...NOTHING_DEPLOYED, current: deployment(third), previous });
+  for (const [age, id] of BACKUPS.entries()) {
+    const path = backupDirectory(site.paths, id);
+    mkdirSync(path);
+    writeFileSync(join(path, "dump"), id);
+    utimesSync(path, 1_000 + age, 1_000 + age);
+  }
+  const left = () => ({
+    store: readdirSync(join(directory, "store")).sort(),
+    backups: readdirSync(join(directory, "backups")).sort(),
+  });
+  return { site, left };
+}
+
+async function prune(t: TestContext, keep: number, usedImages: readonly string[] = []) {
+  const { site, left } = await siteOfThree(t);
+  const plan = await planPrune(site, keep);
+  const removed: string[] = [];
+  const images = new Map(ALL_NAMES.map((name) => [name, {}]));
+  const engine = await fakeEngine(t, { images, usedImages, onRemoved: (name) => removed.push(name) });
+  const details: string[] = [];
+  const report = { ...SILENT, detail: (text: string) => void details.push(text) };
+  const context: DeployContext = {
+    ...site,
+    engine: async () => engine,
+    source: undefined,
+    report,
+    signal: undefined,
+    showOnce: () => {},
+  };
+  await execute(site, pruneKind, context, { ...plan.parameters }, digestOf("authorization"));
+  return { plan, removed: removed.sort(), details, left: left(), again: await planPrune(site, keep) };
+}
+
+const kept = [second, third].map(({ release }) => hexOf(release.descriptor.digest)).sort();
+
+test("prune removes the release to which nobody can return, its own images, and all but the newest backups", async (t) => {
+  const { plan, removed, left, again } = await prune(t, 1);
+  assert.deepEqual(removed, namesOf(first, "gateway").sort(), "audit is an image of the releases that stay");
+  assert.deepEqual(left, { store: kept, backups: BACKUPS.slice(2) });
+  assert.deepEqual(plan.subject.details, [
+    `removes release ${first.release.descriptor.digest} from the store, and its images from the engine`,
+    ...BACKUPS.slice(0, 2)
+      .toReversed()
+      .map((id) => `removes backup ${id}`),
+    "kept: the current and the previous release, and the 1 newest backups",
+  ]);
+  assert.equal(again.subject.details[0], "removes nothing: there is nothing to prune");
+});
+
+test("prune keeps as many backups as it is told, and an image that a container uses", async (t) => {
+  const used = namesOf(first, "gateway");
+  const { removed, details, left } = await prune(t, 9, used);
+  assert.deepEqual(removed, []);
+  assert.ok(details.includes("gateway is used by a container and stays"), details.join());
+  assert.deepEqual(left, { store: kept, backups: BACKUPS });
+  assert.deepEqual((await prune(t, 0)).left.backups, []);
+});
