@@ -41,12 +41,12 @@ function suite(store: ImageStore): void {
       for (const work of cleanups) await work();
     });
 
-    async function bundle(version: string) {
+    async function bundle(version: string, gateway = bigLayers("gateway"), audit = bigLayers("audit")) {
       const small = smallRelease({
         version,
         images: [
-          { name: "gateway", layers: bigLayers("gateway") },
-          { name: "audit", layers: bigLayers("audit") },
+          { name: "gateway", layers: gateway },
+          { name: "audit", layers: audit },
         ],
       });
       const path = await scratch(context);
@@ -103,6 +103,25 @@ function suite(store: ImageStore): void {
       assert.equal(pruned.status, 0, pruned.stderr);
       const docker = await connect(dockerd.engine);
       for (const image of loaded) assert.equal((await docker.getImage(image.reference).inspect()).Id, image.id);
+    });
+
+    it("fetches no layer that the engine has, also of an image that it does not have", async () => {
+      const [gateway, audit] = [bigLayers("gateway"), bigLayers("audit")];
+      await load(await bundle("1.0.2", gateway, audit));
+      const next = await bundle("1.0.3", [...gateway, { "app/more": "x" }], audit);
+      let served = 0;
+      const serve = cuttingServe(Number.POSITIVE_INFINITY, 0, [], undefined, (bytes) => {
+        served += bytes;
+      });
+      const loaded = await load(next, { serve });
+      assert.deepEqual(
+        loaded.map(({ name, present }) => [name, present]),
+        [
+          ["audit", true],
+          ["gateway", false],
+        ],
+      );
+      assert.ok(served > 0 && served < 1_000_000, `${served} bytes were served`);
     });
 
     it("goes on when the connection is cut in the middle of a layer", async () => {
@@ -267,6 +286,7 @@ function cuttingServe(
   times: number,
   cuts: number[],
   onCut = (): void => undefined,
+  onBytes: (bytes: number) => void = () => undefined,
 ): typeof serveLayout {
   return async (layout, options) => {
     const inner = await serveLayout(layout, { ...options, host: "127.0.0.1", port: 0 });
@@ -277,6 +297,7 @@ function cuttingServe(
       client.pipe(server);
       server.on("data", (chunk) => {
         seen += chunk.length;
+        onBytes(chunk.length);
         if (seen > afterBytes && cuts.length < times) {
           cuts.push(seen);
           onCut();
