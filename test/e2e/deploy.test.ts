@@ -109,9 +109,9 @@ function suite(store: ImageStore): void {
       if (failedRequests(report) > 0) assert.fail(`${JSON.stringify(report)}\n${await gatewaysSay()}`);
       const { kept, new: anew, stream } = report.kinds;
       const said = `${seconds} s: ${JSON.stringify(report.kinds)}`;
-      // What the generator's clock was behind by when it was stopped is not sent any more.
+      // The last ones may be late, and are not sent any more when it is stopped.
       for (const kind of [kept, anew])
-        assert.ok(kind.completed > 100 && kind.completed > (seconds - 1) * PER_SECOND, said);
+        assert.ok(kind.completed > 100 && kind.completed > 0.9 * seconds * PER_SECOND, said);
       if (streams) assert.ok(stream.completed > 3 && stream.slowestMs >= STREAM_SECONDS * 1000, said);
       return Object.keys(report.releases).sort();
     }
