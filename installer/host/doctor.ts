@@ -176,9 +176,11 @@ const checks: Readonly<Record<string, Check>> = {
       : pass(`${dockerVariables.join(", ")} set; Sealift ignores them, other programs follow them`),
   "leftover-containers": ({ containers }) => {
     if (containers === undefined) return skipped("containers of a cut-off Compose", "the engine is not usable");
-    // Compose gives a container this name while it replaces it; after a cut the name blocks the next run.
-    const left = containers.filter((name) => /^\/?[0-9a-f]{12}_/.test(name));
-    return left.length === 0 ? pass("none") : fail(`${left.join(", ")}`, "sealift recover removes them");
+    // Compose gives a container this name while it replaces it; after a cut the name blocks the next run. Those of
+    // other projects are in nobody's way here.
+    const left = containers.filter((name) => /^\/?[0-9a-f]{12}_sealift-/.test(name));
+    if (left.length === 0) return pass("none");
+    return fail(`${left.join(", ")}`, "sealift recover, if a change was cut off; else sealift start removes them");
   },
   "start-at-boot": ({ systemd, servicesDenied }) => {
     if (systemd) return pass(servicesDenied ? "systemd; policy-rc.d keeps packages from starting services" : "systemd");

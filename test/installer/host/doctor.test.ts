@@ -105,7 +105,7 @@ describe("doctor", () => {
       },
     ],
     ["clock", { now: new Date("2041-06-01T00:00:00Z") }],
-    ["leftover-containers", { containers: ["/44b983740d11_site-audit-1"] }],
+    ["leftover-containers", { containers: ["/44b983740d11_sealift-01234567-base-audit-1"] }],
     ["firewall", { iptables: undefined }],
     ["ssh-keygen", { sshKeygen: undefined }],
     ["random", { entropyBits: 12 }],
@@ -134,6 +134,10 @@ describe("doctor", () => {
       assert.ok((found.reason ?? "").length > 1);
     });
   }
+
+  it("leaves what another program's Compose left to that program", () => {
+    assert.equal(finding("leftover-containers", { containers: ["/44b983740d11_shop-database-1"] }).status, "pass");
+  });
 
   it("names the variables that would lead other programs elsewhere", () => {
     const found = finding("environment", { dockerVariables: ["DOCKER_CONTEXT", "DOCKER_HOST"] });
