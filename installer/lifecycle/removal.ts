@@ -126,9 +126,10 @@ export async function planUninstall(site: SiteNames, purgeData: boolean): Promis
   if (baseFile) requireNoCopy(site.paths, baseFile);
   const releases = storedReleases(site.paths.directory);
   const backups = purgeData ? backupIds(site) : [];
+  const always = "the site's operators, trust, ledger and journals, and the keys of its own certificate authorities";
   const kept = purgeData
-    ? "kept: the site's operators, its trust, its ledger and its journals"
-    : "kept: the data (volumes), the secrets that open it, the backups, the site's operators, trust, ledger and journals";
+    ? `kept: ${always}`
+    : `kept: the data (volumes), the secrets that open it, the backups, ${always}`;
   const removed = await imagesOnlyOf(site, releases, []);
   return {
     parameters: { before, releases, images: removed.images, backups, purgeData },
