@@ -8,7 +8,7 @@ import type { Digest } from "../../bundles/model/digest.ts";
 import { type JsonSchema, schemaProblem } from "../../bundles/model/schema.ts";
 import { SealiftError } from "../../bundles/model/sealift-error.ts";
 import { downProject } from "../../compose/engine/project.ts";
-import { type NamedImage, removeImages } from "../../compose/engine/remove-images.ts";
+import { leftImages, type NamedImage, removeImages } from "../../compose/engine/remove-images.ts";
 import { removeSiteVolumes } from "../../compose/engine/remove-volumes.ts";
 import { forgetToldMark } from "../audit/ledger-events.ts";
 import {
@@ -43,6 +43,9 @@ export interface RemovalParameters {
   readonly before: Deployments;
   readonly releases: readonly Digest[];
   readonly images: readonly NamedImage[];
+  /** The appliance of which no other images than these shall be left; null if none ever ran here. */
+  readonly appliance: string | null;
+  readonly keptImages: readonly NamedImage[];
   readonly backups: readonly string[];
   /** Of uninstall: the data goes too. */
   readonly purgeData: boolean;
@@ -60,6 +63,8 @@ const properties = {
   before: deploymentsSchema,
   releases: { type: "array", items: digest },
   images: { type: "array", items: image },
+  appliance: { anyOf: [{ type: "null" }, text] },
+  keptImages: { type: "array", items: image },
   backups: { type: "array", items: { type: "string", pattern: "^[0-9a-f]{32}$" } },
   purgeData: { type: "boolean" },
 };
@@ -78,6 +83,7 @@ function parse(value: Parameters): RemovalParameters {
 
 interface ImagesToRemove {
   readonly images: readonly NamedImage[];
+  readonly keptImages: readonly NamedImage[];
   /** Releases whose copy in the store does not say any more which images they have: those stay in the engine. */
   readonly unknown: readonly Digest[];
 }
@@ -92,8 +98,8 @@ async function imagesOnlyOf(
     withStoredRelease(site.paths, release, async ({ release: { manifest } }) =>
       manifest.images.map(({ name, digest }) => ({ appliance: manifest.appliance, name, digest })),
     );
-  const keep = new Set<string>();
-  for (const release of kept) for (const one of await imagesOf(release)) keep.add(`${one.name}@${one.digest}`);
+  const keptImages = (await Promise.all(kept.map(imagesOf))).flat();
+  const keep = new Set(keptImages.map((one) => `${one.name}@${one.digest}`));
   const found = new Map<string, NamedImage>();
   const unknown: Digest[] = [];
   for (const release of releases) {
@@ -107,10 +113,10 @@ async function imagesOnlyOf(
       unknown.push(release);
     }
   }
-  return { images: [...found.values()], unknown };
+  return { images: [...found.values()], keptImages, unknown };
 }
 
-function removalLines(releases: readonly Digest[], { unknown }: ImagesToRemove): string[] {
+function removalLines(releases: readonly Digest[], { unknown }: Pick<ImagesToRemove, "unknown">): string[] {
   return releases.map((release) =>
     unknown.includes(release)
       ? `removes release ${release} from the store; its copy is damaged, so its images stay in the engine`
@@ -132,7 +138,15 @@ export async function planUninstall(site: SiteNames, purgeData: boolean): Promis
     : `kept: the data (volumes), the secrets that open it, the backups, ${always}`;
   const removed = await imagesOnlyOf(site, releases, []);
   return {
-    parameters: { before, releases, images: removed.images, backups, purgeData },
+    parameters: {
+      before,
+      releases,
+      images: removed.images,
+      appliance: current.appliance,
+      keptImages: [],
+      backups,
+      purgeData,
+    },
     subject: {
       ...EMPTY_SUBJECT,
       action: "uninstall",
@@ -140,6 +154,7 @@ export async function planUninstall(site: SiteNames, purgeData: boolean): Promis
       details: [
         `stops and removes ${current.appliance} ${current.version}`,
         ...removalLines(releases, removed),
+        LEFT_IMAGES,
         ...(purgeData ? ["REMOVES ALL DATA: volumes, secrets and backups. There is no way back"] : []),
         kept,
       ],
@@ -153,23 +168,28 @@ export async function planPrune(site: SiteNames, keep: number): Promise<RemovalP
   const kept = [before.current, before.previous].flatMap((one) => one?.release ?? []);
   const releases = storedReleases(site.paths.directory).filter((release) => !kept.includes(release));
   const backups = backupIds(site).slice(keep);
-  const removed = await imagesOnlyOf(site, releases, kept);
+  const { images, keptImages, unknown } = await imagesOnlyOf(site, releases, kept);
+  const appliance = (before.current ?? before.data)?.appliance ?? null;
   return {
-    parameters: { before, releases, images: removed.images, backups, purgeData: false },
+    parameters: { before, releases, images, appliance, keptImages, backups, purgeData: false },
     subject: {
       ...EMPTY_SUBJECT,
       action: "prune",
       from: before.current?.release ?? null,
       to: before.current?.release ?? null,
       details: [
-        ...removalLines(releases, removed),
+        ...removalLines(releases, { unknown }),
         ...backups.map((id) => `removes backup ${id}`),
-        ...(releases.length + backups.length === 0 ? ["removes nothing: there is nothing to prune"] : []),
+        ...(releases.length + backups.length === 0 ? ["removes no release and no backup: none is to spare"] : []),
+        ...(appliance === null ? [] : [LEFT_IMAGES]),
         `kept: the current and the previous release, and the ${keep} newest backups`,
       ],
     },
   };
 }
+
+/** Which these are only the engine knows, when it is asked; who signs does not have to ask it. */
+const LEFT_IMAGES = "removes images of this appliance that a change loaded which was taken back, if the engine has any";
 
 const EMPTY_SUBJECT: Omit<PlanSubject, "action"> = {
   from: null,
@@ -279,14 +299,17 @@ export const pruneKind: OperationKind<DeployContext> = {
 };
 
 /** A removal may be done again, and is never taken back. */
-function storeSteps(context: DeployContext, { images, releases }: RemovalParameters): NewStep[] {
+function storeSteps(context: DeployContext, parameters: RemovalParameters): NewStep[] {
+  const { images, releases } = parameters;
+  const tellUsed = (used: readonly NamedImage[]): void => {
+    for (const { name } of used) context.report.detail(`${name} is used by a container and stays`);
+  };
   return [
     {
       name: "images",
       intent: `remove ${images.length} images from the engine`,
       do: async () => {
-        const used = images.length > 0 ? await removeImages(await context.engine(), images) : [];
-        for (const { name } of used) context.report.detail(`${name} is used by a container and stays`);
+        if (images.length > 0) tellUsed(await removeImages(await context.engine(), images));
       },
     },
     {
@@ -296,7 +319,26 @@ function storeSteps(context: DeployContext, { images, releases }: RemovalParamet
         for (const release of releases) removeStored(context.disk, context.paths.directory, release);
       },
     },
+    {
+      name: "left-images",
+      intent: "remove images that were left in the engine",
+      do: () => removeLeft(context, parameters),
+    },
   ];
+}
+
+/** They cost room and nothing else: an engine that does not answer holds up no removal. */
+async function removeLeft(context: DeployContext, { appliance, keptImages }: RemovalParameters): Promise<void> {
+  if (appliance === null) return;
+  try {
+    const engine = await context.engine();
+    const left = await leftImages(engine, context.siteId, appliance, keptImages);
+    const used = await removeImages(engine, left);
+    context.report.detail(`${left.length - used.length} images`);
+  } catch (cause) {
+    if (!(cause instanceof SealiftError) || !/^(?:ENGINE|SITE_ENGINE)_/.test(cause.code)) throw cause;
+    context.report.remark(`images that were left in the engine stay: ${cause.message}`);
+  }
 }
 
 function emptyDirectory({ paths, disk }: DeployContext, name: "secrets" | "switch"): void {

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { dockerCall, type ImageStore } from "../../compose/engine/engine.ts";
 import { runCall } from "../../compose/engine/run-call.ts";
+import { sealift } from "../support/command-line.ts";
 import { engineDiskBytes } from "../support/engine-disk.ts";
 import { failedRequests, startLoad } from "../support/load.ts";
 import type { LoadReport, LoadRequest } from "../support/load-generator.ts";
@@ -41,6 +42,13 @@ for (const store of ["classic", "containerd"] as const) {
       [STORE]: store,
     }),
   );
+}
+
+/** Of a release's images. */
+async function digestsIn(name: "first" | "next"): Promise<string[]> {
+  const { stdout } = await sealift(["bundle", "inspect", (await realRelease(name)).bundle, "--json"]);
+  const { release } = JSON.parse(stdout) as { readonly release: { readonly images: readonly { digest: string }[] } };
+  return release.images.map(({ digest }) => digest);
 }
 
 function suite(store: ImageStore): void {
@@ -211,7 +219,17 @@ function suite(store: ImageStore): void {
       });
 
       it("prunes what it cannot return to, and nothing else", async () => {
+        const kept = await Promise.all((["first", "next"] as const).map(digestsIn));
+        const loaded = async (): Promise<string[]> => {
+          const format = "{{.Repository}} {{.Digest}}";
+          const lines = (await docker("images", "--digests", "--format", format)).split("\n");
+          return lines.flatMap((line) => (line.startsWith("127.83.76.1") ? (line.split(" ")[1] ?? []) : [])).sort();
+        };
+        const needed = [...new Set(kept.flat())].sort();
+        const left = (await loaded()).filter((digest) => !needed.includes(digest));
+        assert.notEqual(left.length, 0, "a release that was taken back had an image of its own");
         await site.change("prune", "--keep", "0");
+        assert.deepEqual(await loaded(), needed);
         assert.equal(readdirSync(join(site.site.state, "backups")).length, 0);
         assert.equal(readdirSync(join(site.site.state, "store")).length, 2);
         await site.assertAt("1.0.0");

@@ -11,6 +11,7 @@ export interface FakeEngineContent {
   /** As `GET /containers/json` has them. */
   readonly containers?: readonly {
     readonly Id?: string;
+    readonly Image?: string;
     readonly Names: readonly string[];
     readonly Labels: Readonly<Record<string, string>>;
   }[];
@@ -36,13 +37,18 @@ export async function fakeEngine(t: Pick<TestContext, "after">, content: FakeEng
   const { containers = [], images = new Map(), mountpoints = [], rootDirectory = "/" } = content;
   const { inspected = new Map(), info, log, onRemoved, usedImages = [] } = content;
   const directory = await scratch(t as TestContext);
+  const gone = new Set<string>();
   const server = createServer((request, response) => {
     const { pathname, searchParams } = new URL(request.url ?? "", "http://engine");
     const [, image] = /\/images\/(.+)\/json$/.exec(decodeURIComponent(pathname)) ?? [];
     if (request.method === "DELETE") {
       const [, removed = ""] = /\/images\/(.+)$/.exec(decodeURIComponent(pathname)) ?? [];
-      const status = usedImages.includes(removed) ? 409 : images.has(removed) ? 200 : 404;
-      if (status === 200) onRemoved?.(removed);
+      const isThere = images.has(removed) && !gone.has(removed);
+      const status = usedImages.includes(removed) ? 409 : isThere ? 200 : 404;
+      if (status === 200) {
+        gone.add(removed);
+        onRemoved?.(removed);
+      }
       response.writeHead(status, { "content-type": "application/json" }).end("[]");
       return;
     }
@@ -54,7 +60,10 @@ export async function fakeEngine(t: Pick<TestContext, "after">, content: FakeEng
       answer = containers.filter(({ Labels }) => wanted.every(([name, value]) => Labels[name] === value));
     } else if (pathname.endsWith("/volumes")) answer = { Volumes: mountpoints.map((Mountpoint) => ({ Mountpoint })) };
     else if (pathname.endsWith("/info")) answer = info;
-    else if (id !== undefined) answer = inspected.get(id);
+    else if (pathname.endsWith("/images/json")) {
+      const names = [...images.keys()].filter((name) => name.includes("@") && !gone.has(name));
+      answer = names.map((name) => ({ Id: name.split("@")[1], RepoDigests: [name] }));
+    } else if (id !== undefined) answer = inspected.get(id);
     else if (image !== undefined) answer = images.get(image);
     response.writeHead(answer === undefined ? 404 : 200, { "content-type": "application/json" });
     response.end(JSON.stringify(answer ?? { message: "no such thing" }));
