@@ -265,6 +265,16 @@ function suite(store: ImageStore): void {
       for (const name of ["store", "deployments", "secrets", "backups", "switch"]) {
         assert.deepEqual(readdirSync(join(site.site.state, name)), [], name);
       }
+      const { state } = site.site;
+      const gone = ["store", "deployments", "secrets", "backups", "switch"];
+      const rest = readdirSync(state).filter((name) => !gone.includes(name));
+      assert.deepEqual(rest.sort(), ["journal", "ledger", "lock", "site", "trust"]);
+      // As the plan said: with the keys of the site's own authorities.
+      const own = ["client-authority.json", "client-ca.pem", "identity-root.pem"];
+      assert.deepEqual(
+        readdirSync(join(state, "site")).sort(),
+        [...own, "authority.json", "deployment.json", "site.json"].sort(),
+      );
       const ledger = await site.run("ledger", "verify");
       assert.equal(ledger.exit, 0, ledger.stdout);
     });
