@@ -337,6 +337,15 @@ test("Turin's TCB lies in another order, and its first part counts", () => {
   assert.equal(judge(4)["tcb-reported"], "ATTEST_TCB_OLD");
 });
 
+test("a report of each version that is known passes, and says which it is", () => {
+  for (const version of [2, 3, 4, 5]) {
+    const verdict = judgeSimulated({ by: simulator("Milan"), fields: { version } });
+    assert.deepEqual(failures(verdict), {}, `version ${version}`);
+    const finding = verdict.findings.find(({ check }) => check === "report-version");
+    assert.match(finding?.message ?? "", new RegExp(`\\b${version}\\b`));
+  }
+});
+
 test("a VLEK proves no chip: it passes where no chip is asked for, and never where one is", () => {
   const by = simulator("Genoa", "vlek");
   assert.deepEqual(failures(judgeSimulated({ by })), {});

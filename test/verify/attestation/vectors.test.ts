@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { constants, generateKeyPairSync, sign } from "node:crypto";
 import test from "node:test";
 import { canonicalJson } from "../../../bundles/model/canonical-json.ts";
 import { SealiftError } from "../../../bundles/model/sealift-error.ts";
@@ -250,6 +251,22 @@ test("a revocation list of which any byte was changed is refused", { skip: SKIP 
   }
   assert.deepEqual(accepted, []);
   assert.ok(isTaken(genuine), "the list itself is taken");
+});
+
+test("a revocation list counts with AMD's padding, salt and hash only", () => {
+  const { privateKey: key, publicKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
+  const genuine = simulator().revocationList({ number: 1, thisUpdate: new Date(0), nextUpdate: new Date(1e12) });
+  const list = readRevocationList(genuine);
+  const { RSA_PKCS1_PSS_PADDING, RSA_PKCS1_PADDING } = constants;
+  const isTaken = (hash: string, padding: number, saltLength?: number): boolean =>
+    isSignedBy(
+      { ...list, signature: sign(hash, list.signed, { key, padding, ...(saltLength && { saltLength }) }) },
+      publicKey,
+    );
+  assert.ok(isTaken("sha384", RSA_PKCS1_PSS_PADDING, 48));
+  assert.ok(!isTaken("sha384", RSA_PKCS1_PSS_PADDING, 32));
+  assert.ok(!isTaken("sha256", RSA_PKCS1_PSS_PADDING, 48));
+  assert.ok(!isTaken("sha384", RSA_PKCS1_PADDING));
 });
 
 test("the two simulated vectors are refused by every policy that AMD's evidence can meet", { skip: SKIP }, () => {
