@@ -8,7 +8,6 @@ import {
   lockPath,
   readApplianceDirectory,
   readComposeFile,
-  readConfigSchema,
   readLock,
 } from "../../bundles/assemble/appliance-directory.ts";
 import { parseKitLock } from "../../bundles/kit/debian-packages.ts";
@@ -105,10 +104,9 @@ export const buildFuzzTargets: Readonly<Record<string, FuzzTarget>> = {
       const appliance = await acceptedLater(() => readApplianceDirectory(put("build/appliance.yaml", data)));
       put("build/compose.yaml", data);
       const root = join(fuzzDirectory(), "build");
-      const parts = { compose: "compose.yaml", configSchema: "compose.yaml" };
+      const parts = { compose: "compose.yaml" };
       const directory = { path: join(root, "a.yaml"), root, appliance: { ...appliance?.appliance, ...parts } } as never;
       const template = await acceptedLater(() => readComposeFile(directory));
-      await acceptedLater(() => readConfigSchema(directory));
       accepted(() =>
         composeProblems(template, { images: ["gateway"], files: ["test-model"], configSchema: {} } as never),
       );
