@@ -1,9 +1,9 @@
 /**
  * Coverage-guided fuzzing of every parser in test/support/fuzz-targets.ts with Jazzer.js (libFuzzer), in turns,
  * the one with the least time first, until each had a minute. SEALIFT_TEST_SECONDS ends the sitting after so long,
- * and the next one goes on; SEALIFT_FUZZ names one target only, which is fuzzed once more. What the fuzzer has
- * learnt (the corpus) is kept outside the tree. Adds to test/evidence/fuzz.json; a finding ends the test, and its
- * input is kept beside the evidence.
+ * and the next one goes on; SEALIFT_FUZZ names the only targets, with commas between them: each has one more turn.
+ * What the fuzzer has learnt (the corpus) is kept outside the tree. Adds to test/evidence/fuzz.json; a finding ends
+ * the test, and its input is kept beside the evidence.
  */
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
@@ -18,7 +18,7 @@ const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const FUZZER = join(import.meta.dirname, "fuzzer");
 const EVIDENCE = join(ROOT, "test/evidence/fuzz.json");
 const SEED = Number(process.env["SEALIFT_TEST_SEED"] ?? 1);
-const ONLY = process.env["SEALIFT_FUZZ"];
+const ONLY = process.env["SEALIFT_FUZZ"]?.split(",");
 const SITTING_MS = 1_000 * Number(process.env["SEALIFT_TEST_SECONDS"] ?? Number.POSITIVE_INFINITY);
 const [TURN_SECONDS, SECONDS_EACH] = [40, 60];
 /** One input may not take longer, nor the fuzzer more memory: its own grows by a kilobyte with each input, ours does not. */
@@ -141,7 +141,10 @@ test("fuzzes each parser", { skip: skipWithout("newer-libc") }, (t) => {
   const evidence = readEvidence();
   const end = performance.now() + SITTING_MS;
   try {
-    if (ONLY !== undefined) fuzz(cli, ONLY, evidence);
+    for (const name of ONLY ?? []) {
+      fuzz(cli, name, evidence);
+      save(evidence);
+    }
     for (let name = nextTarget(evidence); name !== undefined && ONLY === undefined && performance.now() < end; ) {
       fuzz(cli, name, evidence);
       save(evidence);
