@@ -31,7 +31,9 @@ const LONGEST = [
   "launcher",
   "kit-engine",
   "readme",
+  "images",
   "kit",
+  "verify-cli",
 ];
 
 const given = process.argv.slice(2);
