@@ -252,7 +252,7 @@ async function truthImages(): Promise<readonly TruthImage[]> {
   }
   const directory = join(kept ?? scratch, "images");
   mkdirSync(directory, { recursive: true });
-  const images = await makeTruthImages(directory);
+  const images = await makeTruthImages(directory, true);
   if (kept !== undefined) writeFileSync(join(kept, "images.json"), JSON.stringify(images));
   return images;
 }

@@ -15,7 +15,7 @@ export interface TruthImage {
   readonly name: string;
   /** Uncompressed archives, the lowest first. */
   readonly layers: readonly string[];
-  /** The same unpacked, for tools that read no image. */
+  /** A directory with the same unpacked, for tools that read no image; empty where it was not asked for. */
   readonly root: string;
   /** `name@version`, sorted, each once; an ecosystem that is missing here has no package in the image. */
   readonly truth: Readonly<Partial<Record<Ecosystem, readonly string[]>>>;
@@ -25,7 +25,8 @@ const SUITE = "bookworm";
 /** As slim images are made. */
 const SLIM = ["man/*", "locale/*", "doc/*"]
   .map((path) => `--dpkgopt=path-exclude=/usr/share/${path}`)
-  .concat("--dpkgopt=path-include=/usr/share/doc/*/copyright");
+  // What is made here need not outlive a power cut.
+  .concat("--dpkgopt=path-include=/usr/share/doc/*/copyright", "--dpkgopt=force-unsafe-io");
 const APPLICATION = {
   express: "4.21.2",
   "@fastify/cors": "10.0.1",
@@ -58,7 +59,7 @@ export function skipWithoutTruthImages(): string | false {
 }
 
 /** In `work`, which must be empty. */
-export async function makeTruthImages(work: string): Promise<readonly TruthImage[]> {
+export async function makeTruthImages(work: string, isUnpacked = false): Promise<readonly TruthImage[]> {
   const [mirror = ""] = await debianMirrors("debian");
   const bootstrap = (name: string, packages: readonly string[]): OverlayRoot => {
     const directory = (kind: string): string => join(work, `${name}${kind}`);
@@ -75,10 +76,10 @@ export async function makeTruthImages(work: string): Promise<readonly TruthImage
     return join(work, name);
   };
   return [
-    npmImage(plain.fork(place("npm")), work),
-    pythonImage(plain.fork(place("python")), work),
-    javaImage(plain.fork(place("java")), work),
-    rpmImage(workshop),
+    npmImage(plain.fork(place("npm")), work, isUnpacked),
+    pythonImage(plain.fork(place("python")), work, isUnpacked),
+    javaImage(plain.fork(place("java")), work, isUnpacked),
+    rpmImage(workshop, isUnpacked),
   ];
 }
 
@@ -92,7 +93,7 @@ function lines(text: string): string[] {
 }
 
 /** An application, npm itself, and Node.js; then packages that go, come back otherwise, and are replaced. */
-function npmImage(root: OverlayRoot, work: string): TruthImage {
+function npmImage(root: OverlayRoot, work: string, isUnpacked: boolean): TruthImage {
   const [first, second] = [join(work, "npm-application"), join(work, "npm-update")];
   for (const [directory, dependencies] of [
     [first, APPLICATION],
@@ -135,7 +136,7 @@ function npmImage(root: OverlayRoot, work: string): TruthImage {
   return {
     name: "debian-npm",
     layers: root.writeLayers(),
-    root: root.copy(),
+    root: isUnpacked ? root.copy() : "",
     truth: { deb: debTruth(root), npm: lines(npm.join("\n")) },
   };
 }
@@ -156,7 +157,7 @@ for name, version, requires in wheels:
 `;
 
 /** Two environments; one package is upgraded, one is uninstalled, and one of Debian is purged. */
-function pythonImage(root: OverlayRoot, work: string): TruthImage {
+function pythonImage(root: OverlayRoot, work: string, isUnpacked: boolean): TruthImage {
   const wheels = join(work, "wheels");
   mkdirSync(wheels);
   run("python3", ["-c", WRITE_WHEELS, wheels, JSON.stringify(WHEELS)]);
@@ -176,13 +177,13 @@ function pythonImage(root: OverlayRoot, work: string): TruthImage {
   return {
     name: "debian-python",
     layers: root.writeLayers(),
-    root: root.copy(),
+    root: isUnpacked ? root.copy() : "",
     truth: { deb: debTruth(root), pypi: lines(output) },
   };
 }
 
 /** Debian's archives outside Debian's packages, one inside two others; the truth is what Python's zipfile reads. */
-function javaImage(root: OverlayRoot, work: string): TruthImage {
+function javaImage(root: OverlayRoot, work: string, isUnpacked: boolean): TruthImage {
   const jars = join(work, "jars");
   mkdirSync(jars);
   const from = join(work, "workshop/usr/share/java");
@@ -209,7 +210,7 @@ for path in glob.glob("/srv/**/*.jar", recursive=True): read(path)`;
   return {
     name: "debian-java",
     layers: root.writeLayers(),
-    root: root.copy(),
+    root: isUnpacked ? root.copy() : "",
     truth: { deb: debTruth(root), maven: lines(output) },
   };
 }
@@ -239,7 +240,7 @@ echo ${one.name} ${version} >%{buildroot}/usr/share/${one.name}/data
 }
 
 /** A root of its own with rpm's database, made by Debian's rpm: packages installed, then some upgraded, some erased. */
-function rpmImage(workshop: OverlayRoot): TruthImage {
+function rpmImage(workshop: OverlayRoot, isUnpacked: boolean): TruthImage {
   const build = (name: string, text: string): string =>
     `cat >/tmp/${name}.spec <<'END'\n${text}END\nrpmbuild -bb --quiet --define "_topdir /tmp/rpm" --define "_build_id_links none" --target x86_64 /tmp/${name}.spec 2>/tmp/log || { cat /tmp/log; exit 1; }`;
   const first = SPECIFICATIONS.map((one) => build(one.name, specification(one, one.version))).join("\n");
@@ -258,7 +259,7 @@ function rpmImage(workshop: OverlayRoot): TruthImage {
   return {
     name: "rpm",
     layers: workshop.writeLayers("root2"),
-    root: workshop.copy("root2"),
+    root: isUnpacked ? workshop.copy("root2") : "",
     truth: { rpm: lines(output.replaceAll("@0:", "@")) },
   };
 }
