@@ -155,6 +155,12 @@ describe("a kit", { skip: reasonToSkip() }, () => {
     assert.deepEqual([...new Set(names.map((name) => name.split("/")[0]))].length, 1);
     for (const line of lines) assert.match(line, /^(?:-rw-r--r--|-rwxr-xr-x|drwxr-xr-x|lrwxrwxrwx) 0\/0 /);
     assert.deepEqual(lines.filter((line) => line.startsWith("l")).length, 1);
+    for (const page of ["README", "install", "recover", "errors"]) {
+      assert.ok(
+        names.some((name) => name.endsWith(`/runbooks/${page}.html`)),
+        `${page} as a page`,
+      );
+    }
     const foreign = /^[^/]+\/(?:test|\.git|node_modules\/(?:typescript|@biomejs|@typescript|\.cache|\.package-lock))/;
     assert.deepEqual(
       names.filter((name) => foreign.test(name)),
