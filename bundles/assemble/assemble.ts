@@ -119,7 +119,7 @@ export async function assemble(options: AssembleOptions): Promise<Assembled> {
   const files = await carriedFiles(directory);
   const schema = await readConfigSchema(directory);
   const compose = await pinnedCompose(directory, images, schema);
-  const { attestation } = directory.appliance;
+  const { attestation, publisher } = directory.appliance;
   const blobs = new Map(files.map(({ name, blob }) => [name, blob]));
   const references = attestation && (await referenceValues(attestation, blobs));
 
@@ -157,6 +157,7 @@ export async function assemble(options: AssembleOptions): Promise<Assembled> {
           scans: manifest.layers.map((layer) => scans.get(layer.digest) as LayerScan),
           created: lock.created,
           toolVersion: options.sealiftVersion,
+          ...(publisher && { publisher }),
         });
         return {
           name,

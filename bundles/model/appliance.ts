@@ -59,10 +59,19 @@ export interface LaunchSpec {
   readonly cpus?: readonly string[];
 }
 
+/** Who makes an appliance, as its SBOMs name them. */
+export interface Publisher {
+  readonly name: string;
+  /** Where they can be reached: BSI TR-03183-2 asks for one of the two. */
+  readonly email?: string;
+  readonly url?: string;
+}
+
 export interface ApplianceFile {
   readonly schemaVersion: 1;
   readonly appliance: string;
   readonly channel: string;
+  readonly publisher?: Publisher;
   readonly upgradeFrom?: string;
   readonly securityFloor?: string;
   readonly rollbackTo?: string;
@@ -167,6 +176,16 @@ export const applianceFileSchema: JsonSchema = {
     schemaVersion: { const: 1 },
     appliance: names,
     channel: names,
+    publisher: {
+      type: "object",
+      additionalProperties: false,
+      required: ["name"],
+      properties: {
+        name: { type: "string", pattern: "^[^\\p{C}]{1,128}$" },
+        email: { type: "string", maxLength: 254, pattern: "^[^\\s\\p{C}@<>]+@[^\\s\\p{C}@<>]+$" },
+        url: { type: "string", maxLength: 1024, pattern: "^https://[!-~]+$" },
+      },
+    },
     upgradeFrom: { type: "string", maxLength: 256 },
     securityFloor: { type: "string", pattern: VERSION_PATTERN },
     rollbackTo: { type: "string", maxLength: 256 },

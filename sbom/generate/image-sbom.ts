@@ -7,6 +7,7 @@
  */
 import { createHash } from "node:crypto";
 import { Contrib, Enums, Models, Serialize, Spec } from "@cyclonedx/cyclonedx-library";
+import type { Publisher } from "../../bundles/model/appliance.ts";
 import { canonicalJson } from "../../bundles/model/canonical-json.ts";
 import { type Digest, hexOf } from "../../bundles/model/digest.ts";
 import type { ImageConfig } from "../../bundles/model/oci.ts";
@@ -37,6 +38,8 @@ export interface ImageSbomInput {
   readonly created: string;
   /** Sealift's version. */
   readonly toolVersion: string;
+  /** Who makes the document and supplies the image; nobody is named if it is absent. */
+  readonly publisher?: Publisher;
   /** 1.6 unless it is given. */
   readonly specVersion?: "1.6" | "1.7";
 }
@@ -152,7 +155,11 @@ function render(input: ImageSbomInput, found: Findings): object {
   const plain = factory.makeForBom().normalize(bom, { sortLists: true });
   return {
     ...plain,
-    metadata: { ...plain.metadata, timestamp: input.created },
+    metadata: {
+      ...plain.metadata,
+      timestamp: input.created,
+      ...(input.publisher && { manufacturer: organization(input.publisher) }),
+    },
     components: (plain.components ?? []).map((component) => {
       const known = evidence.get(component["bom-ref"] ?? "");
       return known ? { ...component, evidence: known } : component;
@@ -170,6 +177,7 @@ function serialNumber(input: ImageSbomInput): string {
     input.created,
     input.toolVersion,
     input.specVersion ?? "1.6",
+    ...(input.publisher ? [{ ...input.publisher }] : []),
   ];
   const bytes = createHash("sha256").update(canonicalJson(seed)).digest().subarray(0, 16);
   bytes[6] = ((bytes[6] as number) & 0x0f) | 0x80;
@@ -177,7 +185,15 @@ function serialNumber(input: ImageSbomInput): string {
   return `urn:uuid:${bytes.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5")}`;
 }
 
-function imageComponent({ name, manifestDigest, config }: ImageSbomInput, found: Findings): Models.Component {
+/** `organizationalEntity` of CycloneDX, which the library's metadata has no `manufacturer` for. */
+function organization({ name, email, url }: Publisher): object {
+  return { name, ...(url !== undefined && { url: [url] }), ...(email !== undefined && { contact: [{ email }] }) };
+}
+
+function imageComponent(
+  { name, manifestDigest, config, publisher }: ImageSbomInput,
+  found: Findings,
+): Models.Component {
   const { architecture, variant } = config;
   const purl = renderPurl({
     type: "oci",
@@ -189,6 +205,7 @@ function imageComponent({ name, manifestDigest, config }: ImageSbomInput, found:
     bomRef: purl,
     purl,
     version: manifestDigest,
+    ...(publisher && { supplier: new Models.OrganizationalEntity({ name: publisher.name }) }),
   });
   component.hashes.set(Enums.HashAlgorithm["SHA-256"], hexOf(manifestDigest));
   const add = (key: string, value: string): void => {

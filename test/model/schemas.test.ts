@@ -43,6 +43,7 @@ const published: Readonly<Record<string, Published>> = {
       ...(documentOf("applianceFile") as object),
       requires: { sealift: "1.0.0", trust: 1 },
       files: { model: { path: "m", mediaType: "a/b" } },
+      publisher: { name: "Bücher & Söhne", email: "sbom@example.org", url: "https://example.org/" },
     },
     parse: (bytes) => checkApplianceFile(JSON.parse(bytes.toString("utf8"))),
     code: "APPLIANCE_MALFORMED",

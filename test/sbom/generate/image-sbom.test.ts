@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { digestOf } from "../../../bundles/model/digest.ts";
 import { parseSbom } from "../../../sbom/document.ts";
 import { imageSbom } from "../../../sbom/generate/image-sbom.ts";
+import { scoreSbom } from "../../../sbom/score/score.ts";
 import { validateSbom } from "../../../sbom/validate.ts";
 import {
   configOf,
@@ -442,6 +443,38 @@ test("writes the same bytes for the same image, valid by the schema and by our o
   assert.equal(document.timestamp, "2026-01-02T03:04:05Z");
 });
 
+test("names the publisher as who made the document and supplies the image, with an address if there is one", async () => {
+  const scan = await scanOf(layer(at("a", "1.0.0")));
+  const input = {
+    name: "x",
+    manifestDigest: digestOf("m"),
+    config: configOf([scan.diffId]),
+    scans: [scan],
+    created: "2026-01-02T03:04:05Z",
+    toolVersion: "0",
+  };
+  const lacksOf = (document: Buffer): readonly string[] =>
+    scoreSbom(JSON.parse(document.toString("utf8"))).flatMap(({ rules }) =>
+      rules.filter(({ met }) => met === 0).map(({ id }) => id),
+    );
+  const nobody = lacksOf(imageSbom(input));
+  const named = lacksOf(imageSbom({ ...input, publisher: { name: "Example <Labs>" } }));
+  const full = imageSbom({
+    ...input,
+    specVersion: "1.7",
+    publisher: { name: "Example", email: "sbom@example.org", url: "https://example.org/" },
+  });
+  assert.deepEqual((await validateSbom(full)).problems, []);
+  assert.deepEqual(JSON.parse(full.toString("utf8")).metadata.manufacturer, {
+    name: "Example",
+    url: ["https://example.org/"],
+    contact: [{ email: "sbom@example.org" }],
+  });
+  const added = (one: readonly string[], other: readonly string[]) => one.filter((id) => !other.includes(id)).sort();
+  assert.deepEqual(added(nobody, named), ["ntia-author"]);
+  assert.deepEqual(added(named, lacksOf(full)), ["bsi-author-contact"]);
+});
+
 test("gives another serial number to another image, time or version", async () => {
   const scan = await scanOf(layer(at("a", "1.0.0")));
   const input = {
@@ -458,6 +491,7 @@ test("gives another serial number to another image, time or version", async () =
     { toolVersion: "1" },
     { created: "2027-01-02T03:04:05Z" },
     { name: "y" },
+    { publisher: { name: "P" } },
   ];
   const serials = changed.map((change) => parseSbom(imageSbom({ ...input, ...change })).serialNumber);
   assert.equal(new Set(serials).size, changed.length);
