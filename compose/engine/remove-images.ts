@@ -1,6 +1,6 @@
 /** Takes images of a release out of the engine: their protective tags and their names by digest. */
 import { type Digest, isDigest } from "../../bundles/model/digest.ts";
-import { imageReference } from "../image-reference.ts";
+import { imageReference, partsOfReference } from "../image-reference.ts";
 import { connect, connectionError, type Engine } from "./engine.ts";
 import { protectiveTag } from "./load-images.ts";
 import { SITE_LABEL } from "./project.ts";
@@ -41,14 +41,14 @@ export async function removeImages(
 }
 
 /**
- * Images of `appliance` that the engine has, that are not in `kept` and that no container uses: what a change loaded
- * that was taken back. None if a container of another site is there, which may return to any of them.
+ * Images of `appliance`, or of any if that is null, that the engine has, that are not in `kept` and that no container
+ * uses: what a change loaded that was taken back. None if a container of another site is there, which may return to any of them.
  * @throws ENGINE_UNREACHABLE | ENGINE_PERMISSION | ENGINE_CALL_FAILED
  */
 export async function leftImages(
   engine: Pick<Engine, "socketPath">,
   siteId: string,
-  appliance: string,
+  appliance: string | null,
   kept: readonly NamedImage[],
 ): Promise<NamedImage[]> {
   try {
@@ -56,20 +56,20 @@ export async function leftImages(
     const containers = await docker.listContainers({ all: true });
     if (containers.some(({ Labels }) => (Labels[SITE_LABEL] ?? siteId) !== siteId)) return [];
     const used = new Set(containers.flatMap(({ Image, ImageID }) => [Image, ImageID]));
-    const keep = new Set(kept.map(({ name, digest }) => imageReference(appliance, `${name}@${digest}`)));
+    const keep = new Set(kept.map((one) => imageReference(one.appliance, `${one.name}@${one.digest}`)));
     const found = (await docker.listImages({ digests: true })).filter(({ Id }) => !used.has(Id));
     return found
       .flatMap(({ RepoDigests }) => RepoDigests ?? [])
       .filter((reference) => !keep.has(reference) && !used.has(reference))
-      .flatMap((reference) => namedIn(reference, appliance));
+      .flatMap(namedIn)
+      .filter((image) => appliance === null || image.appliance === appliance);
   } catch (cause) {
     throw connectionError(engine.socketPath, cause);
   }
 }
 
-function namedIn(reference: string, appliance: string): NamedImage[] {
-  const prefix = imageReference(appliance, "");
-  if (!reference.startsWith(prefix)) return [];
-  const [name = "", digest] = reference.slice(prefix.length).split("@");
+function namedIn(reference: string): NamedImage[] {
+  const [appliance = "", pinned = ""] = partsOfReference(reference) ?? [];
+  const [name = "", digest] = pinned.split("@");
   return isDigest(digest) ? [{ appliance, name, digest }] : [];
 }

@@ -43,7 +43,7 @@ export interface RemovalParameters {
   readonly before: Deployments;
   readonly releases: readonly Digest[];
   readonly images: readonly NamedImage[];
-  /** The appliance of which no other images than these shall be left; null if none ever ran here. */
+  /** Of which no other images than these shall be left; null, which is any, if none ever ran here. */
   readonly appliance: string | null;
   readonly keptImages: readonly NamedImage[];
   readonly backups: readonly string[];
@@ -181,7 +181,7 @@ export async function planPrune(site: SiteNames, keep: number): Promise<RemovalP
         ...removalLines(releases, { unknown }),
         ...backups.map((id) => `removes backup ${id}`),
         ...(releases.length + backups.length === 0 ? ["removes no release and no backup: none is to spare"] : []),
-        ...(appliance === null ? [] : [LEFT_IMAGES]),
+        LEFT_IMAGES,
         `kept: the current and the previous release, and the ${keep} newest backups`,
       ],
     },
@@ -189,7 +189,7 @@ export async function planPrune(site: SiteNames, keep: number): Promise<RemovalP
 }
 
 /** Which these are only the engine knows, when it is asked; who signs does not have to ask it. */
-const LEFT_IMAGES = "removes images of this appliance that a change loaded which was taken back, if the engine has any";
+const LEFT_IMAGES = "removes images that a change loaded which was taken back, if the engine has any";
 
 const EMPTY_SUBJECT: Omit<PlanSubject, "action"> = {
   from: null,
@@ -329,7 +329,6 @@ function storeSteps(context: DeployContext, parameters: RemovalParameters): NewS
 
 /** They cost room and nothing else: an engine that does not answer holds up no removal. */
 async function removeLeft(context: DeployContext, { appliance, keptImages }: RemovalParameters): Promise<void> {
-  if (appliance === null) return;
   try {
     const engine = await context.engine();
     const left = await leftImages(engine, context.siteId, appliance, keptImages);

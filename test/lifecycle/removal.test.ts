@@ -70,14 +70,19 @@ async function siteOfThree(t: TestContext) {
   return { site, left };
 }
 
-type EngineOptions = Pick<FakeEngineContent, "usedImages" | "containers">;
+type EngineOptions = Pick<FakeEngineContent, "usedImages" | "containers"> & { readonly images?: readonly string[] };
 
-async function prune(t: TestContext, keep: number, content: EngineOptions = {}) {
-  const { site, left } = await siteOfThree(t);
+async function prune(
+  t: TestContext,
+  keep: number,
+  content: EngineOptions = {},
+  make: (t: TestContext) => ReturnType<typeof siteOfThree> = siteOfThree,
+) {
+  const { site, left } = await make(t);
   const plan = await planPrune(site, keep);
   const removed: string[] = [];
-  const images = new Map(ALL_NAMES.map((name) => [name, {}]));
-  const engine = await fakeEngine(t, { images, ...content, onRemoved: (name) => removed.push(name) });
+  const images = new Map([...ALL_NAMES, ...(content.images ?? [])].map((name) => [name, {}]));
+  const engine = await fakeEngine(t, { ...content, images, onRemoved: (name) => removed.push(name) });
   const details: string[] = [];
   const tell = (text: string): void => void details.push(text);
   const report = { ...SILENT, detail: tell, remark: tell };
@@ -105,7 +110,7 @@ test("prune removes the release to which nobody can return, its own images, and 
     ...BACKUPS.slice(0, 2)
       .toReversed()
       .map((id) => `removes backup ${id}`),
-    "removes images of this appliance that a change loaded which was taken back, if the engine has any",
+    "removes images that a change loaded which was taken back, if the engine has any",
     "kept: the current and the previous release, and the 1 newest backups",
   ]);
   assert.equal(again.subject.details[0], "removes no release and no backup: none is to spare");
@@ -140,6 +145,15 @@ test("an engine that does not answer holds up no removal of backups", async (t) 
   await execute(site, pruneKind, context, { ...parameters }, digestOf("authorization"));
   assert.deepEqual(left().backups, BACKUPS.slice(2));
   assert.deepEqual(remarks, ["images that were left in the engine stay: nobody answers"]);
+});
+
+test("of a first install that was taken back nothing stays in the engine, and what is not ours does", async (t) => {
+  const { removed } = await prune(t, 1, { images: ["debian:13", "127.83.76.1:5000/a/b/c@sha256:0"] }, async () => {
+    const { directory, open } = makeTestSite(await scratch(t));
+    const left = () => ({ store: readdirSync(join(directory, "store")), backups: [] });
+    return { site: open(), left };
+  });
+  assert.deepEqual(removed, [...new Set(ALL_NAMES)].sort());
 });
 
 test("images of which only another site may know are left where there is one", async (t) => {
