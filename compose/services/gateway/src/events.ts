@@ -16,8 +16,8 @@ const END_OF_EVENT = /\n\r?\n/;
 const END_MAX_CHARACTERS = 3;
 
 /**
- * The payloads of the events, those of a chunk together, up to `[DONE]`; what comes behind it is not read.
- * Comments and other fields are dropped.
+ * The payloads of the events, those of a chunk together, up to `[DONE]`; what comes behind it is not read, except that
+ * the chunk must be UTF-8 to its end. Comments and other fields are dropped.
  * @throws StreamError, or what `chunks` throws
  */
 export async function* eventPayloads(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<readonly string[]> {

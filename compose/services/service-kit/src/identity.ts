@@ -234,10 +234,10 @@ function readPem(
   refuse: (problem: string) => SettingsError,
 ): { readonly privateKey: KeyObject; readonly certificates: readonly X509Certificate[] } {
   try {
-    return {
-      privateKey: createPrivateKey(pem),
-      certificates: [...pem.matchAll(PEM_CERTIFICATE)].map(([text]) => new X509Certificate(text)),
-    };
+    const certificates = [...pem.matchAll(PEM_CERTIFICATE)].map(([text]) => new X509Certificate(text));
+    // Of a key that is none a certificate says so only when it is asked.
+    for (const { publicKey } of certificates) publicKey.asymmetricKeyType;
+    return { privateKey: createPrivateKey(pem), certificates };
   } catch {
     // OpenSSL's own words may hold bytes of the file.
     throw refuse("want PEM: a private key and certificates");

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { X509Certificate } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { Agent, createServer, get, type RequestOptions, type Server } from "node:https";
 import type { AddressInfo } from "node:net";
@@ -308,6 +309,15 @@ test("a leaf is kept for half of its life, and made anew when the clock has left
   assert.notEqual(identity.context(), third);
 });
 
+/** A certificate whose public key's curve is none. */
+function withoutKeyKind(pem: string): string {
+  const { raw } = new X509Certificate(pem);
+  const at = raw.indexOf(Buffer.from("2a8648ce3d030107", "hex"));
+  assert.ok(at > 0);
+  raw[at + 7] = 0x7f;
+  return `-----BEGIN CERTIFICATE-----\n${raw.toString("base64")}\n-----END CERTIFICATE-----\n`;
+}
+
 test("an identity file that does not fit is refused before the service starts", async (t) => {
   const directory = await scratch(t);
   const { path } = testIdentities(directory);
@@ -322,6 +332,7 @@ test("an identity file that does not fit is refused before the service starts", 
     ["text", "hello", /want PEM/],
     ["no key", authority + root, /want PEM/],
     ["a damaged certificate", `${key}${authority.replace(/\n.{8}/, "\nAAAAAAAA")}${root}`, /want PEM/],
+    ["a certificate of a key of no known kind", key + authority + withoutKeyKind(root), /want PEM/],
     ["no certificate", key, /want the authority's certificate and a root's/],
     ["no root", key + authority, /want the authority's certificate and a root's/],
     ["another key", foreignKey + authority + root, /the key is not the one of the first certificate/],
