@@ -1,16 +1,24 @@
 /**
  * A process of the gateway's bench: `gateway` is the whole API with every gate, whose database knows one
- * key; `pass-through` does the least that a gateway can: hashes the key, parses the body, hashes it, sends it
- * on. Settings come as JSON in the second
- * argument; prints its port.
+ * key; `one-process` is the same with the log and the detectors in it, and so without TLS, principals, batches and
+ * questions as JSON between them: what the boundaries cost; `pass-through` does the least that a gateway can: hashes
+ * the key, parses the body, hashes it, sends it on. Settings come as JSON in the second argument; prints its port.
  */
-import { createHash } from "node:crypto";
+import { createHash, generateKeyPairSync, randomUUID } from "node:crypto";
 import { Agent, createServer, request } from "node:http";
 import type { AddressInfo } from "node:net";
+import { AuditLog } from "../../compose/services/audit/src/audit-log.ts";
+import { checkEvent } from "../../compose/services/audit/src/event.ts";
+import { EventLog } from "../../compose/services/audit/src/event-log.ts";
 import { apiRoutes } from "../../compose/services/gateway/src/api.ts";
 import type { Database } from "../../compose/services/gateway/src/database/database.ts";
+import type { Inspection, Inspector } from "../../compose/services/gateway/src/inspector.ts";
 import { openApi } from "../../compose/services/gateway/src/open-api.ts";
-import { createLog } from "../../compose/services/service-kit/src/log.ts";
+import type { Recorder } from "../../compose/services/gateway/src/records.ts";
+import { Settlements } from "../../compose/services/gateway/src/settlements.ts";
+import { answerScan } from "../../compose/services/pii/src/pii.ts";
+import { BUILT_IN_POLICY } from "../../compose/services/pii/src/policy.ts";
+import { createLog, type Log } from "../../compose/services/service-kit/src/log.ts";
 import { startServer } from "../../compose/services/service-kit/src/server.ts";
 import { LOGIN } from "../support/gateway-api.ts";
 
@@ -23,9 +31,42 @@ export interface BenchSettings {
   readonly recordKeyFile: string;
   readonly auditPrincipalKeyFile: string;
   readonly piiPrincipalKeyFile: string;
+  /** Of `one-process`. */
+  readonly logDirectory: string;
 }
 
-async function runGateway(settings: BenchSettings): Promise<number> {
+/** Checks each event and answers when it is on stable storage, as the audit service. */
+async function recorderHere(directory: string, log: Log): Promise<Recorder> {
+  const { privateKey } = generateKeyPairSync("ed25519");
+  const events = await EventLog.open(await AuditLog.open({ directory, signer: { origin: "bench", privateKey }, log }));
+  return {
+    append: (given) => {
+      const event = { ts: new Date().toISOString(), id: randomUUID(), ...given, v: 1, service: "gateway" };
+      // Members that are undefined are left out.
+      return events.append([checkEvent(JSON.parse(JSON.stringify(event)), "gateway")]);
+    },
+  };
+}
+
+/** The pii service's answer to whole texts. */
+const inspectorHere: Inspector = {
+  async inspect({ principal, channel, texts }) {
+    const question = {
+      requestId: principal.requestId,
+      tenant: principal.tenantName,
+      principal: undefined,
+      channel,
+      texts: texts.map(({ text }, index) => ({ id: String(index), text })),
+    };
+    const answer = await answerScan(
+      { questions: [question], isList: false },
+      { policy: BUILT_IN_POLICY, digest: "built-in" },
+    );
+    return { ...(answer as Omit<Inspection, "findings">), findings: {} };
+  },
+};
+
+async function runGateway(settings: BenchSettings, isOneProcess = false): Promise<number> {
   const database: Database = {
     guard: async () => {},
     answers: async () => true,
@@ -59,12 +100,18 @@ async function runGateway(settings: BenchSettings): Promise<number> {
     database,
     log,
   );
+  const recorder = isOneProcess ? await recorderHere(settings.logDirectory, log) : api.means.recorder;
+  const here = {
+    inspector: inspectorHere,
+    recorder,
+    settlements: new Settlements({ recorder, log, pendingMax: 4096 }),
+  };
   const { port } = await startServer({
     host: "127.0.0.1",
     port: 0,
     log,
     drainTimeoutMs: 0,
-    routes: apiRoutes(api.means),
+    routes: apiRoutes(isOneProcess ? { ...api.means, ...here } : api.means),
   });
   return port;
 }
@@ -103,5 +150,6 @@ async function runPassThrough({ upstreamPort }: BenchSettings): Promise<number> 
 }
 
 const [, , role, settings = "{}"] = process.argv;
-const run = role === "gateway" ? runGateway : runPassThrough;
-process.stdout.write(`${await run(JSON.parse(settings) as BenchSettings)}\n`);
+const given = JSON.parse(settings) as BenchSettings;
+const port = role === "pass-through" ? runPassThrough(given) : runGateway(given, role === "one-process");
+process.stdout.write(`${await port}\n`);

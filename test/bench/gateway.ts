@@ -1,7 +1,8 @@
 /**
  * The gateway with every gate and two durable records a request, in front of a model that answers at once,
  * against a raw pass-through of our own (gateway-process.ts) and against @portkey-ai/gateway bare: no key
- * checked, nothing inspected, nothing recorded. Interleaved rounds; prints what it writes to
+ * checked, nothing inspected, nothing recorded. Beside them the gateway with log and detectors in its own process,
+ * for what the boundaries between the services cost. Interleaved rounds; prints what it writes to
  * test/evidence/bench-gateway.json.
  *
  * The same for all: this machine, one process that takes requests, plain HTTP from the load (the front's
@@ -119,6 +120,8 @@ async function startServices(scratch: string, thinking: { ms: number }): Promise
   const checkpointKey = join(scratch, "checkpoint-key.pem");
   writeFileSync(checkpointKey, privateKey.export({ type: "pkcs8", format: "pem" }));
   mkdirSync(join(scratch, "log"));
+  const logDirectory = join(scratch, "log-of-one-process");
+  mkdirSync(logDirectory);
   const auditPrincipalKeyFile = principalKeyFile(scratch, "audit");
   const piiPrincipalKeyFile = principalKeyFile(scratch, "pii");
   const ofPeers = /"listening","port":(\d+),"tls":true/;
@@ -152,6 +155,7 @@ async function startServices(scratch: string, thinking: { ms: number }): Promise
     recordKeyFile,
     auditPrincipalKeyFile,
     piiPrincipalKeyFile,
+    logDirectory,
   };
 }
 
@@ -299,6 +303,8 @@ try {
   const portkeyProcess = children[2];
   const gatewayPort = await startSide("gateway");
   const gateway = children.at(-1);
+  const oneProcessPort = await startSide("one-process");
+  const oneProcess = children.at(-1);
   const passThroughPort = await startSide("pass-through");
   const passThrough = children.at(-1);
   const host = `http://127.0.0.1:${settings.upstreamPort}/v1`;
@@ -308,6 +314,11 @@ try {
       port: gatewayPort,
       request: chatRequest({ authorization: `Bearer ${key}` }),
       processes: { gateway, audit, pii },
+    },
+    "all in one process": {
+      port: oneProcessPort,
+      request: chatRequest({ authorization: `Bearer ${key}` }),
+      processes: { oneProcess },
     },
     "pass-through": {
       port: passThroughPort,
