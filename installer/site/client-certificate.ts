@@ -169,7 +169,11 @@ function malformed(problem: string): Error {
 
 function parseCertificate(pem: string | Uint8Array): X509Certificate | undefined {
   try {
-    return new X509Certificate(pem);
+    const certificate = new X509Certificate(pem);
+    // Of a key or a time that is none it says so only when it is asked.
+    const { publicKey, validFromDate, validToDate } = certificate;
+    const isReadable = [validFromDate, validToDate].every((date) => !Number.isNaN(date.getTime()));
+    return isReadable && publicKey.asymmetricKeyType ? certificate : undefined;
   } catch {
     return undefined;
   }

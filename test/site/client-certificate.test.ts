@@ -123,6 +123,15 @@ test("a chain with its key becomes one file for the gateway; the root may be in 
   }
 });
 
+/** A certificate that ends in the 99th month of its year. */
+function inNoMonth(pem: string): string {
+  const { raw } = new X509Certificate(pem);
+  const [, end] = [...raw.toString("latin1").matchAll(/\d{12}Z/g)];
+  assert.ok(end);
+  raw.write("99", end.index + 2);
+  return `-----BEGIN CERTIFICATE-----\n${raw.toString("base64")}\n-----END CERTIFICATE-----\n`;
+}
+
 test("a chain that would fail clients is refused, each with its code", () => {
   const names = ["ai.example.com"];
   const { key, leaf, middle, root } = chainFor(names);
@@ -140,6 +149,8 @@ test("a chain that would fail clients is refused, each with its code", () => {
     ["TLS_CERTIFICATE_MALFORMED", leaf.repeat(9), key, names],
     ["TLS_CERTIFICATE_MALFORMED", authority.leaf + authority.middle, authority.key, []],
     ["TLS_CERTIFICATE_MALFORMED", weak.leaf, weak.key, names],
+    ["TLS_CERTIFICATE_MALFORMED", inNoMonth(leaf), key, names],
+    ["TLS_CERTIFICATE_MALFORMED", leaf + inNoMonth(middle), key, names],
     ["TLS_KEY_MISMATCH", leaf + middle, other.key, names],
     ["TLS_KEY_MISMATCH", leaf + middle, "", names],
     ["TLS_CERTIFICATE_EXPIRED", old.leaf + old.middle, old.key, names],
